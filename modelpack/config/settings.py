@@ -1,0 +1,268 @@
+"""Checked values that the rest of the program works with: frozen, in range, standard library only.
+
+    modelpack.yaml ──load──► Project ─┬─► ServerSettings   (server, also in the image)
+                                      ├─► ImageSettings    (image)
+                                      └─► DeploySettings   (deploy)
+
+A value that cannot be is refused as it is made, by ``ValueError`` that names the field; ``load``
+turns that into a mistake with its line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig:
+    """How the requests of one api are gathered before the model sees them."""
+
+    max_batch_size: int = 32
+    """Most rows in one batch; 1 turns batching off."""
+
+    latency_ms: float | None = None
+    """Longest that a request should take, queue and model together; None: no goal."""
+
+    def __post_init__(self) -> None:
+        _at_least("max_batch_size", self.max_batch_size, 1)
+        if self.latency_ms is not None and self.latency_ms <= 0:
+            raise ValueError(f"latency_ms: must be above 0, got {self.latency_ms}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a service is served.  Every field is also ``MODELPACK_<FIELD>`` in the environment."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; images set 0.0.0.0."""
+
+    port: int = 3000
+    """TCP port to listen on; 0 takes a free one."""
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    """Longest request body; a longer one is answered 413 before it is read."""
+
+    request_timeout_s: float = 30.0
+    """Longest that a request may take before it is answered 504."""
+
+    grace_s: float = 30.0
+    """Longest that accepted requests may take to finish after SIGTERM."""
+
+    keep_alive_s: float = 75.0
+    """How long an idle connection is kept."""
+
+    max_queue_rows: int = 4096
+    """Most rows that wait for one api; beyond that requests are answered 429."""
+
+    log_format: str = "json"
+    """``json``, or ``text`` for people."""
+
+    log_level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
+
+    access_log: bool = False
+    """Log a line for every request."""
+
+    def __post_init__(self) -> None:
+        _within("port", self.port, 0, 65535)
+        _at_least("max_body_bytes", self.max_body_bytes, 1)
+        _at_least("max_queue_rows", self.max_queue_rows, 1)
+        for name in ("request_timeout_s", "keep_alive_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if self.grace_s < 0:
+            raise ValueError(f"grace_s: must be at least 0, got {self.grace_s}")
+        _one_of("log_format", self.log_format, ("json", "text"))
+        _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """What an image holds beside the bundle."""
+
+    base: str | None = None
+    """Base image to build on instead of the one that is chosen from the lock."""
+
+    cuda: str | None = None
+    """CUDA version of an ``nvidia/cuda`` runtime base, such as ``12.6``; None: from the lock."""
+
+    system_packages: tuple[str, ...] = ()
+    """Debian packages to install."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables; never secrets."""
+
+    def __post_init__(self) -> None:
+        if self.cuda is not None and not re.fullmatch(r"\d{1,2}\.\d{1,2}(\.\d{1,2})?", self.cuda):
+            raise ValueError(f"cuda: must look like 12.6, got {self.cuda!r}")
+        if self.base is not None and not _IMAGE_REFERENCE.fullmatch(self.base):
+            raise ValueError(f"base: not an image reference: {self.base!r}")
+        for package in self.system_packages:
+            if not _DEBIAN_PACKAGE.fullmatch(package):
+                raise ValueError(f"system_packages: not a Debian package name: {package!r}")
+        _check_env("env", self.env)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploySettings:
+    """How a bundle runs at a target."""
+
+    target: str | None = None
+    """Name of the target, such as ``docker``; None: the command line must say it."""
+
+    port: int = 3000
+    """Port of the deployment on its host; 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    """Address of the deployment on its host."""
+
+    cpu: float | None = None
+    """Processors it may use at most; None: no limit."""
+
+    memory_bytes: int | None = None
+    """Memory it may use at most; None: no limit."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables for the running service; never secrets."""
+
+    ready_timeout_s: float = 120.0
+    """Longest that it may take until it is ready, before the former one comes back."""
+
+    def __post_init__(self) -> None:
+        _within("port", self.port, 0, 65535)
+        if self.cpu is not None and not 0 < self.cpu <= 1024:
+            raise ValueError(f"cpu: must be above 0 and at most 1024, got {self.cpu}")
+        if self.memory_bytes is not None:
+            _at_least("memory_bytes", self.memory_bytes, 6 * 1024 * 1024)
+        if self.ready_timeout_s <= 0:
+            raise ValueError(f"ready_timeout_s: must be above 0, got {self.ready_timeout_s}")
+        _check_env("env", self.env)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A folder with a service in it, and what its ``modelpack.yaml`` says; all of it optional."""
+
+    root: Path
+    """The folder."""
+
+    source: Path | None = None
+    """The file that was read: ``modelpack.yaml`` or ``pyproject.toml``; None: defaults."""
+
+    name: str | None = None
+    """Name of the bundle; None: from the service's class."""
+
+    version: str | None = None
+    """Version of the bundle; None: from its content."""
+
+    service: str | None = None
+    """Import string of the service, such as ``service:Digits``; None: found in ``service.py``."""
+
+    include: tuple[str, ...] = ("**",)
+    """Files to pack, as gitignore-style patterns below ``root``."""
+
+    exclude: tuple[str, ...] = ()
+    """Files not to pack, on top of the default ignores and ``.modelpackignore``."""
+
+    allow_secrets: tuple[str, ...] = ()
+    """Paths to pack although they look like secrets."""
+
+    requirements: tuple[str, ...] = ()
+    """What serving needs, as requirement strings."""
+
+    python: str | None = None
+    """``X.Y`` of Python to lock for; None: the running one."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    deploy: DeploySettings = field(default_factory=DeploySettings)
+
+
+_Settings = TypeVar("_Settings", ServerSettings, ImageSettings, DeploySettings)
+
+# The reference grammar of the distribution specification, without its length rules.
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::\d{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+# Debian policy 5.6.1, with an optional =version.
+_DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def changed_settings(settings: ServerSettings | ImageSettings) -> dict[str, Any]:
+    """Return the fields that differ from the defaults, as plain JSON values."""
+    default = type(settings)()
+    changed: dict[str, Any] = {}
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if value != getattr(default, item.name):
+            changed[item.name] = list(value) if isinstance(value, tuple) else value
+    return changed
+
+
+def settings_from(cls: type[_Settings], values: Mapping[str, Any]) -> _Settings:
+    """Make settings of plain JSON values; raises ValueError that names the field."""
+    known = {item.name for item in fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{unknown[0]}: unknown setting")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> ServerSettings:
+    """Return ``settings`` with every ``MODELPACK_<FIELD>`` of the environment laid over it.
+
+    Raises ValueError that names the variable.
+    """
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    for name, value in values.items():
+        variable = f"MODELPACK_{name.upper()}"
+        if (text := environ.get(variable)) is not None:
+            try:
+                values[name] = _parse(text, type(value))
+            except ValueError as cause:
+                raise ValueError(f"{variable}: {cause}") from None
+    return ServerSettings(**values)
+
+
+def _parse(text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off", ""):
+            return False
+        raise ValueError(f"must be true or false, got {text!r}")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"must be a number, got {text!r}") from None
+    return text
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ValueError(f"{name}: must be at least {low}, got {value}")
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name}: must be from {low} to {high}, got {value}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}: must be one of {', '.join(known)}, got {value!r}")
+
+
+def _check_env(name: str, env: Mapping[str, str]) -> None:
+    for key, value in env.items():
+        if not _ENV_NAME.fullmatch(key):
+            raise ValueError(f"{name}: not a variable name: {key!r}")
+        if any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise ValueError(f"{name}.{key}: control characters are not allowed")

@@ -1,0 +1,229 @@
+"""Every error that modelpack raises on purpose, in one tree.
+
+    ModelpackError                    exit 1  something failed
+    ├── UsageError                    exit 2  the command or its words are wrong
+    │   ├── ConfigError                       a project file, all its mistakes at once
+    │   ├── TagError                          not a name or version
+    │   ├── ModuleMissingError                no such module
+    │   ├── AttributeMissingError             the module has no such name
+    │   └── SignatureError                    an api that cannot be described
+    ├── NotFoundError                 exit 3
+    │   ├── ModelNotFoundError  BundleNotFoundError
+    │   └── TargetNotFoundError DeploymentNotFoundError
+    ├── RefusedError                  exit 4  asked for, but not safe to do
+    │   ├── DigestMismatchError
+    │   └── SecretFoundError
+    ├── ConflictError                 exit 5  something else stands there already
+    ├── ToolMissingError              exit 6  a program that is needed is not there
+    ├── UserCodeError                 exit 1  the user's own module failed
+    ├── PortInUseError                exit 1
+    ├── StoreError  BuildError  EngineError  DeployError   exit 1
+    └── InputError                            a request that does not fit the signature
+
+An error knows what to do next: the message says what happened, the hint what to do.  Both stay
+on one line each.  Facts are attributes, so that nobody parses text.  HTTP statuses live in
+``server/errors.py``; ``cli/main.py`` alone turns errors into exit statuses.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class ModelpackError(Exception):
+    """The root: ``code`` is a stable kebab-case word, ``exit_code`` the command's status."""
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ModelpackError):
+    """The command, an option or an argument is not of the form that is asked for."""
+
+    code = "usage"
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a file that people write; ``line`` and ``column`` count from 1."""
+
+    file: str
+    line: int | None
+    column: int | None
+    what: str
+
+    def __str__(self) -> str:
+        place = "".join(f":{n}" for n in (self.line, self.column) if n is not None)
+        return f"{self.file}{place}: {self.what}"
+
+
+class ConfigError(UsageError):
+    """A project file has mistakes; all of them are in ``mistakes``, the first ten are shown."""
+
+    code = "bad-config"
+
+    def __init__(self, mistakes: Sequence[Mistake], *, hint: str | None = None) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes[:10]), hint=hint)
+        self.mistakes = tuple(mistakes)
+
+
+class TagError(UsageError):
+    """The text is not ``NAME`` or ``NAME:VERSION``."""
+
+    code = "bad-tag"
+
+
+class ModuleMissingError(UsageError):
+    """An import string names a module that is not there."""
+
+    code = "module-not-found"
+
+
+class AttributeMissingError(UsageError):
+    """An import string names something that its module does not have."""
+
+    code = "attribute-not-found"
+
+
+class SignatureError(UsageError):
+    """The hints of an api cannot be turned into a request and an answer."""
+
+    code = "bad-signature"
+
+
+class NotFoundError(ModelpackError):
+    """A thing that was named is not there."""
+
+    code = "not-found"
+    exit_code = 3
+
+
+class ModelNotFoundError(NotFoundError):
+    """No saved model answers to the tag."""
+
+    code = "model-not-found"
+
+
+class BundleNotFoundError(NotFoundError):
+    """No bundle in the store answers to the tag."""
+
+    code = "bundle-not-found"
+
+
+class TargetNotFoundError(NotFoundError):
+    """No deploy target has that name."""
+
+    code = "target-not-found"
+
+
+class DeploymentNotFoundError(NotFoundError):
+    """No deployment has that name."""
+
+    code = "deployment-not-found"
+
+
+class RefusedError(ModelpackError):
+    """What was asked for is not safe to do."""
+
+    code = "refused"
+    exit_code = 4
+
+
+class DigestMismatchError(RefusedError):
+    """Bytes are not those that their digest names."""
+
+    code = "digest-mismatch"
+
+
+class SecretFoundError(RefusedError):
+    """A file that looks like a secret would have been packed."""
+
+    code = "secret-found"
+
+
+class ConflictError(ModelpackError):
+    """Something different stands already under that name."""
+
+    code = "conflict"
+    exit_code = 5
+
+
+class ToolMissingError(ModelpackError):
+    """A program or service that this step needs is not there."""
+
+    code = "tool-missing"
+    exit_code = 6
+
+
+class UserCodeError(ModelpackError):
+    """The user's own module or class failed; the cause is chained."""
+
+    code = "service-failed"
+
+
+class PortInUseError(ModelpackError):
+    """The address to listen on is taken."""
+
+    code = "port-in-use"
+
+
+class StoreError(ModelpackError):
+    """The store cannot be read or written."""
+
+    code = "store-failed"
+
+
+class BuildError(ModelpackError):
+    """A bundle could not be built."""
+
+    code = "build-failed"
+
+
+class EngineError(ModelpackError):
+    """The container engine refused or failed a step."""
+
+    code = "engine-failed"
+
+
+class DeployError(ModelpackError):
+    """A deployment could not be brought to its wanted state."""
+
+    code = "deploy-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What is wrong with one place of a request; ``pointer`` is a JSON pointer (RFC 6901)."""
+
+    pointer: str
+    expected: str
+    got: str
+
+
+class InputError(ModelpackError):
+    """A request does not fit the signature of its api (HTTP 400).
+
+    Raised by services too, as ``modelpack.InputError("age is negative")``, for values that they
+    refuse; the server answers those with 422.
+    """
+
+    code = "bad-input"
+
+    def __init__(self, message: str, *, issues: Iterable[Issue] = (), hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.issues = tuple(issues)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return the closest of the ``known`` words, or None when nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None

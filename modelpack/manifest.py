@@ -1,0 +1,164 @@
+"""The record inside a bundle: what it serves, of which files, with which lock.
+
+    bundle/bundle.json        this record, canonical JSON, in the code layer
+    bundle/requirements.lock  what to install, hashed
+    bundle/code/…             the service's files
+    bundle/models/NAME/…      one folder a model, with its model.json
+    bundle/doc/…              README
+
+It never holds name, version, time, git or builder: the content digest is made of it, and the
+same input must give the same digest.  Name and version stand in the config descriptor of the OCI
+manifest and reach a running server as ``$MODELPACK_TAG``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from modelpack.errors import StoreError
+
+BUNDLE_FILE = "bundle.json"
+LOCK_FILE = "requirements.lock"
+MODEL_FILE = "model.json"
+SCHEMA = 1
+
+RUNTIME_REQUIREMENTS = (
+    "cloudpickle>=3.1",
+    "httptools>=0.6.4",
+    "numpy>=1.26",
+    "orjson>=3.10",
+    "prometheus-client>=0.21",
+    "starlette>=0.49",
+    "uvicorn>=0.34",
+    "uvloop>=0.21",
+)
+"""What the server needs; every bundle's lock covers it beside the user's requirements."""
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def sha256_digest(data: bytes) -> str:
+    """Return ``sha256:HEX`` of the bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """One file of a bundle, by its path below ``bundle/code``."""
+
+    path: str
+    mode: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """A saved model: what a bundle pins, and what ``model.json`` says beside its files."""
+
+    name: str
+    framework: str
+    """Name of the adapter that loads it, such as ``onnx``."""
+    files: tuple[FileRecord, ...]
+    """Paths below ``bundle/models/NAME``, without ``model.json`` itself."""
+    carries_code: bool = False
+    """True when loading it runs code that it brings (pickles)."""
+    requirements: tuple[str, ...] = ()
+    """What must be installed to load it, as requirement strings."""
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    """Tensors that go in: ``{"name", "dtype", "shape"}``; empty when unknown."""
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    """Tensors that come out, as for ``inputs``."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Free words of the user's."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; ``canonical_json`` of them is ``model.json``."""
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ModelRecord:
+        """Read what ``to_json`` wrote; raises StoreError."""
+        return _read(cls, {**value, "files": _files(value)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleManifest:
+    """What a bundle is made of.  Exactly one of ``service`` and ``model`` is set."""
+
+    service: str | None
+    """Import string below ``bundle/code``, such as ``service:Digits``."""
+    model: str | None
+    """Name of the model that is itself the service (zero code)."""
+    python: str
+    """``X.Y`` that the lock was resolved for."""
+    files: tuple[FileRecord, ...]
+    """The service's files."""
+    models: tuple[Mapping[str, Any], ...]
+    """Pinned models: ``{"name", "version", "digest", "framework", "carries_code"}``."""
+    lock_sha256: str
+    """Hex digest of ``requirements.lock``."""
+    apis: tuple[Mapping[str, Any], ...]
+    """``ApiSpec.to_json()`` of every api."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The project's ``server`` and ``image`` settings that differ from the defaults."""
+    schema: int = SCHEMA
+    """Version of this form."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; ``canonical_json`` of them is ``bundle.json``."""
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> BundleManifest:
+        """Read what ``to_json`` wrote; raises StoreError."""
+        if value.get("schema") != SCHEMA:
+            raise StoreError(
+                f"the bundle has form {value.get('schema')!r}, this modelpack reads {SCHEMA}",
+                hint="use the modelpack that built it, or a newer one",
+            )
+        return _read(cls, {**value, "files": _files(value)})
+
+    @property
+    def carries_code(self) -> bool:
+        """True when a model of the bundle runs code as it is loaded."""
+        return any(model.get("carries_code") for model in self.models)
+
+
+_Record = TypeVar("_Record", BundleManifest, ModelRecord)
+
+
+def _plain(record: ModelRecord | BundleManifest) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(record)))
+    return plain
+
+
+def _files(value: Mapping[str, Any]) -> tuple[FileRecord, ...]:
+    try:
+        return tuple(FileRecord(**file) for file in value["files"])
+    except (KeyError, TypeError) as cause:
+        raise StoreError("the list of files of a stored record is damaged") from cause
+
+
+def _read(cls: type[_Record], value: Mapping[str, Any]) -> _Record:
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(value) - known):
+        raise StoreError(
+            f"a stored record has the unknown key '{unknown[0]}'",
+            hint="it was written by a newer modelpack: update this one",
+        )
+    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    try:
+        return cls(**frozen)
+    except TypeError as cause:
+        raise StoreError("a stored record lacks a key that it must have") from cause
