@@ -207,6 +207,8 @@ class Issue:
     pointer: str
     expected: str
     got: str
+    is_refused: bool = False
+    """True when the value has the right form but a declared range refuses it."""
 
 
 class InputError(ModelpackError):
@@ -218,9 +220,16 @@ class InputError(ModelpackError):
 
     code = "bad-input"
 
-    def __init__(self, message: str, *, issues: Iterable[Issue] = (), hint: str | None = None):
+    def __init__(
+        self, message: str, *, issues: Iterable[Issue] = (), hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.issues = tuple(issues)
+
+    @property
+    def is_refusal(self) -> bool:
+        """True when the form is right and only values are refused (HTTP 422 instead of 400)."""
+        return all(issue.is_refused for issue in self.issues)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

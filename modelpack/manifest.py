@@ -157,7 +157,7 @@ def _read(cls: type[_Record], value: Mapping[str, Any]) -> _Record:
             f"a stored record has the unknown key '{unknown[0]}'",
             hint="it was written by a newer modelpack: update this one",
         )
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
     try:
         return cls(**frozen)
     except TypeError as cause:

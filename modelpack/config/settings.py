@@ -211,7 +211,8 @@ def settings_from(cls: type[_Settings], values: Mapping[str, Any]) -> _Settings:
     known = {item.name for item in fields(cls)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{unknown[0]}: unknown setting")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return cls(**frozen)
 
 
 def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> ServerSettings:

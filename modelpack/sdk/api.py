@@ -17,7 +17,7 @@ from typing import Any
 
 from modelpack.config.settings import BatchConfig
 from modelpack.errors import InputError, Issue, did_you_mean
-from modelpack.sdk.values import MISSING, Value, describe
+from modelpack.sdk.values import MISSING, Value, describe, escape
 
 
 @dataclass(slots=True)
@@ -175,12 +175,6 @@ class ApiSpec:
                 expected = f"'{near}'" if near else f"only the keys {self._keys}"
                 issues.append(Issue("/" + escape(str(key)), expected, "an unknown key"))
         return issues
-
-
-def escape(key: str) -> str:
-    """Return a key as it stands in a JSON pointer (RFC 6901)."""
-    key = key if len(key) <= 60 else key[:57] + "..."
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _summary(issues: list[Issue]) -> str:

@@ -1,0 +1,43 @@
+"""Any Python object, kept by cloudpickle: the adapter of last resort.
+
+Loading runs code that the file brings; the record says so.  Classes and functions of the user's
+own ``__main__`` are kept by value.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from modelpack.frameworks.base import Saved
+
+FILE = "model.pkl"
+
+
+class PickledFramework:
+    """Saves and loads any object that cloudpickle takes."""
+
+    name: ClassVar[str] = "pickled"
+    format: ClassVar[str] = "pickle"
+    carries_code: ClassVar[bool] = True
+
+    def recognises(self, model: object) -> bool:  # noqa: ARG002
+        """Take anything."""
+        return True
+
+    def save(self, model: Any, folder: Path) -> Saved:
+        """Write ``model.pkl``."""
+        import cloudpickle
+
+        with (folder / FILE).open("wb") as file:
+            # Protocol 5 is what Python 3.11 reads; the bytes must not depend on the writer's own.
+            cloudpickle.dump(model, file, protocol=5)
+        return Saved(requirements=(f"cloudpickle=={version('cloudpickle')}",))
+
+    def load(self, folder: Path) -> Any:
+        """Return the object."""
+        import cloudpickle
+
+        with (folder / FILE).open("rb") as file:
+            return cloudpickle.load(file)

@@ -1,0 +1,50 @@
+"""scikit-learn estimators and pipelines, kept by joblib.
+
+Loading runs code that the file brings, as every pickle does: the record says so.  The versions that
+saved it are pinned, since scikit-learn does not promise that others can load it.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from modelpack.frameworks.base import Saved
+
+FILE = "model.joblib"
+
+
+class SklearnFramework:
+    """Saves and loads whatever scikit-learn calls an estimator."""
+
+    name: ClassVar[str] = "sklearn"
+    format: ClassVar[str] = "joblib"
+    carries_code: ClassVar[bool] = True
+
+    def recognises(self, model: object) -> bool:
+        """Take instances of ``sklearn.base.BaseEstimator``, by name, without importing it."""
+        return any(
+            base.__name__ == "BaseEstimator" and base.__module__ == "sklearn.base"
+            for base in type(model).__mro__
+        )
+
+    def save(self, model: Any, folder: Path) -> Saved:
+        """Write ``model.joblib``; the width of the input is taken from the fitted model."""
+        import joblib
+
+        joblib.dump(model, folder / FILE)
+        names = ("scikit-learn", "joblib", "numpy", "scipy")
+        width = getattr(model, "n_features_in_", None)
+        return Saved(
+            requirements=tuple(f"{name}=={version(name)}" for name in names),
+            inputs=({"name": "x", "dtype": "float64", "shape": [None, int(width)]},)
+            if width
+            else (),
+        )
+
+    def load(self, folder: Path) -> Any:
+        """Return the estimator."""
+        import joblib
+
+        return joblib.load(folder / FILE)

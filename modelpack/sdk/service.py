@@ -1,0 +1,273 @@
+"""Marks a plain class as a service and its methods as apis.
+
+    @modelpack.service            the class stays a plain class: Digits().predict(x) just works
+    class Digits:
+        @modelpack.api(batch=True)
+        def predict(self, x: Tensor["float32", "batch", 64]) -> Tensor["int64", "batch"]: ...
+
+    class ──service──► ServiceSpec(name, apis, models, hooks) ──create()──► an instance to serve
+
+Everything that is wrong with a signature is said as the class is decorated.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from modelpack.config.settings import BatchConfig
+from modelpack.errors import SignatureError, TagError, UsageError, UserCodeError
+from modelpack.sdk.api import ApiSpec, Parameter
+from modelpack.sdk.hints import answer_of, hints_of, value_of
+from modelpack.sdk.model import Model
+from modelpack.sdk.values import (
+    MISSING,
+    AnyValue,
+    BoolValue,
+    ChoiceValue,
+    NumberValue,
+    StringValue,
+    Value,
+)
+from modelpack.tag import check_name, name_from
+
+RESERVED_ROUTES = frozenset(
+    {"/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/static"}
+)
+"""Paths that the server answers itself."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Class = TypeVar("_Class", bound=type)
+_SERVICE, _API, _HOOK = "__modelpack_service__", "__modelpack_api__", "__modelpack_hook__"
+_ROUTE = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class _ApiMark:
+    route: str | None
+    batch: BatchConfig | None
+    example: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """The compiled form of a class marked with ``@modelpack.service``."""
+
+    name: str
+    cls: type
+    apis: tuple[ApiSpec, ...]
+    models: Mapping[str, Model]
+    """Saved models by the attribute that holds them."""
+    startup_hooks: tuple[str, ...] = ()
+    """Methods to call once before the first request; sync or async."""
+    shutdown_hooks: tuple[str, ...] = ()
+    """Methods to call once after the last answer; sync or async."""
+    doc: str = ""
+
+    def create(self) -> Any:
+        """Make the instance and load its models; raises UserCodeError or ModelNotFoundError."""
+        try:
+            instance = self.cls()
+        except Exception as cause:
+            raise UserCodeError(
+                f"'{self.cls.__name__}' failed as it was made: {type(cause).__name__}: {cause}",
+                hint="run again with -v to see where",
+            ) from cause
+        for attribute in self.models:
+            getattr(instance, attribute)
+        return instance
+
+
+@overload
+def service(cls: _Class, /) -> _Class: ...
+@overload
+def service(*, name: str | None = None) -> Callable[[_Class], _Class]: ...
+def service(cls: type | None = None, /, *, name: str | None = None) -> Any:
+    """Mark a class as a service.
+
+    ``name`` is the bundle's name; default: the class name in kebab case.  The class itself is
+    returned, unchanged.  Raises SignatureError when an api cannot be described.
+    """
+
+    def mark(cls: type) -> type:
+        setattr(cls, _SERVICE, _compile(cls, name))
+        return cls
+
+    return mark if cls is None else mark(cls)
+
+
+@overload
+def api(function: _Function, /) -> _Function: ...
+@overload
+def api(
+    *,
+    route: str | None = None,
+    batch: bool = False,
+    max_batch_size: int = 32,
+    latency_ms: float | None = None,
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[_Function], _Function]: ...
+def api(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    route: str | None = None,
+    batch: bool = False,
+    max_batch_size: int = 32,
+    latency_ms: float | None = None,
+    example: Mapping[str, Any] | None = None,
+) -> Any:
+    """Mark a method as an api: sync, async, or a generator, which streams.
+
+    route           path it answers on; default ``/`` and the method's name
+    batch           True: rows of several requests may share one call; the first axis of every
+                    array or list parameter and of the answer is the batch
+    max_batch_size  most rows in one call, 1 or more; default 32
+    latency_ms      longest that a request should take, in milliseconds; default: no goal
+    example         a valid body, shown in the docs; default: made from the types
+
+    Raises UsageError for a value out of range.
+    """
+    try:
+        config = BatchConfig(max_batch_size=max_batch_size, latency_ms=latency_ms)
+    except ValueError as cause:
+        raise UsageError(f"@modelpack.api: {cause}") from cause
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(function, _API, _ApiMark(route, config if batch else None, example))
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def on_startup(function: _Function) -> _Function:
+    """Mark a method to run once before the first request."""
+    setattr(function, _HOOK, "startup")
+    return function
+
+
+def on_shutdown(function: _Function) -> _Function:
+    """Mark a method to run once after the last answer."""
+    setattr(function, _HOOK, "shutdown")
+    return function
+
+
+def is_service(thing: object) -> bool:
+    """Say whether ``thing`` is a class marked with ``@modelpack.service``."""
+    return isinstance(thing, type) and _SERVICE in vars(thing)
+
+
+def spec_of(cls: type) -> ServiceSpec:
+    """Return what was compiled from a service's class; raises UsageError for another class."""
+    if not is_service(cls):
+        raise UsageError(
+            f"'{getattr(cls, '__name__', cls)}' is not a service",
+            hint="put @modelpack.service above the class",
+        )
+    spec: ServiceSpec = vars(cls)[_SERVICE]
+    return spec
+
+
+def _compile(cls: type, name: str | None) -> ServiceSpec:
+    try:
+        checked = check_name(name) if name is not None else name_from(cls.__name__)
+    except TagError as cause:
+        raise SignatureError(f"{cls.__name__}: {cause.message}", hint=cause.hint) from cause
+    members = {
+        attribute: member
+        for base in reversed(cls.__mro__)
+        for attribute, member in vars(base).items()
+    }
+    apis = tuple(
+        _compile_api(cls, attribute, member)
+        for attribute, member in members.items()
+        if hasattr(member, _API)
+    )
+    if not apis:
+        raise SignatureError(
+            f"'{cls.__name__}' has no api", hint="put @modelpack.api above a method"
+        )
+    routes = [one.route for one in apis]
+    if twice := next((route for route in routes if routes.count(route) > 1), None):
+        raise SignatureError(f"'{cls.__name__}' has two apis on '{twice}'", hint="change a route")
+    hooks = {a: getattr(m, _HOOK) for a, m in members.items() if hasattr(m, _HOOK)}
+    return ServiceSpec(
+        name=checked,
+        cls=cls,
+        apis=apis,
+        models={a: m for a, m in members.items() if isinstance(m, Model)},
+        startup_hooks=tuple(a for a, kind in hooks.items() if kind == "startup"),
+        shutdown_hooks=tuple(a for a, kind in hooks.items() if kind == "shutdown"),
+        doc=inspect.cleandoc(cls.__doc__ or ""),
+    )
+
+
+def _compile_api(cls: type, attribute: str, function: Callable[..., Any]) -> ApiSpec:
+    where = f"{cls.__name__}.{attribute}"
+    mark: _ApiMark = getattr(function, _API)
+    route = mark.route or f"/{attribute}"
+    if not _ROUTE.fullmatch(route) or route in RESERVED_ROUTES:
+        raise SignatureError(
+            f"{where}: '{route}' cannot be a route",
+            hint="use letters, digits, '-', '_', '.', '~' and '/'; the server keeps "
+            + ", ".join(sorted(RESERVED_ROUTES)),
+        )
+    hints = hints_of(function, where)
+    returns, is_stream = answer_of(hints.pop("return", Any), f"{where} returns")
+    is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    spec = ApiSpec(
+        name=attribute,
+        route=route,
+        attribute=attribute,
+        parameters=_parameters(function, hints, where),
+        returns=returns,
+        batch=mark.batch,
+        is_async=inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function),
+        is_stream=is_stream or is_generator,
+        doc=inspect.cleandoc(function.__doc__ or ""),
+        example=mark.example,
+    )
+    _check_batch(spec, where)
+    return spec
+
+
+def _parameters(
+    function: Callable[..., Any], hints: Mapping[str, Any], where: str
+) -> tuple[Parameter, ...]:
+    found = []
+    for name, one in list(inspect.signature(function).parameters.items())[1:]:  # without self
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY):
+            raise SignatureError(
+                f"{where}: '{name}' has no key in a JSON body",
+                hint="give every parameter a plain name",
+            )
+        default = MISSING if one.default is one.empty else one.default
+        value = value_of(hints.get(name, Any), f"{where}({name})")
+        found.append(Parameter(name=name, value=value, default=default))
+    return tuple(found)
+
+
+_SCALARS = (NumberValue, BoolValue, StringValue, ChoiceValue)
+
+
+def _check_batch(spec: ApiSpec, where: str) -> None:
+    if spec.batch is None:
+        return
+    if spec.is_stream:
+        raise SignatureError(f"{where}: a stream cannot be batched", hint="leave batch out")
+    if not spec.batched:
+        raise SignatureError(
+            f"{where}: batch=True needs an array or list parameter",
+            hint="its first axis is the batch, as in Tensor['float32', 'batch', 4] or list[str]",
+        )
+    returns: Value = spec.returns
+    if isinstance(returns, _SCALARS) or (
+        not returns.has_rows and not isinstance(returns, AnyValue) and returns.is_file
+    ):
+        raise SignatureError(
+            f"{where}: with batch=True the answer needs one row for each row of the request",
+            hint="return an array or a list, or a mapping of them",
+        )
