@@ -199,6 +199,12 @@ class DeployError(ModelpackError):
 
     code = "deploy-failed"
 
+    def __init__(
+        self, message: str, *, hint: str | None = None, log_lines: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.log_lines = tuple(log_lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
