@@ -1,0 +1,40 @@
+"""Where models and bundles are kept on this machine: an OCI image layout.
+
+names    which paths may stand in a layer
+tar      deterministic tars out          untar     hostile tars in
+durable  the one way to write            layout    blobs and index on disk
+pack     files to layers                 contents  layers to files
+documents, index                         the JSON of the format
+exchange one entry as one file           store     the public face: ``Store``
+"""
+
+from __future__ import annotations
+
+from modelpack.store.base import (
+    ARTIFACT_TYPE,
+    CODE_TYPE,
+    CONFIG_TYPE,
+    DOC_TYPE,
+    MANIFEST_TYPE,
+    SIDE_TYPE,
+    WEIGHT_TYPE,
+    Entry,
+    Kind,
+    Layer,
+)
+from modelpack.store.store import Added, Store
+
+__all__ = [
+    "ARTIFACT_TYPE",
+    "CODE_TYPE",
+    "CONFIG_TYPE",
+    "DOC_TYPE",
+    "MANIFEST_TYPE",
+    "SIDE_TYPE",
+    "WEIGHT_TYPE",
+    "Added",
+    "Entry",
+    "Kind",
+    "Layer",
+    "Store",
+]
