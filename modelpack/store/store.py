@@ -110,7 +110,7 @@ class Store:
         *,
         version: str | None = None,
         created: datetime | None = None,
-    ) -> Entry:
+    ) -> Added:
         """Store a model whose files lie in ``folder``; the version comes from its content if none.
 
         Raises ConflictError when that version has other content, BuildError for a file that
@@ -121,7 +121,7 @@ class Store:
         with self._layout.stage() as staging:
             layers = pack.pack_model(staging, record, folder)
             facts = _Facts(Kind.MODEL, tag, content, (record.framework,))
-            return self._commit(staging, facts, layers, index.timestamp(created)).entry
+            return self._commit(staging, facts, layers, index.timestamp(created))
 
     def add_bundle(
         self,
@@ -235,13 +235,22 @@ class Store:
         """
         return self._layout.open_blob(digest)
 
-    def unpack(self, entry: Entry, into: Path) -> Path:
+    def unpack(self, entry: Entry, into: Path, *, exist_ok: bool = False) -> Path:
         """Write the files as ``into/bundle`` and return that folder; it appears whole or not.
 
-        Raises ConflictError when it is there already, DigestMismatchError and RefusedError when
-        the entry is damaged or holds what must not be unpacked.
+        With ``exist_ok`` a ``bundle`` that is there already is taken as it is, which is safe for
+        several processes at once when ``into`` is named by the digest; without, ConflictError.
+        Raises DigestMismatchError and RefusedError when the entry is damaged or holds what must
+        not be unpacked.
         """
-        return contents.unpack_layers(self.open_blob, entry.layers, into, f"'{entry.tag}'")
+        if exist_ok and (into / TOP).is_dir():
+            return into / TOP
+        try:
+            return contents.unpack_layers(self.open_blob, entry.layers, into, f"'{entry.tag}'")
+        except ConflictError:
+            if exist_ok:
+                return into / TOP
+            raise
 
     def export(self, entry: Entry, file: Path) -> Path:
         """Write an archive (an ``oci-archive`` to other tools) and return its path.
