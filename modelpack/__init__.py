@@ -68,9 +68,9 @@ class _Models:
         from modelpack import paths
 
         if (root := paths.bundle_dir()) is not None:
-            from modelpack.frameworks.bundled import model_folder
+            from modelpack.frameworks.bundled import BundledModels
 
-            return model_folder(root, tag)
+            return BundledModels(root).folder(tag)
         from modelpack.models import folder
 
         return folder(tag)

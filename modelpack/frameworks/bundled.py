@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from modelpack.errors import ModelNotFoundError, StoreError, did_you_mean
+from modelpack.frameworks.catalog import load_model
 from modelpack.frameworks.zero import service_from_model
 from modelpack.manifest import BUNDLE_FILE, BundleManifest
 from modelpack.sdk.loading import load_import_string
@@ -40,18 +42,28 @@ def open_bundle(folder: Path) -> ServiceSpec:
     return load_import_string(manifest.service, folder / "code")
 
 
-def model_folder(folder: Path, tag: Tag) -> Path:
-    """Return where the bundle keeps that model; raises ModelNotFoundError.
+class BundledModels:
+    """The models of one unpacked bundle, for ``sdk.model.set_source``."""
 
-    A bundle holds one version of a name, pinned when it was built, so the version asked for in
-    the code does not matter any more.
-    """
-    found = folder / "models" / tag.name
-    if not found.is_dir():
-        names = [path.name for path in folder.glob("models/*")]
-        near = did_you_mean(tag.name, names)
-        raise ModelNotFoundError(
-            f"the bundle holds no model '{tag.name}'",
-            hint=f"did you mean '{near}'?" if near else "build the bundle again",
-        )
-    return found
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, tag: Tag) -> Path:
+        """Return where the bundle keeps that model; raises ModelNotFoundError.
+
+        A bundle holds one version of a name, pinned when it was built, so the version asked for
+        in the code does not matter any more.
+        """
+        found = self.root / "models" / tag.name
+        if not found.is_dir():
+            names = [path.name for path in self.root.glob("models/*")]
+            near = did_you_mean(tag.name, names)
+            raise ModelNotFoundError(
+                f"the bundle holds no model '{tag.name}'",
+                hint=f"did you mean '{near}'?" if near else "build the bundle again",
+            )
+        return found
+
+    def load(self, folder: Path) -> Any:
+        """Return the model, ready to be called; raises UserCodeError."""
+        return load_model(folder)

@@ -92,6 +92,7 @@ class ApiSpec:
             )
         issues: list[Issue] = []
         values: dict[str, Any] = {}
+        given = 0
         for parameter in self.parameters:
             raw = body.get(parameter.name, MISSING)
             if raw is MISSING:
@@ -101,8 +102,9 @@ class ApiSpec:
                 else:
                     values[parameter.name] = parameter.default
                 continue
+            given += 1
             values[parameter.name] = parameter.value.decode(raw, f"/{parameter.name}", issues)
-        if len(body) > len(values):
+        if len(body) > given:
             issues.extend(self._unknown(body))
         if issues:
             raise InputError(_summary(issues), issues=issues)

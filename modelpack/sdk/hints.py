@@ -198,7 +198,13 @@ def _dataclass(cls: type, where: str) -> Value:
 def _typed_dict(cls: Any, where: str) -> Value:
     hints = hints_of(cls, where)
     values = {name: value_of(hint, f"{where}.{name}") for name, hint in hints.items()}
-    return ObjectValue(cls.__name__, values, frozenset(cls.__required_keys__), dict)
+    # Where annotations are kept as text, the class itself does not see NotRequired in them.
+    required = {
+        name
+        for name, hint in hints.items()
+        if get_origin(hint) is not NotRequired and name in cls.__required_keys__
+    } | {name for name, hint in hints.items() if get_origin(hint) is Required}
+    return ObjectValue(cls.__name__, values, frozenset(required), dict)
 
 
 def hints_of(thing: Any, where: str) -> dict[str, Any]:

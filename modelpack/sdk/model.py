@@ -12,6 +12,8 @@ bundle's own folder in an image.  There a bundle holds one version of a name, so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +40,16 @@ class _Current:
 def set_source(source: ModelSource) -> None:
     """Take models from ``source`` from now on."""
     _Current.source = source
+
+
+@contextmanager
+def using_source(source: ModelSource) -> Iterator[None]:
+    """Take models from ``source`` inside the block only."""
+    before, _Current.source = _Current.source, source
+    try:
+        yield
+    finally:
+        _Current.source = before
 
 
 def has_source() -> bool:

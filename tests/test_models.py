@@ -1,0 +1,89 @@
+"""What a training script saves comes back as it was, under a tag made of its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+import modelpack
+from modelpack import models
+from modelpack.errors import ConflictError, ModelNotFoundError, NotFoundError, TagError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODELPACK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MODELPACK_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_model_predicts_the_same_after_the_store() -> None:
+    x, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(x, y)
+    tag = models.save("iris-clf", model, labels={"accuracy": "0.97"})
+    loaded = models.load(str(tag))
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert tag.name == "iris-clf"
+    assert tag.version is not None
+    assert len(tag.version) == 12
+
+
+def test_the_same_model_twice_is_one_entry() -> None:
+    assert models.save("a", {"x": 1}) == models.save("a", {"x": 1})
+    assert len(models.list("a")) == 1
+
+
+def test_latest_is_what_was_saved_last() -> None:
+    first = models.save("a", {"x": 1})
+    models.save("a", {"x": 2})
+    assert models.load("a") == {"x": 2}
+    models.save("a", {"x": 1})
+    assert models.load("a:latest") == {"x": 1}
+    assert models.load(first) == {"x": 1}
+
+
+def test_a_version_is_never_written_over() -> None:
+    models.save("a", {"x": 1}, version="v1")
+    with pytest.raises(ConflictError):
+        models.save("a", {"x": 2}, version="v1")
+    assert models.load("a:v1") == {"x": 1}
+
+
+def test_a_deleted_model_is_gone() -> None:
+    models.save("a", {"x": 1})
+    assert models.delete("a") > 0
+    with pytest.raises(ModelNotFoundError):
+        models.load("a")
+
+
+def test_wrong_words_are_said() -> None:
+    with pytest.raises(TagError):
+        models.save("Not a name", {})
+    with pytest.raises(TagError):
+        models.save("a", {}, version="latest")
+    with pytest.raises(NotFoundError):
+        models.save("a", {}, framework="tensorflw")
+    with pytest.raises(UsageError):
+        models.save("a", "missing.onnx")
+    models.save("digits", {})
+    with pytest.raises(ModelNotFoundError) as caught:
+        models.load("digit")
+    assert "digits" in str(caught.value.hint)
+
+
+def test_a_service_finds_its_model_in_the_store() -> None:
+    models.save("words", ["a", "b"])
+
+    @modelpack.service
+    class Words:
+        words = modelpack.Model("words:latest")
+
+        @modelpack.api
+        def get(self, i: int) -> str:
+            return str(self.words[i])
+
+    assert Words().get(1) == "b"
+    assert (Words.words.path / "model.pkl").is_file()
