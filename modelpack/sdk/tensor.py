@@ -14,7 +14,7 @@ what the dtype cannot hold is refused instead of wrapped or turned into infinity
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -75,6 +75,19 @@ class TensorValue(Value):
     """An array on the wire: nested lists, row by row."""
 
     spec: TensorSpec
+    # Worked out once, for the hot path:
+    _dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
+    _lengths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    _has_twins: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        shape = self.spec.shape or ()
+        names = [dim for dim in shape if isinstance(dim, str)]
+        dtype = np.dtype(object if self.spec.dtype == "str" else self.spec.dtype)
+        lengths = tuple((axis, dim) for axis, dim in enumerate(shape) if isinstance(dim, int))
+        object.__setattr__(self, "_dtype", dtype)
+        object.__setattr__(self, "_lengths", lengths)
+        object.__setattr__(self, "_has_twins", len(set(names)) < len(names))
 
     @property
     def has_rows(self) -> bool:  # type: ignore[override]
@@ -128,25 +141,31 @@ class TensorValue(Value):
             return None
         if len(shape) != len(wanted):
             return f"shape {list(shape)}: {len(shape)} axes instead of {len(wanted)}"
+        for axis, length in self._lengths:
+            if shape[axis] != length:
+                return f"shape {list(shape)}: {shape[axis]} instead of {length} on axis {axis}"
+        return self._check_twins(shape, wanted) if self._has_twins else None
+
+    def _check_twins(self, shape: tuple[int, ...], wanted: tuple[Dim, ...]) -> str | None:
+        """Axes of one name have one length."""
         names: dict[str, int] = {}
-        for axis, (have, want) in enumerate(zip(shape, wanted, strict=True)):
-            length = want if isinstance(want, int) else None
-            if isinstance(want, str):
-                length = names.setdefault(want, have)
-            if length is not None and have != length:
+        for axis, (have, name) in enumerate(zip(shape, wanted, strict=True)):
+            length = names.setdefault(name, have) if isinstance(name, str) else have
+            if have != length:
                 return f"shape {list(shape)}: {have} instead of {length} on axis {axis}"
         return None
 
     def encode(self, value: Any) -> Any:
-        array = np.asarray(value)
-        if array.dtype != self.spec.dtype and not _can_cast(array.dtype, self.spec.dtype):
+        array = value if type(value) is np.ndarray else np.asarray(value)
+        is_same = array.dtype is self._dtype or array.dtype == self._dtype
+        if not is_same and not _can_cast(array.dtype, self.spec.dtype):
             raise TypeError(f"expected {self.expectation}, got dtype {array.dtype}")
         if (trouble := self.check_shape(array.shape)) is not None:
             raise ValueError(f"expected {self.expectation}, got {trouble}")
         if array.ndim == 0 or array.dtype.kind in "OUS":
             return array.tolist()
-        if array.dtype != self.spec.dtype:
-            array = array.astype(self.spec.dtype)
+        if not is_same:
+            array = array.astype(self._dtype)
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
     def _convert(self, raw: Any) -> Array | None:

@@ -1,0 +1,83 @@
+"""The document is valid OpenAPI 3.1 and its examples fit its own schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import PIL.Image
+import pytest
+from openapi_spec_validator import validate
+from pydantic import BaseModel
+
+import modelpack
+from modelpack.sdk.openapi import openapi_document
+from modelpack.sdk.service import spec_of
+
+
+class Inner(BaseModel):
+    a: int = 3
+
+
+class Outer(BaseModel):
+    inner: Inner
+    children: list[Inner]
+
+
+@modelpack.service
+class Everything:
+    """Does it all.
+
+    More words.
+    """
+
+    @modelpack.api(batch=True)
+    def tensor(self, x: modelpack.Tensor["float32", "batch", 4]) -> dict[str, list[float]]:
+        return {}
+
+    @modelpack.api
+    def record(self, outer: Outer, note: str = "") -> Outer:
+        return outer
+
+    @modelpack.api
+    def picture(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        return image
+
+    @modelpack.api
+    def stream(self, n: int) -> Iterator[str]:
+        yield "a"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return openapi_document(spec_of(Everything), "1.0")
+
+
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
+    assert document["info"]["title"] == "everything"
+    assert {"/tensor", "/record", "/picture", "/stream", "/livez"} <= set(document["paths"])
+
+
+def test_every_example_fits_its_schema(document: dict[str, Any]) -> None:
+    for api in spec_of(Everything).apis:
+        body = document["paths"][api.route]["post"]["requestBody"]["content"]["application/json"]
+        jsonschema.validate(
+            body["example"], {**body["schema"], "components": document["components"]}
+        )
+
+
+def test_definitions_are_where_references_look(document: dict[str, Any]) -> None:
+    assert {"Inner", "Problem"} <= set(document["components"]["schemas"])
+    assert "$defs" not in str(document)
+
+
+def test_streams_and_files_have_their_own_content_types(document: dict[str, Any]) -> None:
+    def answer(route: str) -> set[str]:
+        return set(document["paths"][route]["post"]["responses"]["200"]["content"])
+
+    assert answer("/stream") == {"application/x-ndjson", "text/event-stream"}
+    assert answer("/picture") == {"image/png"}
+    request = document["paths"]["/picture"]["post"]["requestBody"]["content"]
+    assert "multipart/form-data" in request
