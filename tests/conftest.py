@@ -1,0 +1,150 @@
+"""What every test may rely on: homes of its own, and tools that are missing are said.
+
+    mark on a test ──► is its tool here? ──► run, or skip with the reason
+    --require MARK     (continuous integration) the run fails when no test with that mark ran,
+                       or when one of them was skipped
+
+``MODELPACK_HOME`` is a fresh folder for each test; ``MODELPACK_CACHE``, which holds environments
+that take long to make, is one for the whole run.  No other ``MODELPACK_…`` variable of the
+developer's reaches a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+# Before anything imports onnxruntime: its Linux wheel reports home unless this is set.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+REPORTS = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="MARK",
+        help="fail the run unless tests with this mark ran and none of them was skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for variable in [name for name in os.environ if name.startswith("MODELPACK_")]:
+        del os.environ[variable]
+    root = tempfile.mkdtemp(prefix="modelpack-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+    os.environ["MODELPACK_HOME"] = str(Path(root, "home"))
+    os.environ["MODELPACK_CACHE"] = str(Path(root, "cache"))
+    config.stash[REPORTS] = {mark: Counter() for mark in config.getoption("--require")}
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a store of its own."""
+    monkeypatch.setenv("MODELPACK_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+# --- what is missing on this machine -----------------------------------------------------------
+
+
+@cache
+def missing_engine() -> str | None:
+    """Return why tests cannot use a container engine, or None."""
+    if "ENGINE_BASE_IMAGE" not in os.environ:
+        return "ENGINE_BASE_IMAGE does not name a base image to build on"
+    where = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    # A plain socket: the Docker SDK leaks one when nobody answers, and warnings are errors.
+    is_unix = where.scheme == "unix"
+    with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
+        probe.settimeout(10)
+        try:
+            probe.connect(where.path if is_unix else (where.hostname, where.port))
+        except OSError as cause:
+            return f"no container engine answers on '{where.geturl()}': {cause.strerror}"
+    return None
+
+
+@cache
+def missing_browser() -> str | None:
+    """Return why tests cannot drive a browser, or None."""
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            return f"'{program}' is not installed"
+    return None
+
+
+@cache
+def missing_network() -> str | None:
+    """Return why tests cannot install packages, or None."""
+    trial = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "iniconfig"]
+    done = subprocess.run(trial, capture_output=True, text=True, timeout=120, check=False)
+    return None if done.returncode == 0 else "no package index answers"
+
+
+@cache
+def missing_gpu() -> str | None:
+    """Return why tests cannot use a GPU, or None."""
+    return None if shutil.which("nvidia-smi") else "there is no NVIDIA GPU"
+
+
+MISSING: dict[str, Callable[[], str | None]] = {
+    "engine": missing_engine,
+    "browser": missing_browser,
+    "network": missing_network,
+    "gpu": missing_gpu,
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark, why in MISSING.items():
+        if item.get_closest_marker(mark) is not None and (reason := why()) is not None:
+            pytest.skip(reason)
+
+
+# --- the marks that must have run --------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    for mark, counts in item.config.stash[REPORTS].items():
+        if item.get_closest_marker(mark) is not None:
+            if report.skipped:
+                counts["skipped"] += 1
+            elif call.when == "call":
+                counts["ran"] += 1
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == pytest.ExitCode.OK and any(_complaints(session.config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for complaint in _complaints(config):
+        terminalreporter.write_line(complaint, red=True)
+
+
+def _complaints(config: pytest.Config) -> Iterator[str]:
+    for mark, counts in config.stash[REPORTS].items():
+        if counts["ran"] == 0:
+            yield f"FAILED --require {mark}: no test marked '{mark}' ran"
+        if counts["skipped"]:
+            yield f"FAILED --require {mark}: {counts['skipped']} of them were skipped"
