@@ -1,0 +1,66 @@
+# The commands of this repository.  Python 3.11 (or later) and make are all that must be there:
+# everything else is put into .venv by the first command that needs it.
+#
+#   make demo     the whole way, on real data: train, build, serve, containerize, deploy, destroy
+#   make test     lint, types, layers, every test, coverage, a quick benchmark
+#   make lint     the first three of these alone
+#   make format   writes the code the way lint wants it
+#   make bench    the benchmarks in full (on demand; needs wrk)
+#   make clean    removes .venv and what tools left behind
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COVERAGE := 85
+
+# In continuous integration an engine must be there and every test for it must run.
+ifeq ($(CI),true)
+REQUIRE := --require engine
+endif
+
+.PHONY: demo test lint format unit bench-quick bench tools clean help
+.DEFAULT_GOAL := help
+
+demo: $(READY)
+	$(BIN)/python scripts/demo.py
+
+test: $(READY) tools lint unit bench-quick
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Unit, engine and browser tests in one run, so that coverage is counted over all of them.  What
+# is missing on this machine is skipped with its reason.
+unit: $(READY)
+	$(BIN)/pytest -m "not bench" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
+
+# Timings are only true without coverage.
+bench-quick: $(READY)
+	$(BIN)/pytest -m bench
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/bench_server.py
+
+# Browser, wrk and the like, where this user may install them.
+tools:
+	@scripts/system-packages
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache build dist
+
+help:
+	@sed -n '/^#   make/s/^# //p' Makefile
+
+# The stamp is older than pyproject.toml when dependencies may have changed.
+$(READY): pyproject.toml scripts/setup
+	@scripts/setup $(VENV)
+	@touch $@
