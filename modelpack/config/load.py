@@ -1,0 +1,102 @@
+"""Finds and reads the settings of a project.
+
+    modelpack.yaml, or [tool.modelpack] in pyproject.toml
+        │ yaml_file, toml_file      text ──► values with their places
+        ▼ check                     keys, types, ranges, words
+    Project                         or ConfigError with every mistake, in the order of the file
+
+A project without either file is a project with defaults.  Only the folder's own file is read:
+``MODELPACK_…`` variables and flags are laid over it by who uses the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from modelpack.config.document import Document
+from modelpack.config.settings import Project
+from modelpack.errors import ConfigError, Mistake, UsageError
+
+PROJECT_FILE = "modelpack.yaml"
+PYPROJECT_FILE = "pyproject.toml"
+MAX_FILE_BYTES = 1024 * 1024
+
+_OTHER_SPELLINGS = ("modelpack.yml", "modelpack.json", "modelpack.toml")
+
+
+def load_project(path: Path) -> Project:
+    """Return the project in the folder ``path`` (or the one whose file ``path`` is).
+
+    Raises ConfigError with all mistakes of the file, UsageError when there is no such folder.
+    """
+    if path.name in (PROJECT_FILE, PYPROJECT_FILE) and path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        raise UsageError(f"no folder '{path}'", hint="name the folder that holds the service")
+    found = _find(path)
+    if found is None:
+        return Project(root=path.resolve())
+
+    from modelpack.config.check import checked_project
+
+    source, document = found
+    project = checked_project(document, root=path.resolve(), source=source.resolve())
+    if document.mistakes:
+        in_order = sorted(document.mistakes, key=lambda m: (m.file, m.line or 0, m.column or 0))
+        raise ConfigError(in_order)
+    return project
+
+
+def _find(folder: Path) -> tuple[Path, Document] | None:
+    """Return the one file that has settings, read, or None."""
+    from modelpack.config.toml_file import read_toml
+    from modelpack.config.yaml_file import read_yaml
+
+    own, shared = folder / PROJECT_FILE, folder / PYPROJECT_FILE
+    in_own = _read(own, read_yaml) if own.exists() else None
+    in_shared = _read(shared, read_toml) if shared.exists() else None
+    if in_own is None:
+        _refuse_other_spellings(folder)
+        return (shared, in_shared) if in_shared is not None else None
+    if in_shared is not None:
+        in_shared.mistakes.clear()
+        in_shared.mistake(
+            (), f"[tool.modelpack]: '{PROJECT_FILE}' is there too, keep the settings in one of them"
+        )
+        in_own.mistakes.extend(in_shared.mistakes)
+    return own, in_own
+
+
+def _refuse_other_spellings(folder: Path) -> None:
+    for name in _OTHER_SPELLINGS:
+        if (folder / name).exists():
+            what = f"not read: the name of the file is '{PROJECT_FILE}'"
+            raise ConfigError(
+                [Mistake(str(folder / name), None, None, what)],
+                hint=f"rename it to '{PROJECT_FILE}'",
+            )
+
+
+def _read(path: Path, reader: Callable[[str, str], Document | None]) -> Document | None:
+    """Read the file; what stops that is a mistake of the document."""
+    document = Document(str(path))
+    if not path.is_file():
+        document.mistake((), "not a regular file")
+        return document
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        document.mistake((), f"cannot be read: {(error.strerror or 'failed').lower()}")
+        return document
+    if len(raw) > MAX_FILE_BYTES:
+        document.mistake((), "larger than 1 MiB: settings do not hold data")
+        return document
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        document.mistakes.append(Mistake(str(path), line, None, "not UTF-8 text"))
+        return document
+    return reader(text, str(path))
