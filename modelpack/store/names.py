@@ -43,8 +43,15 @@ def path_fault(path: str) -> str | None:
 class PathGuard:
     """Refuses a set of paths as a whole when one is unsafe or two cannot stand together."""
 
-    def __init__(self, what: str, *, top: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        top: str | None = None,
+        hint: str = "nothing of it was used; get it again from who made it",
+    ) -> None:
         self._what = what
+        self._hint = hint
         self._top = top
         self._places: dict[str, tuple[str, bool]] = {}
 
@@ -63,7 +70,7 @@ class PathGuard:
         if fault is not None:
             raise RefusedError(
                 f"{self._what} holds the path '{shown(path)}', which {fault}",
-                hint="nothing of it was used; get it again from who made it",
+                hint=self._hint,
             )
 
     def _clash(self, path: str, is_folder: bool) -> str | None:

@@ -1,0 +1,167 @@
+"""Makes a bundle of a project: its files, its models and its locked dependencies.
+
+    Project + ServiceSpec ──► files, pinned models, lock ──► BundleManifest ──► the store
+    saved model (zero code) ────────────┘
+
+Nothing of who built it, where or when goes in: the same input gives the same digest, and building
+it again says that nothing has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelpack import paths
+from modelpack.archive.files import Collected, collect_files
+from modelpack.archive.lock import Inputs, ensure_lock, target_platform
+from modelpack.archive.requirements import checked_requirements
+from modelpack.config.settings import Project, changed_settings
+from modelpack.errors import BuildError
+from modelpack.manifest import LOCK_FILE, RUNTIME_REQUIREMENTS, BundleManifest
+from modelpack.progress import SILENT, Progress
+from modelpack.sdk.service import ServiceSpec
+from modelpack.store import Entry, Kind, Store
+from modelpack.tag import check_name, check_version
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build made."""
+
+    entry: Entry
+    is_unchanged: bool
+    """True when the very same bundle was in the store already."""
+    file_count: int
+    """Files of the service, README included; not those of its models."""
+    skipped: tuple[str, ...]
+    """What of the project was left out, ``PATH (reason)``."""
+    lock_reused: bool
+    """True when the lock was there already and no network was needed."""
+
+
+def build_bundle(
+    project: Project,
+    spec: ServiceSpec,
+    *,
+    store: Store,
+    version: str | None = None,
+    relock: bool = False,
+    zero_model: Entry | None = None,
+    progress: Progress = SILENT,
+) -> Built:
+    """Put a bundle of the project into the store.
+
+    version     default: the project's, else the first 12 hex digits of the content's digest
+    relock      resolve the dependencies again though their inputs are unchanged
+    zero_model  the saved model that is itself the service; no code is packed then
+
+    Raises SecretFoundError, RefusedError or BuildError for files that cannot be packed,
+    ModelNotFoundError, ConfigError for a bad requirement, ConflictError when the version holds
+    another bundle.
+    """
+    name = check_name(project.name or spec.name)
+    version = version or project.version
+    if version is not None:
+        check_version(version)
+    collected = _files_of(project, spec, zero_model)
+    models = [zero_model] if zero_model is not None else pinned_models(spec, store)
+    inputs = lock_inputs(project, models, store)
+    lock_file = _lock_file(project, inputs, zero_model)
+    lock, reused = ensure_lock(inputs, lock_file, relock=relock, progress=progress)
+    manifest = BundleManifest(
+        service=None if zero_model is not None else import_string(project, spec),
+        model=None if zero_model is None else zero_model.tag.name,
+        python=inputs.python,
+        files=collected.files,
+        models=tuple(_pin(entry, store) for entry in models),
+        lock_sha256=hashlib.sha256(lock.encode()).hexdigest(),
+        apis=tuple(api.to_json() for api in spec.apis),
+        settings=_settings(project),
+    )
+    with progress.step("writing the bundle"):
+        added = store.add_bundle(
+            name,
+            manifest,
+            root=project.root,
+            lock=lock,
+            models=models,
+            readme=collected.readme,
+            version=version,
+        )
+    count = len(collected.files) + (collected.readme is not None)
+    return Built(added.entry, added.is_unchanged, count, collected.skipped, reused)
+
+
+def pinned_models(spec: ServiceSpec, store: Store) -> list[Entry]:
+    """Return the stored models that the service refers to, each name once.
+
+    Raises ModelNotFoundError, and BuildError when it wants two versions of one name.
+    """
+    found: dict[str, Entry] = {}
+    for model in spec.models.values():
+        entry = store.find(model.tag, Kind.MODEL)
+        known = found.setdefault(entry.tag.name, entry)
+        if known.digest != entry.digest:
+            raise BuildError(
+                f"the service uses '{known.tag}' and '{entry.tag}', two versions of one model",
+                hint="a bundle holds one version of a name: save one of them under another name",
+            )
+    return [found[name] for name in sorted(found)]
+
+
+def lock_inputs(project: Project, models: Sequence[Entry], store: Store) -> Inputs:
+    """Return what the lock is made from; raises ConfigError for a bad requirement."""
+    own = checked_requirements(project.requirements, project.source)
+    brought = [line for entry in models for line in store.model_record(entry).requirements]
+    others = checked_requirements([*brought, *RUNTIME_REQUIREMENTS], None)
+    python = project.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Inputs(tuple(sorted({*own, *others})), python, target_platform())
+
+
+def import_string(project: Project, spec: ServiceSpec) -> str:
+    """Return how the service is found below ``bundle/code``."""
+    if project.service and ":" in project.service:
+        return project.service
+    return f"{spec.cls.__module__}:{spec.cls.__qualname__}"
+
+
+def _files_of(project: Project, spec: ServiceSpec, zero_model: Entry | None) -> Collected:
+    if zero_model is not None:
+        return Collected((), None, ())
+    collected = collect_files(project)
+    module = import_string(project, spec).partition(":")[0].replace(".", "/")
+    packed = {file.path for file in collected.files}
+    if not packed & {f"{module}.py", f"{module}/__init__.py"}:
+        raise BuildError(
+            f"the module of the service, '{module}.py', is not among the packed files",
+            hint="see 'include', 'exclude' and .modelpackignore",
+        )
+    return collected
+
+
+def _lock_file(project: Project, inputs: Inputs, zero_model: Entry | None) -> Path:
+    """Return where the lock is kept: in the project; without one, in the cache."""
+    if zero_model is None:
+        return project.root / LOCK_FILE
+    return paths.cache_dir() / "locks" / f"{inputs.digest}.lock"
+
+
+def _pin(entry: Entry, store: Store) -> dict[str, object]:
+    record = store.model_record(entry)
+    return {
+        "name": entry.tag.name,
+        "version": entry.tag.version,
+        "digest": entry.digest,
+        "framework": record.framework,
+        "carries_code": record.carries_code,
+    }
+
+
+def _settings(project: Project) -> dict[str, object]:
+    """Return the settings that differ from the defaults, by their part of the project file."""
+    parts = {"server": changed_settings(project.server), "image": changed_settings(project.image)}
+    return {name: part for name, part in parts.items() if part}
