@@ -1,0 +1,136 @@
+"""Says which instructions a plan makes, in the order that keeps rebuilds and pushes small.
+
+    base ─► Python ─► system packages ─► dependencies ─► models ─► code ─► settings
+    changes least ─────────────────────────────────────────────► changes most
+
+A code change leaves every layer before it alone; weights stand before code, so that they are
+uploaded once.  The context's files are those of ``context``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelpack.image import instructions as dockerfile
+from modelpack.image.bases import PythonFrom
+from modelpack.image.instructions import Instruction
+from modelpack.image.plan import BUNDLE_ROOT, VENV_PYTHON, ImagePlan
+from modelpack.manifest import BUNDLE_FILE, LOCK_FILE
+from modelpack.version import __version__
+
+HEADING = "Written by modelpack"
+INDEX_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+"""Variables that tell pip where packages are; never with a password, history would keep it."""
+
+_PYTHON_STAGE = "python"
+_PIP = "/tmp/pip"  # noqa: S108 - a path in the image, not here
+_WHEELS = "/tmp/wheels/"  # noqa: S108
+_NO_PINS = (
+    "DL3008",
+    "No versions: a distribution keeps only its newest, so a pin would break this file.",
+)
+
+
+def render_dockerfile(plan: ImagePlan) -> str:
+    """Return the Dockerfile of a plan; the same plan gives the same text."""
+    heading = [
+        f"{HEADING} {__version__} for {plan.entry.tag}.",
+        f"Bundle: {plan.entry.digest}",
+        f"Base: {plan.base.reason}.",
+    ]
+    return dockerfile.render(list(instructions_of(plan)), heading)
+
+
+def instructions_of(plan: ImagePlan) -> Iterator[Instruction]:
+    """Give the instructions of a plan; the notes are what its progress shows."""
+    base = plan.base
+    if base.python_from is PythonFrom.COPY and base.python_image is not None:
+        yield dockerfile.from_image(
+            base.python_image, stage=_PYTHON_STAGE, note=f"Python {plan.python} comes from here"
+        )
+    yield dockerfile.from_image(base.image, note=f"base {base.image}")
+    yield from _system(plan)
+    yield from _dependencies(plan)
+    yield from _files(plan)
+    yield from _settings(plan)
+
+
+def _system(plan: ImagePlan) -> Iterator[Instruction]:
+    base = plan.base
+    if base.system_packages:
+        yield _apt_install(base.system_packages, note=f"system packages for Python {plan.python}")
+    if base.python_from is PythonFrom.COPY:
+        yield dockerfile.copy(
+            "/usr/local/",
+            to="/usr/local/",
+            from_stage=_PYTHON_STAGE,
+            note=f"Python {plan.python}, built for an older glibc than the base has",
+        )
+        yield dockerfile.run(
+            ["ldconfig"],
+            [f"python{plan.python}", "-c", "import bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib"],
+            note="make its libraries known, and see that all of them are there",
+        )
+    if plan.system_packages:
+        yield _apt_install(plan.system_packages, note="system packages")
+
+
+def _apt_install(packages: tuple[str, ...], *, note: str) -> Instruction:
+    return dockerfile.run(
+        ["apt-get", "update"],
+        ["apt-get", "install", "--yes", "--no-install-recommends", "--", *packages],
+        ["apt-get", "clean"],
+        ["rm", "-rf", "/var/lib/apt/lists"],
+        note=note,
+        ignored_rules=[_NO_PINS],
+    )
+
+
+def _dependencies(plan: ImagePlan) -> Iterator[Instruction]:
+    """Install the lock and the server into a virtual environment that holds no pip.
+
+    The pip that does it lives in an environment of its own, which is gone in the end.
+    """
+    for name in INDEX_ARGS:
+        yield dockerfile.arg(name)
+    yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/", note="what to install")
+    yield dockerfile.copy(plan.runtime_wheel, to=_WHEELS)
+    python = f"python{plan.python}"
+    pip = [f"{_PIP}/bin/pip", "--python", VENV_PYTHON, "--disable-pip-version-check"]
+    install = [*pip, "install", "--no-cache-dir", "--no-deps", "--only-binary", ":all:"]
+    yield dockerfile.run(
+        [python, "-m", "venv", "--without-pip", f"{BUNDLE_ROOT}/venv"],
+        [python, "-m", "venv", _PIP],
+        [*install, "--require-hashes", "--requirement", f"{BUNDLE_ROOT}/{LOCK_FILE}"],
+        [*install, "--no-index", f"{_WHEELS}{plan.runtime_wheel}"],
+        [*pip, "check"],
+        # Shows that the server starts on this base, and leaves the bytecode of what it imports:
+        # official images come without that of the standard library, and users cannot write it.
+        [VENV_PYTHON, "-I", "-c", "import modelpack.server"],
+        ["rm", "-rf", _PIP, _WHEELS],
+        note="Python packages",
+    )
+
+
+def _files(plan: ImagePlan) -> Iterator[Instruction]:
+    for model in plan.models:
+        folder = f"models/{model}"
+        yield dockerfile.copy(folder, to=f"{BUNDLE_ROOT}/{folder}/", note=f"model {model}")
+    yield dockerfile.copy(BUNDLE_FILE, to=f"{BUNDLE_ROOT}/", note="code")
+    if plan.has_doc:
+        yield dockerfile.copy("doc", to=f"{BUNDLE_ROOT}/doc/")
+    if plan.has_code:
+        yield dockerfile.copy("code", to=f"{BUNDLE_ROOT}/code/")
+
+
+def _settings(plan: ImagePlan) -> Iterator[Instruction]:
+    yield dockerfile.label(plan.labels, note="settings")
+    yield dockerfile.env(plan.env)
+    yield dockerfile.workdir(plan.workdir)
+    yield dockerfile.user(plan.user)
+    yield dockerfile.expose(plan.port)
+    yield dockerfile.stop_signal(plan.stop_signal)
+    yield dockerfile.health_check(
+        plan.health_check, interval="5s", timeout="5s", start_period="120s", retries=3
+    )
+    yield dockerfile.entry_point(plan.entry_point)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from modelpack.config.settings import ImageSettings
+from modelpack.errors import RefusedError, SecretFoundError, StoreError, UsageError
+from modelpack.image import plan_image
+from modelpack.image.plan import size_text
+from modelpack.store import Entry, Kind, Store
+from modelpack.tag import Tag
+
+MakeBundle = Callable[..., Entry]
+
+
+def test_a_plan_names_base_reason_user_port_and_entry_point(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings())
+
+    assert plan.base.image == "python:3.11-slim"
+    assert plan.user == "65532:65532"
+    assert plan.port == 3000
+    assert plan.entry_point[0] == "/bundle/venv/bin/python"
+    assert plan.entry_point[-2:] == ("-m", "modelpack.server")
+    assert plan.stop_signal == "SIGTERM"
+    assert plan.workdir == "/bundle"
+    assert plan.models == ("digits-clf",)
+    assert plan.has_code
+    assert plan.has_doc
+
+
+def test_the_environment_of_an_image_is_complete(store: Store, make_bundle: MakeBundle) -> None:
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings(env={"LEVEL": "3"}))
+
+    assert plan.env == {
+        "HOME": "/bundle",
+        "LEVEL": "3",
+        "MODELPACK_BUNDLE": "/bundle",
+        "MODELPACK_HOST": "0.0.0.0",
+        "MODELPACK_PORT": "3000",
+        "MODELPACK_TAG": "digits:1.0",
+        "ORT_DISABLE_TELEMETRY": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "USER": "modelpack",
+    }
+
+
+def test_an_image_for_a_gpu_asks_the_engine_for_it(store: Store, make_bundle: MakeBundle) -> None:
+    plan = plan_image(store, make_bundle("torch"), ImageSettings())
+
+    assert plan.env["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert plan.env["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+def test_labels_say_which_bundle_is_inside(store: Store, make_bundle: MakeBundle) -> None:
+    entry = make_bundle("cpu")
+    plan = plan_image(store, entry, ImageSettings())
+
+    assert plan.labels["dev.modelpack.bundle.digest"] == entry.digest
+    assert plan.labels["dev.modelpack.tag"] == "digits:1.0"
+    assert plan.labels["org.opencontainers.image.title"] == "digits"
+    assert plan.labels["org.opencontainers.image.version"] == "1.0"
+    assert plan.labels["org.opencontainers.image.base.name"] == plan.base.image
+
+
+def test_layers_go_from_what_changes_least_to_the_code(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    settings = ImageSettings(system_packages=("libgomp1",))
+    plan = plan_image(store, make_bundle("system-cuda"), settings, cuda="12.6")
+
+    assert [layer.what for layer in plan.layers] == [
+        "base",
+        "Python 3.11",
+        "system packages (1)",
+        "Python packages (17)",
+        "model digits-clf",
+        "code",
+    ]
+
+
+def test_models_and_code_take_what_their_blobs_take(store: Store, make_bundle: MakeBundle) -> None:
+    entry = make_bundle("cpu")
+    plan = plan_image(store, entry, ImageSettings())
+
+    size = {layer.what: layer.size_bytes for layer in plan.layers}
+    models = sum(layer.size for layer in entry.layers if "/models/" in layer.path)
+    assert size["model digits-clf"] == models
+    assert size["code"] == sum(layer.size for layer in entry.layers) - models
+
+
+def test_a_model_whose_name_starts_like_another_is_not_counted_twice(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    entry = make_bundle("cpu")
+    first = next(layer for layer in entry.layers if "/models/" in layer.path)
+    other = replace(first, path="bundle/models/digits-clf-2/model.onnx", size=10**9)
+    entry = replace(entry, layers=(*entry.layers, other))
+
+    plan = plan_image(store, entry, ImageSettings())
+
+    size = {layer.what: layer.size_bytes for layer in plan.layers}
+    assert (size["model digits-clf"] or 0) < 10**9
+
+
+def test_what_nobody_knows_is_said_by_name(store: Store, make_bundle: MakeBundle) -> None:
+    plan = plan_image(store, make_bundle("torch"), ImageSettings(), base="team/base:1")
+
+    assert "team/base:1" in plan.unknown
+    assert "nvidia-cublas" in plan.unknown
+    assert "numpy" not in plan.unknown
+    text = "\n".join(plan.describe())
+    assert "and what is not known beforehand: team/base:1, " in text
+
+
+def test_the_dependencies_are_as_large_as_where_they_are_installed(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    """onnxruntime and numpy, of the locked versions or not at all, so that this can be checked."""
+    from importlib.metadata import version
+
+    if version("onnxruntime") != "1.32.0":
+        pytest.skip("another onnxruntime than the lock's is installed")
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings())
+
+    size = next(layer.size_bytes for layer in plan.layers if "packages" in layer.what)
+    assert size is not None
+    assert 100e6 < size < 300e6
+
+
+def test_the_plan_is_said_in_lines_for_people(store: Store, make_bundle: MakeBundle) -> None:
+    lines = plan_image(store, make_bundle("torch"), ImageSettings(), cuda="12.6").describe()
+
+    assert lines[0].startswith("image of digits:1.0 (sha256:")
+    assert lines[1] == "base nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04: CUDA 12.6 was asked for"
+    assert "runs as 65532:65532, port 3000: /bundle/venv/bin/python -I" in lines[-2]
+    assert lines[-1].startswith("warning: CUDA is carried twice")
+
+
+def test_the_plan_is_json(store: Store, make_bundle: MakeBundle) -> None:
+    entry = make_bundle("cpu")
+
+    value = json.loads(json.dumps(plan_image(store, entry, ImageSettings()).to_json()))
+
+    assert value["tag"] == "digits:1.0"
+    assert value["digest"] == entry.digest
+    assert value["base"]["image"] == "python:3.11-slim"
+    assert value["size_bytes"] == sum(layer["size_bytes"] or 0 for layer in value["layers"])
+
+
+def test_the_same_bundle_gives_the_same_plan(store: Store, make_bundle: MakeBundle) -> None:
+    assert plan_image(store, make_bundle("cpu"), ImageSettings()) == plan_image(
+        store, make_bundle("cpu"), ImageSettings()
+    )
+
+
+def test_a_flag_stands_above_the_settings(store: Store, make_bundle: MakeBundle) -> None:
+    entry = make_bundle("cpu")
+    settings = ImageSettings(base="team/base:1")
+
+    assert plan_image(store, entry, settings).base.image == "team/base:1"
+    assert plan_image(store, entry, settings, base="other:1").base.image == "other:1"
+    assert "12.6.3" in plan_image(store, entry, settings, cuda="12.6").base.image
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_TOKEN", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("OPENAI_API_KEY", "x"),
+        ("DB_PASSWORD", "x"),
+        ("password", "x"),
+        ("DATABASE_URL", "postgres://me:hunter2@db/x"),
+        ("KEY_FILE", "-----BEGIN RSA PRIVATE KEY-----"),
+    ],
+)
+def test_a_secret_never_becomes_part_of_an_image(
+    store: Store, make_bundle: MakeBundle, name: str, value: str
+) -> None:
+    with pytest.raises(
+        SecretFoundError, match=rf"image\.env\.{name} looks like a secret"
+    ) as caught:
+        plan_image(store, make_bundle("cpu"), ImageSettings(env={name: value}))
+
+    assert value == "x" or value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_TOKENS", "512"),
+        ("EOS_TOKEN", "</s>"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("HF_TOKEN", ""),
+        ("ENDPOINT", "https://example.com/a@b"),
+        ("KEYBOARD", "x"),
+    ],
+)
+def test_what_only_sounds_like_a_secret_may_stand_there(
+    store: Store, make_bundle: MakeBundle, name: str, value: str
+) -> None:
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings(env={name: value}))
+
+    assert plan.env[name] == value
+
+
+def test_variables_that_the_image_sets_itself_cannot_be_set(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    with pytest.raises(UsageError, match=r"image\.env\.MODELPACK_PORT is set by the image"):
+        plan_image(store, make_bundle("cpu"), ImageSettings(env={"MODELPACK_PORT": "1"}))
+
+
+@pytest.mark.parametrize("python", ["3", "3.11.2", "3.11; evil", "$(evil)", "2.7", "3.11\n"])
+def test_a_bundle_with_an_odd_python_version_is_refused(
+    store: Store, make_bundle: MakeBundle, python: str
+) -> None:
+    with pytest.raises((RefusedError, UsageError)):
+        plan_image(store, make_bundle("cpu", python=python), ImageSettings())
+
+
+def test_a_model_is_not_containerized(store: Store) -> None:
+    entry = Entry(Kind.MODEL, Tag("m", "1"), "sha256:" + "0" * 64, 0, (), {})
+
+    with pytest.raises(StoreError, match="not a bundle"):
+        plan_image(store, entry, ImageSettings())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (126_250_000, "126.2 MB"), (2.5e9, "2.5 GB")],
+)
+def test_sizes_read_as_engines_show_them(size: int, text: str) -> None:
+    assert size_text(size) == text
