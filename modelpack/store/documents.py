@@ -112,6 +112,8 @@ def read_manifest(data: bytes, what: str) -> Manifest:
             raise StoreError(f"{what} is not that of a model or bundle", hint=_HINT)
         config = read_blob(value["config"], CONFIG_TYPE)
         layers = tuple(_read_layer(layer) for layer in value["layers"])
+        if not layers:
+            raise ValueError("no layers")
         annotations = {str(k): str(v) for k, v in value["annotations"].items()}
         kind = Kind(annotations[KIND])
     except (KeyError, TypeError, ValueError, AttributeError) as cause:

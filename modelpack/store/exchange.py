@@ -81,18 +81,27 @@ def stage_archive(staging: Staging, file: Path) -> Checked:
     with stream:
         small = _stage_members(staging, stream, what)
         size = os.fstat(stream.fileno()).st_size
-    if small.get("oci-layout") != documents.LAYOUT:
-        raise damaged(what, "'oci-layout' is missing or wrong")
-    if "index.json" not in small:
-        raise damaged(what, "'index.json' is missing")
-    checked = _check_chain(documents.read_json(small["index.json"], what), staging, what)
+    for name in ("oci-layout", "index.json"):
+        if name not in small:
+            raise damaged(what, f"'{name}' is missing")
+    if _json(small, "oci-layout", what) != json.loads(documents.LAYOUT):
+        raise damaged(what, "'oci-layout' names another form")
+    index = _json(small, "index.json", what)
+    checked = _check_chain(index, staging, what)
     expected = expected_index(checked)
     if small["index.json"] == expected:
         if size % RECORD:
             raise damaged(what, "it is cut short")
-    elif not _is_part(json.loads(small["index.json"]), json.loads(expected)):
+    elif not _is_part(index, json.loads(expected)):
         raise damaged(what, "'index.json' does not fit what it lists")
     return checked
+
+
+def _json(small: dict[str, bytes], name: str, what: str) -> dict[str, Any]:
+    try:
+        return documents.read_json(small[name], f"'{name}'")
+    except StoreError as cause:
+        raise damaged(what, cause.message) from cause
 
 
 def expected_index(checked: Checked) -> bytes:
