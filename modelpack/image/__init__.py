@@ -1,0 +1,34 @@
+"""Images: a bundle, its dependencies and Python in one thing that a container engine runs.
+
+    bundle ──plan_image──► ImagePlan ──┬─► describe, to_json      what it will be, before it is
+                                       ├─► render_dockerfile      text for people and engines
+                                       ├─► write_context          a folder that any engine builds
+                                       └─► build_image            an image in the local engine
+
+A plan is a value: made from the bundle's lock and manifest alone, the same for the same bundle.
+Nothing of the bundle is executed here; it is read, checked against its digests and handed on.
+"""
+
+from modelpack.image.bases import Base, PythonFrom, choose_base
+from modelpack.image.context import write_context
+from modelpack.image.dockerfile import render_dockerfile
+from modelpack.image.engine import ImageResult, build_image, connect
+from modelpack.image.plan import ImagePlan, PlannedLayer, plan_image
+from modelpack.image.reference import check_image_name, check_reference, default_reference
+
+__all__ = [
+    "Base",
+    "ImagePlan",
+    "ImageResult",
+    "PlannedLayer",
+    "PythonFrom",
+    "build_image",
+    "check_image_name",
+    "check_reference",
+    "choose_base",
+    "connect",
+    "default_reference",
+    "plan_image",
+    "render_dockerfile",
+    "write_context",
+]
