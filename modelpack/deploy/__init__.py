@@ -1,0 +1,34 @@
+"""Plans and applies deployments of bundles at targets.
+
+    DeploymentSpec + Live ──► Plan ──► apply ──► healthy? ──► settled, or back to the former one
+
+What a target plugin needs is here; ``rollout`` is what callers use, ``catalog`` finds the targets.
+"""
+
+from modelpack.config.settings import DeploySettings
+from modelpack.deploy.plan import Action, Change, Plan, change_to, difference
+from modelpack.deploy.plugin import Target, refuse_unknown
+from modelpack.deploy.spec import DeploymentSpec, Fact
+from modelpack.deploy.state import Live, Revision, State, Status
+from modelpack.progress import SILENT, Progress
+from modelpack.tag import check_name
+
+__all__ = [
+    "SILENT",
+    "Action",
+    "Change",
+    "DeploySettings",
+    "DeploymentSpec",
+    "Fact",
+    "Live",
+    "Plan",
+    "Progress",
+    "Revision",
+    "State",
+    "Status",
+    "Target",
+    "change_to",
+    "check_name",
+    "difference",
+    "refuse_unknown",
+]

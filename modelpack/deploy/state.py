@@ -1,0 +1,103 @@
+"""What stands at a target: words and values that every target answers with.
+
+Live       what a plan is compared with     (read before)
+Revision   what an apply has brought about  (given after)
+Status     how a deployment is right now    (for people and probes)
+
+Facts come from the engine of the target, never from what we remember of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from modelpack.deploy.spec import Fact
+
+
+class State(StrEnum):
+    """The words for how a deployment is."""
+
+    RUNNING = "running"
+    """It answers."""
+    STARTING = "starting"
+    """Its process is up and it is not ready yet."""
+    UNHEALTHY = "unhealthy"
+    """Its process is up, and it is not ready although it has had the time."""
+    STOPPED = "stopped"
+    """It was stopped on purpose, or its machine was."""
+    FAILED = "failed"
+    """It ended by itself, or keeps ending."""
+    ABSENT = "absent"
+    """There is no such deployment."""
+
+
+NEEDS_START = (State.STOPPED, State.FAILED, State.UNHEALTHY)
+"""States that a plan puts right, although nothing of the spec has changed."""
+
+CRASHES_TO_FAIL = 3
+"""A service that ended by itself this often without ever being ready counts as failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What a target holds under a name, as its engine says, not as we remember it."""
+
+    name: str
+    """Name of the deployment."""
+
+    state: State = State.ABSENT
+    """How it is."""
+
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    """What runs, under the keys of ``DeploymentSpec.facts`` and the target's own."""
+
+    surroundings: Mapping[str, Fact] = field(default_factory=dict)
+    """What else the plan depends on, such as whether the image is there."""
+
+    revision: str | None = None
+    """Revision that runs; None when unknown or absent."""
+
+    is_settled: bool = True
+    """False while nobody has found this revision healthy; a former one is kept, if there was one."""
+
+    @property
+    def is_absent(self) -> bool:
+        """True when there is no such deployment."""
+        return self.state is State.ABSENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What an apply has started."""
+
+    deployment: str
+    id: str
+    bundle: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a deployment is at this moment."""
+
+    name: str
+    target: str
+    state: State
+    bundle: str | None = None
+    """Tag of what runs."""
+    revision: str | None = None
+    url: str | None = None
+    """Where it answers, such as ``http://127.0.0.1:3000``; None: not to be reached from here."""
+    since: str | None = None
+    """When what runs was started, UTC, RFC 3339."""
+    restarts: int = 0
+    """How often it was started again after it had ended by itself."""
+    detail: str | None = None
+    """Why it is not running, in a few words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,66 @@
+"""A small service that speaks the routes a deployment is probed by; standard library only.
+
+FAKE_MODE says how it misbehaves: ``crash`` ends at once, ``deaf`` is never ready, ``poison`` fails
+its own example, ``picky`` refuses it, ``stubborn`` ignores SIGTERM, ``family`` starts a child.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MODE = os.environ.get("FAKE_MODE", "")
+VERSION = os.environ.get("FAKE_VERSION") or os.environ["MODELPACK_TAG"].partition(":")[2]
+EXAMPLE = {"x": [1.0, 2.0]}
+STATUS = {"poison": 500, "picky": 422}.get(MODE, 200)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/readyz":
+            self.answer(503 if MODE == "deaf" else 200, {})
+        elif self.path == "/openapi.json":
+            body = {"content": {"application/json": {"example": EXAMPLE}}}
+            paths = {"/double": {"post": {"requestBody": body}}, "/livez": {"get": {}}}
+            info = {"title": "fake", "version": VERSION}
+            self.answer(200, {"openapi": "3.1.0", "info": info, "paths": paths})
+        elif self.path == "/environ":
+            self.answer(200, dict(os.environ))
+        else:
+            self.answer(404, {})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.answer(STATUS, {"doubled": [2 * value for value in body["x"]]})
+
+    def answer(self, status: int, value: object) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        print("asked for", self.path, flush=True)
+
+
+def main() -> None:
+    print("this is", os.environ["MODELPACK_TAG"], flush=True)
+    if MODE == "crash":
+        sys.exit("error[service-failed]: the model is broken")
+    on_term = signal.SIG_IGN if MODE == "stubborn" else lambda *_: os._exit(0)
+    signal.signal(signal.SIGTERM, on_term)
+    if MODE == "family":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print("child", child.pid, flush=True)
+    address = os.environ["MODELPACK_HOST"], int(os.environ["MODELPACK_PORT"])
+    with ThreadingHTTPServer(address, Handler) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
