@@ -1,0 +1,38 @@
+"""The server that travels in the image: HTTP in, batches through the model, answers out.
+
+    socket ─► protocol ─► endpoint (decode) ─► batcher ─► runner ─► endpoint (encode) ─► socket
+                 │ anything but a plain inference call
+                 └──────► app (Starlette): docs, health, metrics, forms, streams
+
+``run`` serves a service until it is told to stop; ``python -I -m modelpack.server`` does the same
+for the bundle in ``$MODELPACK_BUNDLE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelpack.config.settings import ServerSettings
+    from modelpack.sdk.service import ServiceSpec
+
+__all__ = ["run"]
+
+
+def run(
+    spec: ServiceSpec,
+    settings: ServerSettings,
+    *,
+    tag: str = "",
+    on_ready: Callable[[str], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status (0, or 130 when interrupted twice).
+
+    ``tag`` is shown in logs and documents.  ``on_ready`` gets the URL once the service is warm and
+    listening.  Raises PortInUseError, UsageError (not an address of this machine) and UserCodeError
+    (the service could not be made) before that.
+    """
+    from modelpack.server.lifecycle import serve
+
+    return serve(spec, settings, tag=tag, on_ready=on_ready)

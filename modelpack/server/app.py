@@ -1,0 +1,126 @@
+"""The Starlette application: everything that the fast lane does not answer.
+
+    POST /<api>       the same answers as the fast lane, and forms, files and streams
+    GET  /livez       the process answers
+    GET  /readyz      the service is warm and takes requests; 503 before, and while it stops
+    GET  /metrics     Prometheus text
+    GET  /docs …      see ``pages``
+
+``Guard`` stands around it: each request has its id, and nothing that goes wrong in here leaves
+without an answer in our own form.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelpack.server.calls import ApiRoute
+from modelpack.server.endpoint import Endpoint
+from modelpack.server.front import Front
+from modelpack.server.logs import event, trace_of
+from modelpack.server.metrics import CONTENT_TYPE, Metrics
+from modelpack.server.problems import (
+    INTERNAL,
+    NOT_READY,
+    UNAVAILABLE,
+    Problem,
+    method_not_allowed,
+    not_found,
+)
+from modelpack.server.replies import Reply, json_reply, problem_reply, set_request_id
+
+
+def make_app(
+    endpoints: Iterable[Endpoint], front: Front, metrics: Metrics, pages: list[Route]
+) -> ASGIApp:
+    """Return the application."""
+    calls = [
+        Route(endpoint.api.route, ApiRoute(endpoint, front.max_body_bytes), methods=["POST"])
+        for endpoint in endpoints
+    ]
+    routes = [
+        *calls,
+        Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
+        Route("/readyz", Ready(front), methods=["GET"]),
+        Route("/metrics", MetricsPage(metrics), methods=["GET"]),
+        *pages,
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    # A redirect would be made of the Host that the client claims.
+    app.router.redirect_slashes = False
+    return Guard(app, front)
+
+
+class Ready:
+    """Answers readiness probes."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell the truth at this moment."""
+        problem = None if self._front.is_ready else NOT_READY
+        if self._front.is_draining:
+            problem = UNAVAILABLE
+        reply = problem_reply(problem, scope) if problem else json_reply({"status": "ready"})
+        await reply(scope, receive, send)
+
+
+class MetricsPage:
+    """Answers scrapes."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Render the page."""
+        await Reply(200, CONTENT_TYPE, self._metrics.render())(scope, receive, send)
+
+
+class Guard:
+    """Gives each request an id, and an answer whatever happens."""
+
+    def __init__(self, app: ASGIApp, front: Front) -> None:
+        self._app = app
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        set_request_id(scope, self._front.ids)
+        has_started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            _log(error)
+            if not has_started:
+                await problem_reply(INTERNAL, scope)(scope, receive, send)
+
+
+def _log(error: Exception) -> None:
+    text = f"{type(error).__name__}: {error}"
+    event("internal", level=logging.ERROR, error=text, trace=trace_of(error))
+
+
+async def _no_route(request: Request, error: Exception) -> Any:
+    """Say in our own form what the router found: no such path, or not with this method."""
+    problem: Problem
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "").split(", ")
+        problem = method_not_allowed(request.method, allowed)
+    else:
+        problem = not_found(request.url.path)
+    return problem_reply(problem, request.scope)

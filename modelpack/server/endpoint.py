@@ -1,0 +1,223 @@
+"""One api of a running service: from a body to an answer, whichever way the bytes came.
+
+    accept(call, body) ──decode──► Batcher / Crowd ──► call.resolve(answer) ──encode──► call.send
+
+``HttpCall`` is a request as the queue sees it; the fast lane and the application each have a
+subclass that knows how to send.  What always holds: a call is answered once, counted once, and an
+error of the service is logged once, with the request's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from modelpack.config.settings import ServerSettings
+from modelpack.sdk.api import ApiSpec, Arguments
+from modelpack.server import codecs
+from modelpack.server.batcher import Batcher, Call
+from modelpack.server.crowd import Crowd
+from modelpack.server.logs import log_failure, log_request
+from modelpack.server.metrics import ApiStats, Reading
+from modelpack.server.problems import (
+    CONTENT_TYPE,
+    NOT_READY,
+    BadOutput,
+    Problem,
+    problem_from,
+)
+from modelpack.server.rows import column_marker, group_key
+from modelpack.server.runner import AsyncRunner, SyncRunner, Worker
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Endpoint:
+    """An api with its queue and its runner."""
+
+    def __init__(self, api: ApiSpec, settings: ServerSettings) -> None:
+        self.api = api
+        self.stats = ApiStats(api.name)
+        self.decode = codecs.decoder(api)
+        self.is_file_answer = api.returns.is_file and not api.is_stream
+        self.answer_type = api.returns.media_type.encode() if self.is_file_answer else _JSON
+        self.queue: Batcher | Crowd | None = None
+        self.worker: Worker | None = None
+        self.method: Callable[..., Any] = _not_bound
+        self.is_bound = False
+        self._runner: SyncRunner | None = None
+        self._settings = settings
+        self._key = group_key(api) if api.batch else None
+        self._access_log = settings.access_log
+        self.request_timeout_s = settings.request_timeout_s
+
+    @property
+    def is_fast(self) -> bool:
+        """True when plain calls of the api may take the fast lane."""
+        return not self.api.is_stream and not any(p.value.is_file for p in self.api.parameters)
+
+    def bind(self, instance: object, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the service's instance; from now on requests can be answered."""
+        api = self.api
+        self.method = getattr(instance, api.attribute)
+        self.is_bound = True
+        limit = self._settings.max_queue_rows
+        if not api.is_async:
+            self.worker = Worker(f"modelpack-{api.name}", loop)
+        if api.is_stream:
+            return
+        if api.is_async and api.batch is None:
+            self.queue = Crowd(AsyncRunner(self.method, loop), limit, self._encode())
+            return
+        runner: SyncRunner | AsyncRunner
+        if self.worker is None:
+            runner = AsyncRunner(self.method, loop)
+        else:
+            runner = self._runner = SyncRunner(self.method, self.worker)
+        self.queue = Batcher(
+            runner,
+            loop=loop,
+            batched=api.batched,
+            max_batch_size=api.batch.max_batch_size if api.batch else 1,
+            max_queue_rows=limit,
+            encode=self._encode(),
+        )
+
+    def accept(self, call: HttpCall, body: bytes) -> None:
+        """Take a JSON body; the call is answered at once or later."""
+        self.begin(call)
+        try:
+            arguments = self.decode(body)
+        except Exception as error:  # whatever the bytes made fail is answered
+            call.refuse(problem_from(error), error)
+        else:
+            self.submit(call, arguments)
+
+    def begin(self, call: HttpCall) -> None:
+        """Start the clock of a call whose request is complete."""
+        call.started = perf_counter()
+        self.stats.in_flight += 1
+
+    def submit(self, call: HttpCall, arguments: Arguments) -> None:
+        """Queue a call that has begun."""
+        queue = self.queue
+        if queue is None:
+            call.refuse(NOT_READY)
+            return
+        call.values = arguments.values
+        call.rows = arguments.rows
+        if self._key is not None:
+            call.key = self._key(arguments.values)
+        queue.submit(call)
+
+    def drop(self, call: HttpCall) -> None:
+        """Forget a call whose client has left."""
+        if not call.is_done:
+            if self.queue is not None:
+                self.queue.drop(call)
+            call.is_done = True
+            self.count(call, _CLIENT_LEFT)
+
+    def count(self, call: HttpCall, status: int) -> None:
+        """Count an answered call, and log it if every request is."""
+        seconds = perf_counter() - call.started
+        self.stats.in_flight -= 1
+        self.stats.add(status, seconds)
+        if self._access_log:
+            log_request(self.api.name, call.request_id, status, seconds, call.rows)
+
+    def write(self, answer: Any) -> bytes:
+        """Return the bytes of an answer; raises BadOutput."""
+        if self.is_file_answer:
+            data: bytes = answer
+            return data
+        return codecs.dump(answer)
+
+    def reading(self) -> Reading:
+        """Return what the metrics show of this api."""
+        batches = self.queue.stats if isinstance(self.queue, Batcher) else None
+        waiting = self.queue.waiting_rows if self.queue is not None else 0
+        return Reading(self.stats, batches, waiting)
+
+    def measured(self, seconds: list[float]) -> None:
+        """Tell the runner how long the calls of the warm-up took."""
+        if self._runner is not None:
+            self._runner.measured(seconds)
+
+    def expire(self) -> None:
+        """Answer 504 to every call that is older than it may be."""
+        if self.queue is not None:
+            self.queue.expire(perf_counter() - self.request_timeout_s)
+
+    def close(self) -> None:
+        """Answer 503 to what is left, and let the thread end."""
+        if self.queue is not None:
+            self.queue.close()
+        if self.worker is not None:
+            self.worker.close()
+
+    def _encode(self) -> Callable[[Any], Any]:
+        """Return what turns the method's answer into plain values; it raises BadOutput."""
+        returns = self.api.returns
+        encode: Callable[[Any], Any] = returns.encode
+        if self.is_file_answer:
+            encode = returns.encode_bytes  # type: ignore[attr-defined]
+        marker = column_marker(returns) if self.api.batch is not None else None
+
+        def checked(answer: Any) -> Any:
+            try:
+                plain = encode(answer)
+                return plain if marker is None else marker(plain)
+            except Exception as cause:  # user classes take part
+                raise BadOutput(f"{type(cause).__name__}: {cause}") from cause
+
+        return checked
+
+
+class HttpCall(Call):
+    """A request to an endpoint; subclasses send the answer."""
+
+    __slots__ = ("endpoint", "request_id")
+
+    def __init__(self, endpoint: Endpoint, request_id: bytes) -> None:
+        super().__init__()
+        self.endpoint = endpoint
+        self.request_id = request_id
+
+    def resolve(self, answer: Any) -> None:
+        """Send the answer."""
+        endpoint = self.endpoint
+        try:
+            body = endpoint.write(answer)
+        except Exception as error:  # an answer may hold anything
+            self.reject(error)
+            return
+        endpoint.count(self, 200)
+        self.send(200, endpoint.answer_type, body, ())
+
+    def reject(self, error: BaseException) -> None:
+        """Send the problem that an error of the queue or the service is."""
+        self.refuse(problem_from(error, from_service=True), error)
+
+    def refuse(self, problem: Problem, error: BaseException | None = None) -> None:
+        """Answer with a problem; ``error`` is what is logged when the service or we failed."""
+        self.is_done = True
+        if error is not None and problem.status == 500:
+            log_failure(problem.code, error, self.endpoint.api.name, self.request_id)
+        self.endpoint.count(self, problem.status)
+        body = problem.to_bytes(self.request_id)
+        self.send(problem.status, CONTENT_TYPE, body, problem.headers)
+
+    def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+        """Send the answer to the client."""
+        raise NotImplementedError
+
+
+def _not_bound(**_values: Any) -> Any:
+    raise RuntimeError("the service is not made yet")
+
+
+_JSON = b"application/json"
+_CLIENT_LEFT = 499

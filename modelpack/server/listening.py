@@ -1,0 +1,74 @@
+"""Takes the address to listen on, for this process alone.
+
+    host, port ──listen_on──► listening socket, or PortInUseError / UsageError
+    socket ──url_of──► http://127.0.0.1:3000
+
+The socket listens from the first moment: two servers that start at once cannot both believe that
+the port is theirs, and connections that come during start-up wait instead of failing.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+
+from modelpack.errors import PortInUseError, UsageError
+
+BACKLOG = 2048
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as cause:
+        raise UsageError(f"'{host}' is not a host to listen on", hint=_HOST_HINT) from cause
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # Lets a restart bind while old connections linger; it never shares a port on Linux.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as cause:
+        listener.close()
+        raise _explained(cause, host, port) from cause
+    return listener
+
+
+_HOST_HINT = "use an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+
+
+def _explained(cause: OSError, host: str, port: int) -> PortInUseError | UsageError:
+    if cause.errno == errno.EADDRINUSE:
+        return PortInUseError(
+            f"{_join(host, port)} is in use",
+            hint="stop what listens there, or choose another with --port",
+        )
+    if cause.errno == errno.EACCES:
+        return UsageError(
+            f"may not listen on port {port}", hint="choose one of 1024 or above with --port"
+        )
+    return UsageError(f"'{host}' is not an address of this machine", hint=_HOST_HINT)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return a URL that reaches the socket from this machine."""
+    host, port = listener.getsockname()[:2]
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
+    return f"http://{_join(anywhere.get(host, host), port)}"
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_readable(fd: int) -> bool:
+    """Say whether something came in on a socket that nobody has read yet."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
