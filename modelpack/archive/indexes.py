@@ -52,6 +52,9 @@ def index_settings(environ: Mapping[str, str] | None = None) -> IndexSettings:
         for key, flag in _ARGUMENTS.items():
             # As one word, so that a value that begins with a dash stays a value.
             arguments += [f"{flag}={value}" for value in settings.get(key, "").split()]
+        if settings.get("extra-index-url") and not environ.get("UV_INDEX_STRATEGY"):
+            # pip takes the best version of all its indexes; uv stops at the first that has any.
+            arguments.append("--index-strategy=unsafe-best-match")
         if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
             arguments.append("--no-index")
     return IndexSettings(tuple(arguments), tuple(sorted(added.items())))
