@@ -187,7 +187,7 @@ def _word_mistakes(given: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("requirements", index), what
 
 
-_IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
 
 
 def _requirement_mistake(text: str) -> str | None:

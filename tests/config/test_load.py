@@ -96,8 +96,10 @@ def test_settings_in_both_files_are_a_mistake(tmp_path: Path) -> None:
     write(tmp_path, "name: digits\n")
     write(tmp_path, "[tool.modelpack]\n", "pyproject.toml")
     assert mistakes(tmp_path) == [
-        "pyproject.toml:1:1: [tool.modelpack]: 'modelpack.yaml' is there too, "
-        "keep the settings in one of them"
+        (
+            "pyproject.toml:1:1: [tool.modelpack]: 'modelpack.yaml' is there too, "
+            "keep the settings in one of them"
+        )
     ]
 
 
@@ -142,8 +144,10 @@ deploy:
     )
 
     assert mistakes(tmp_path) == [
-        "modelpack.yaml:1:1: name: 'Digits' is not a name; names are lower-case letters, digits, "
-        "'.', '_' and '-', 63 characters at most",
+        (
+            "modelpack.yaml:1:1: name: 'Digits' is not a name; names are lower-case letters, digits, "
+            "'.', '_' and '-', 63 characters at most"
+        ),
         "modelpack.yaml:2:1: version: expected text, got true; put it in quotes: 'true'",
         "modelpack.yaml:3:1: the key 'name' stands twice, first in line 1",
         "modelpack.yaml:4:23: requirements[1]: options are not allowed here, got '-r x.txt'",
@@ -151,8 +155,10 @@ deploy:
         "modelpack.yaml:6:3: server.port: must be from 0 to 65535, got 99999",
         "modelpack.yaml:7:3: server: unknown key 'prot', did you mean 'port'?",
         "modelpack.yaml:8:3: server.grace_s: expected a number, got the text 'soon'",
-        "modelpack.yaml:9:3: server.max_body_bytes: '5M' can be read in two ways: "
-        "write 5MB (1000s) or 5MiB (1024s)",
+        (
+            "modelpack.yaml:9:3: server.max_body_bytes: '5M' can be read in two ways: "
+            "write 5MB (1000s) or 5MiB (1024s)"
+        ),
         "modelpack.yaml:10:1: image: expected keys and values, got a list",
         "modelpack.yaml:13:5: deploy.env.A B: not a variable name: 'A B'",
         "modelpack.yaml:14:5: deploy.env.C: expected text, got nothing",
@@ -176,7 +182,7 @@ def test_mistakes_in_pyproject_have_places_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("service: digits", "service: must look like service:Digits, got 'digits'"),
+        ("service: my-digits", "service: must look like service:Digits, got 'my-digits'"),
         ("python: 3.10", "python: must be 3.11 or later, got 3.10"),
         ("python: 3.11.2", "python: must look like 3.11, got '3.11.2'"),
         ("version: latest", "version: 'latest' is not a version"),

@@ -97,13 +97,17 @@ def test_number_remembers_how_it_was_written() -> None:
         ("a: 'x\n", "f:2:1: not valid YAML: the file ends inside of a quoted text"),
         (
             "a: b: c\n",
-            "f:1:5: not valid YAML: a ':' that does not belong here; text with a colon in it "
-            "must stand in quotes",
+            (
+                "f:1:5: not valid YAML: a ':' that does not belong here; text with a colon in it "
+                "must stand in quotes"
+            ),
         ),
         (
             "a:\n\tb: 1\n",
-            "f:2:1: not valid YAML: text that starts with a tab, '@', '`' or '%' must stand in "
-            "quotes",
+            (
+                "f:2:1: not valid YAML: text that starts with a tab, '@', '`' or '%' must stand in "
+                "quotes"
+            ),
         ),
         ("a: 1\nb: \x00\n", "f:2:4: not valid YAML: a control character"),
     ],
