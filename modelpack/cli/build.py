@@ -1,0 +1,128 @@
+"""``modelpack build``: a bundle of a project or of a bare model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelpack.cli import console
+from modelpack.cli.grammar import Format, FormatOption
+
+if TYPE_CHECKING:
+    from modelpack.archive import Built
+    from modelpack.store import Store
+
+
+def build(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATH", help="folder of a project, or a model.onnx; default: this folder"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="name of the bundle")
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="VERSION", help="version; default: from its content"),
+    ] = None,
+    relock: Annotated[
+        bool, typer.Option("--relock", help="resolve the dependencies again, to newer versions")
+    ] = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """
+    $ modelpack build
+    digits:7c1f0b2e9a44
+
+    Bundle a service, its models and its pinned dependencies.
+
+    The tag of the bundle is all that standard output gets. The same input gives the same bundle: a
+    build that changes nothing says so.
+    """
+    from modelpack.cli.list_ import entry_json
+    from modelpack.cli.source import ModelSource, ProjectSource, source_of
+    from modelpack.errors import UsageError
+    from modelpack.store import Store
+
+    store = Store()
+    match source_of(source):
+        case ModelSource(file):
+            built = _build_model(file, store, name=name, version=version, relock=relock)
+        case ProjectSource(folder, service):
+            built = _build_project(folder, service, store, name, version=version, relock=relock)
+        case _:
+            raise UsageError(
+                f"'{source}' is not a folder and not a model.onnx",
+                hint="give the folder that holds the service",
+            )
+    _tell(built)
+    if form is Format.JSON:
+        console.out_json({**entry_json(built.entry), "is_unchanged": built.is_unchanged})
+    else:
+        console.out(built.entry.tag)
+
+
+def _build_project(
+    folder: Path,
+    service: str | None,
+    store: Store,
+    name: str | None,
+    *,
+    version: str | None,
+    relock: bool,
+) -> Built:
+    from modelpack.archive import build_bundle
+    from modelpack.cli.project import service_of
+    from modelpack.config.load import load_project
+
+    project = load_project(folder)
+    spec = service_of(project, service)
+    return build_bundle(
+        replace(project, name=name or project.name, service=service or project.service),
+        spec,
+        store=store,
+        version=version,
+        relock=relock,
+        progress=console.Steps(),
+    )
+
+
+def _build_model(
+    file: Path, store: Store, *, name: str | None, version: str | None, relock: bool
+) -> Built:
+    from modelpack import models
+    from modelpack.archive import build_bundle
+    from modelpack.config.settings import Project
+    from modelpack.frameworks.zero import service_from_model
+    from modelpack.store import Kind
+
+    spec = service_from_model(file, name)
+    tag = models.save(spec.name, file, store=store)
+    return build_bundle(
+        Project(root=file.parent.resolve(), name=spec.name),
+        spec,
+        store=store,
+        version=version,
+        relock=relock,
+        zero_model=store.find(tag, Kind.MODEL),
+        progress=console.Steps(),
+    )
+
+
+def _tell(built: Built) -> None:
+    """Say on standard error what went into the bundle."""
+    from modelpack.config.units import format_size
+
+    files = f"{built.file_count} file{'s' if built.file_count != 1 else ''}"
+    console.note(f"{files}, {format_size(built.entry.size_bytes)} with models")
+    for skipped in built.skipped:
+        console.note(f"skipped {skipped}")
+    if built.lock_reused:
+        console.note("dependencies as in requirements.lock")
+    if built.is_unchanged:
+        console.note("unchanged: this bundle is in the store already")

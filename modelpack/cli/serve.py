@@ -1,0 +1,180 @@
+"""``modelpack serve``: a service that answers, from a project, a model or a bundle.
+
+project, module:Class, model.onnx ──► this process   modelpack.server.run
+bundle ──unpack, environment──► a clean process       python -I -m modelpack.server, in our place
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelpack.cli import console
+
+if TYPE_CHECKING:
+    from modelpack.config.settings import ServerSettings
+    from modelpack.sdk.service import ServiceSpec
+    from modelpack.tag import Tag
+
+
+def serve(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="folder, module:Class, model.onnx or TAG; default: the project in this folder",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="HOST", help="address to listen on (127.0.0.1)"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "-p", "--port", metavar="PORT", help="port to listen on (3000); 0: a free one"
+        ),
+    ] = None,
+) -> None:
+    """
+    $ modelpack serve
+    $ modelpack serve digits:latest --port 8080
+
+    Serve a project, a bare model or a bundle over HTTP.
+
+    A bundle is served in a clean environment that holds what it was locked with. 'a:b' is taken for
+    module:Class when a is a module in this folder, or when b starts like a class and no bundle is
+    named a; else for the TAG of a bundle. Serving runs the code of the project or bundle.
+    """
+    # Its Linux wheel sends telemetry unless this is set before anything imports it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    from modelpack.cli.source import BundleSource, ModelSource, ProjectSource, source_of
+
+    flags = Address(host, port)
+    match source_of(source):
+        case ProjectSource(folder, service):
+            status = _serve_project(folder, service, flags)
+        case ModelSource(file):
+            status = _serve_model(file, flags)
+        case BundleSource(tag):
+            status = _serve_bundle(tag, flags)
+    raise typer.Exit(status)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What the flags say; None: nothing."""
+
+    host: str | None = None
+    port: int | None = None
+
+
+def _serve_project(folder: Path, service: str | None, flags: Address) -> int:
+    from modelpack.cli.project import service_of
+    from modelpack.config.load import load_project
+
+    project = load_project(folder)
+    settings = settings_for(project.server, flags)
+    return _run(service_of(project, service), settings, folder=project.root)
+
+
+def _serve_model(file: Path, flags: Address) -> int:
+    from modelpack.config.settings import ServerSettings
+    from modelpack.frameworks.zero import service_from_model
+
+    settings = settings_for(ServerSettings(), flags)
+    return _run(service_from_model(file), settings, folder=file.parent)
+
+
+def _run(spec: ServiceSpec, settings: ServerSettings, *, folder: Path) -> int:
+    from modelpack import server
+    from modelpack.cli.announce import announce, first_call
+    from modelpack.sdk.openapi import openapi_document
+
+    def on_ready(url: str) -> None:
+        announce(url, first_call(openapi_document(spec, "")), folder=_where(folder))
+
+    return server.run(spec, settings, on_ready=on_ready)
+
+
+def _serve_bundle(tag: Tag, flags: Address) -> int:
+    """Become the server of a bundle; returns only when that fails."""
+    from modelpack.archive import ensure_environment
+    from modelpack.cli.announce import announce_from_outside
+    from modelpack.config.settings import ServerSettings, settings_from
+    from modelpack.embed import unpacked
+    from modelpack.store import Kind, Store
+
+    store = Store()
+    entry = store.find(tag, Kind.BUNDLE)
+    manifest = store.bundle_manifest(entry)
+    recorded = settings_from(ServerSettings, manifest.settings.get("server", {}))
+    settings = settings_for(recorded, flags)
+    steps = console.Steps()
+    console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
+    if manifest.carries_code:
+        console.warn("its models run code as they are loaded: serve it only if you trust it")
+    bundle = unpacked(store, entry)
+    python = ensure_environment(store.lock_text(entry), manifest.python, steps)
+    if settings.port == 0:
+        settings = replace(settings, port=_free_port(settings.host))
+    announce_from_outside(_url(settings), Path.cwd())
+    os.chdir(bundle)
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"},
+        "MODELPACK_BUNDLE": str(bundle),
+        "MODELPACK_TAG": str(entry.tag),
+        "MODELPACK_HOST": settings.host,
+        "MODELPACK_PORT": str(settings.port),
+        "MODELPACK_LOG_FORMAT": settings.log_format,
+    }
+    os.execve(python, [str(python), "-I", "-m", "modelpack.server"], environment)  # noqa: S606
+
+
+def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
+    """Lay the environment and then the flags over the settings; raises UsageError.
+
+    Logs are text for people on a terminal, unless a form was asked for.
+    """
+    from modelpack.config.settings import settings_from_env
+    from modelpack.errors import UsageError
+
+    try:
+        settings = settings_from_env(settings, os.environ)
+    except ValueError as error:
+        raise UsageError(str(error), hint="mend the variable, or unset it") from None
+    try:
+        settings = replace(
+            settings,
+            host=settings.host if flags.host is None else flags.host,
+            port=settings.port if flags.port is None else flags.port,
+        )
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    if console.is_terminal(sys.stderr) and "MODELPACK_LOG_FORMAT" not in os.environ:
+        settings = replace(settings, log_format="text")
+    return settings
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.create_server((host, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _url(settings: ServerSettings) -> str:
+    """Return a URL that reaches the service from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _where(folder: Path) -> Path:
+    """Return the folder whose example the user can name as ``@example.json``: the current one."""
+    return folder if folder.resolve() == Path.cwd() else Path.cwd()
