@@ -12,7 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelpack.config.settings import DeploySettings, settings_from
+from modelpack.config.settings import (
+    DeploySettings,
+    ServerSettings,
+    settings_from,
+    settings_from_env,
+)
 from modelpack.errors import DeployError, UsageError
 from modelpack.manifest import canonical_json, sha256_digest
 from modelpack.tag import Tag, check_name
@@ -26,7 +31,7 @@ RESERVED_ENV = ("MODELPACK_BUNDLE", "MODELPACK_HOST", "MODELPACK_PORT", "MODELPA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
-    """A wanted deployment.  Raises TagError for a bad name, UsageError for a reserved variable."""
+    """A wanted deployment.  Raises TagError for a bad name, UsageError for a bad variable."""
 
     name: str
     """Name of the deployment, unique at its target."""
@@ -56,6 +61,10 @@ class DeploymentSpec:
                     f"deploy.env.{variable} is set by the target",
                     hint="use 'deploy.host' and 'deploy.port' for the address of a deployment",
                 )
+        try:
+            settings_from_env(ServerSettings(), self.settings.env)
+        except ValueError as cause:
+            raise UsageError(f"deploy.env.{cause}", hint="the server could not start so") from cause
 
     @property
     def revision(self) -> str:

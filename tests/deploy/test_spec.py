@@ -80,6 +80,11 @@ def test_variables_of_the_target_are_refused(make_spec, variable: str) -> None:
         make_spec(**{variable: "1"})
 
 
+def test_a_server_setting_in_the_environment_is_checked_before_anything_runs(make_spec) -> None:
+    with pytest.raises(UsageError, match=r"deploy\.env\.MODELPACK_GRACE_S: must be a number"):
+        make_spec(MODELPACK_GRACE_S="soon")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
