@@ -1,0 +1,57 @@
+"""From a deployment back to its bundle in the store, and to the image that is made of it.
+
+DeploymentSpec ──find_bundle──► Entry ──(plan_image, build_image)──► spec.image in the engine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modelpack.config.settings import ImageSettings, settings_from
+from modelpack.deploy.spec import DeploymentSpec
+from modelpack.errors import ConflictError
+from modelpack.progress import Progress
+from modelpack.tag import Tag
+
+if TYPE_CHECKING:
+    from modelpack.store import Entry, Store
+
+EnsureImage = Callable[[DeploymentSpec, Progress], None]
+"""Builds the image ``spec.image`` of the spec's bundle."""
+
+
+def find_bundle(store: Store, spec: DeploymentSpec) -> Entry:
+    """Return the bundle that the spec was made of.
+
+    Raises BundleNotFoundError, and ConflictError when its tag stands for another one by now.
+    """
+    from modelpack.store import Kind
+
+    entry = store.find(Tag.parse(spec.bundle), Kind.BUNDLE)
+    if entry.digest != spec.digest:
+        raise ConflictError(
+            f"the bundle '{spec.bundle}' is not the one that was planned with any more",
+            hint="plan the deployment again",
+        )
+    return entry
+
+
+def image_maker(
+    store: Store, settings: ImageSettings | None = None, *, base: str | None = None
+) -> EnsureImage:
+    """Return what builds the missing image of a deployment in the engine of this machine.
+
+    Without ``settings`` those that the bundle was built with are used; ``base`` stands above both.
+    """
+
+    def ensure_image(spec: DeploymentSpec, progress: Progress) -> None:
+        from modelpack.image import build_image, plan_image
+
+        entry = find_bundle(store, spec)
+        built_with = store.bundle_manifest(entry).settings.get("image", {})
+        chosen = settings or settings_from(ImageSettings, built_with)
+        plan = plan_image(store, entry, chosen, base=base)
+        build_image(plan, store, reference=spec.image, progress=progress)
+
+    return ensure_image

@@ -1,0 +1,197 @@
+"""Brings a deployment to its wanted state, or back to where it was.
+
+    spec_for ─► plan_deployment ─► Plan ─► apply_plan:
+        image (when missing) ─► Target.apply ─► probe ─┬─ healthy ─► Target.settle
+                                                       └─ not ────► Target.revert, DeployError
+
+What always holds: nothing is changed that the plan does not name; when the live state is not the
+one that was planned for, nothing is changed at all; whatever goes wrong between apply and settle,
+an interrupt too, the former revision comes back.
+
+Not here: finding a deployment by its name over all targets (``survey``).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from modelpack.config.settings import DeploySettings
+from modelpack.deploy import records, survey
+from modelpack.deploy.bundles import EnsureImage, image_maker
+from modelpack.deploy.plan import Plan
+from modelpack.deploy.plugin import Target
+from modelpack.deploy.probe import Clock, Probe
+from modelpack.deploy.spec import DeploymentSpec
+from modelpack.deploy.state import State, Status
+from modelpack.errors import ConflictError, DeployError, ModelpackError
+from modelpack.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from modelpack.store import Entry
+
+__all__ = ["apply_plan", "image_maker", "plan_deployment", "spec_for"]
+
+LOG_LINES = 20
+"""How many of a failed revision's last lines are kept."""
+
+
+def spec_for(
+    entry: Entry, settings: DeploySettings, *, name: str | None = None, image: str | None = None
+) -> DeploymentSpec:
+    """Return the spec of a bundle of the store; the deployment is named like it unless told.
+
+    ``image`` is the reference that image targets use, by default the one that ``containerize``
+    gives.  Raises TagError.
+    """
+    from modelpack.image import default_reference
+
+    return DeploymentSpec(
+        name=name or entry.tag.name,
+        bundle=str(entry.tag),
+        digest=entry.digest,
+        image=image or default_reference(entry.tag),
+        settings=settings,
+    )
+
+
+def plan_deployment(target: Target, spec: DeploymentSpec) -> Plan:
+    """Return what applying ``spec`` would change; changes nothing.
+
+    Raises ConflictError when the name is taken at another target, and what the target raises.
+    """
+    if not target.needs_image:
+        spec = replace(spec, image=None)
+    _refuse_other_target(spec.name, target)
+    return target.plan(spec, target.read_live(spec))
+
+
+def apply_plan(
+    target: Target,
+    plan: Plan,
+    *,
+    ensure_image: EnsureImage | None = None,
+    progress: Progress = SILENT,
+    clock: Clock = Clock(),  # noqa: B008  frozen
+) -> Status:
+    """Do what the plan says; return the status of what is healthy then.
+
+    Safe to repeat: a plan that is done already changes nothing.  Raises ConflictError when the
+    live state is not the one that was planned for, and DeployError when the new revision does not
+    become healthy within ``ready_timeout_s``; the former one is back then.
+    """
+    name = plan.spec.name
+    with records.lock(name):
+        _refuse_other_target(name, target)
+        fresh = target.plan(plan.spec, target.read_live(plan.spec))
+        if fresh.is_empty:
+            records.remember(name, target.name, target.options)
+            return target.status(name)
+        if fresh.digest != plan.digest:
+            raise ConflictError(
+                f"the deployment '{name}' has changed since it was planned",
+                hint="nothing was done; plan it again",
+            )
+        _make_image(plan, ensure_image, progress)
+        try:
+            with progress.step(f"start revision {plan.spec.revision} at {target.name}"):
+                target.apply(plan, progress)
+            records.remember(name, target.name, target.options)
+            return _settle_or_revert(target, plan.spec, progress, clock)
+        except BaseException:
+            with suppress(ModelpackError):  # the first error is the one to be told
+                if target.status(name).state is State.ABSENT:
+                    records.forget(name)
+            raise
+
+
+def _refuse_other_target(name: str, target: Target) -> None:
+    """Raise ConflictError when a deployment of that name stands at another target."""
+    record = records.read(name)
+    if record is None or survey.is_sent_to(record, target) or survey.is_gone(record):
+        return
+    raise ConflictError(
+        f"a deployment '{name}' stands already at target '{record.target}'",
+        hint=f"run 'modelpack deployments destroy {name}' first, or give another '--name'",
+    )
+
+
+def _make_image(plan: Plan, ensure_image: EnsureImage | None, progress: Progress) -> None:
+    if plan.missing_image is None:
+        return
+    if ensure_image is None:
+        raise DeployError(
+            f"the image '{plan.missing_image}' is not there",
+            hint=f"run 'modelpack containerize {plan.spec.bundle}' first",
+        )
+    progress.note(f"the image '{plan.missing_image}' is not there yet")
+    ensure_image(plan.spec, progress)
+
+
+def _settle_or_revert(
+    target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock
+) -> Status:
+    probe = Probe(lambda: target.status(spec.name), clock)
+    try:
+        with progress.step("wait until it is ready"):
+            url = probe.wait_until_ready(spec.settings.ready_timeout_s).url
+        if url is not None:
+            with progress.step("predict with the examples of the service"):
+                for note in probe.check_answers(spec, url):
+                    progress.note(note)
+        status = probe.require_running()
+        target.settle(spec.name)
+    except DeployError as error:
+        log_lines = _last_lines(target, spec.name)
+        for line in log_lines:
+            progress.note(f"log: {line}")
+        outcome = _revert(target, spec, progress, clock)
+        reason = _telling_line(log_lines)
+        raise DeployError(
+            f"{error.message}: {reason}" if reason else error.message,
+            hint=f"{error.hint}; {outcome}" if error.hint else outcome,
+            log_lines=log_lines,
+        ) from error
+    except BaseException:
+        _revert(target, spec, progress, clock)
+        raise
+    return status
+
+
+def _revert(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock) -> str:
+    """Put the former revision back and say what runs then."""
+    with progress.step("return to the former revision"):
+        try:
+            target.revert(spec.name)
+            former = target.status(spec.name)
+        except ModelpackError as error:
+            return f"what was there before could not be put back: {error.message}"
+        if former.state is State.ABSENT:
+            return "it was removed again: nothing of it is left"
+        try:
+            Probe(lambda: target.status(spec.name), clock).wait_until_ready(
+                spec.settings.ready_timeout_s
+            )
+        except ModelpackError as error:
+            return f"the former revision '{former.revision}' was put back, but {error.message}"
+    return f"the former revision '{former.revision}' ({former.bundle}) is running again"
+
+
+def _last_lines(target: Target, name: str) -> tuple[str, ...]:
+    try:
+        lines = list(target.logs(name, tail=LOG_LINES))
+    except ModelpackError:
+        return ()
+    return tuple(text for line in lines if (text := _printable(line)))
+
+
+def _telling_line(lines: tuple[str, ...]) -> str:
+    """Return the line that most likely says why: the last one that speaks of an error."""
+    errors = [line for line in lines if "error" in line.lower()]
+    return errors[-1][:240] if errors else ""
+
+
+def _printable(line: str) -> str:
+    """A service's output must not steer the terminal of who reads it."""
+    return "".join(c if c.isprintable() else " " for c in line).strip()
