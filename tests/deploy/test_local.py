@@ -1,0 +1,281 @@
+"""The local target runs real processes, and believes only what runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelpack import paths, testing
+from modelpack.deploy import SILENT, State, records, rollout
+from modelpack.deploy import command as files
+from modelpack.deploy.local import LocalTarget
+from modelpack.deploy.memory import recall
+from modelpack.deploy.process import ProcessId
+from modelpack.errors import (
+    BuildError,
+    DeployError,
+    DeploymentNotFoundError,
+    PortInUseError,
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(local: LocalTarget) -> Iterator[None]:
+    yield
+    for status in local.list():
+        local.destroy(status.name)
+
+
+def deploy(target: LocalTarget, spec, **more):
+    return rollout.apply_plan(target, rollout.plan_deployment(target, spec), **more)
+
+
+def wait_for(claim: Callable[[], bool], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not claim():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
+
+
+def supervisor(name: str = "digits") -> ProcessId:
+    return recall(name, "local").supervisor
+
+
+def child(name: str = "digits") -> ProcessId:
+    return ProcessId.of(files.read_state(files.folder_of(name)).child)
+
+
+@pytest.mark.parametrize("claim", testing.CLAIMS, ids=lambda claim: claim.__name__)
+def test_local_keeps_the_contract(claim, local, make_spec, free_port) -> None:
+    claim(
+        testing.TargetCase(
+            target=local,
+            spec=make_spec("a", port=free_port),
+            changed=make_spec("b", port=free_port, MODE_OF_THINGS="new"),
+            broken=make_spec("c", port=free_port, FAKE_MODE="crash"),
+        )
+    )
+
+
+def test_the_service_gets_its_address_its_tag_and_nothing_of_the_shell(
+    local, make_spec, free_port, monkeypatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    url = deploy(local, make_spec(port=free_port, COLOUR="blue")).url
+
+    with urllib.request.urlopen(f"{url}/environ", timeout=10) as answer:
+        seen = json.load(answer)
+
+    assert url == f"http://127.0.0.1:{free_port}"
+    assert seen["MODELPACK_PORT"] == str(free_port)
+    assert seen["MODELPACK_HOST"] == "127.0.0.1"
+    assert seen["MODELPACK_TAG"] == "digits:a"
+    assert seen["ORT_DISABLE_TELEMETRY"] == "1"
+    assert seen["COLOUR"] == "blue"
+    assert Path(seen["MODELPACK_BUNDLE"]).is_relative_to(paths.run_dir())
+    assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "MODELPACK_HOME"} & seen.keys()
+
+
+def test_a_free_port_stays_the_same_over_an_update(local, make_spec) -> None:
+    first = deploy(local, make_spec("a", port=0))
+    second = deploy(local, make_spec("b", port=0))
+
+    assert first.url == second.url
+    assert first.revision != second.revision
+
+
+def test_limits_are_warned_of_and_change_nothing(local, make_spec) -> None:
+    deploy(local, make_spec())
+    plan = rollout.plan_deployment(local, make_spec(cpu=2, memory_bytes=2**30))
+
+    assert plan.is_empty
+    assert len(plan.warnings) == 2
+
+
+def test_a_taken_port_is_said_before_anything_is_changed(local, make_spec) -> None:
+    deploy(local, make_spec("a"))
+    before = child()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        spec = make_spec("b", port=other.getsockname()[1])
+        with pytest.raises(PortInUseError, match="cannot be used"):
+            deploy(local, spec)
+
+    assert child() == before
+    assert local.status("digits").state is State.RUNNING
+
+
+def test_a_bundle_that_cannot_be_made_ready_leaves_the_former_one_running(local, make_spec) -> None:
+    def fail(*_: object) -> None:
+        raise BuildError("no environment")
+
+    deploy(local, make_spec("a"))
+    before = child()
+    with pytest.raises(BuildError):
+        deploy(LocalTarget(fail), make_spec("b"))
+
+    assert child() == before
+
+
+def test_a_first_one_that_cannot_be_made_ready_leaves_nothing(make_spec) -> None:
+    def fail(*_: object) -> None:
+        raise BuildError("no environment")
+
+    with pytest.raises(BuildError):
+        deploy(LocalTarget(fail), make_spec())
+
+    assert [path.name for path in paths.home_dir().rglob("*") if path.is_file()] == []
+    assert not files.folder_of("digits").exists()
+
+
+def test_an_update_removes_the_bundle_before_it(local, make_spec) -> None:
+    for version in ("a", "b", "c"):
+        deploy(local, make_spec(version))
+
+    kept = [path.name for path in files.folder_of("digits").iterdir() if path.is_dir()]
+    assert kept == [make_spec("c").digest.replace(":", "-")]
+
+
+def test_a_failed_update_keeps_the_bundle_that_runs(local, make_spec) -> None:
+    deploy(local, make_spec("a"))
+    with pytest.raises(DeployError):
+        deploy(local, make_spec("b", FAKE_MODE="crash"))
+
+    kept = [path.name for path in files.folder_of("digits").iterdir() if path.is_dir()]
+    assert kept == [make_spec("a").digest.replace(":", "-")]
+
+
+def test_a_killed_supervisor_is_seen_and_put_right(local, make_spec) -> None:
+    deploy(local, make_spec())
+    service = child()
+    os.kill(supervisor().pid, signal.SIGKILL)
+    wait_for(lambda: not service.is_alive, within_s=5)
+
+    assert local.status("digits").state is State.FAILED
+    plan = rollout.plan_deployment(local, make_spec())
+    assert [change.action for change in plan.changes] == ["update"]
+    assert rollout.apply_plan(local, plan).state is State.RUNNING
+
+
+def test_a_killed_service_comes_back_by_itself(local, make_spec) -> None:
+    deploy(local, make_spec())
+    before = child()
+    os.kill(before.pid, signal.SIGKILL)
+
+    wait_for(lambda: local.status("digits").restarts == 1)
+    wait_for(lambda: local.status("digits").state is State.RUNNING)
+
+    assert child() != before
+
+
+def test_a_process_id_that_was_given_to_another_is_not_believed(local, make_spec) -> None:
+    """After a reboot the same number may be anybody's process."""
+    deploy(local, make_spec())
+    real = supervisor()
+    record = records.read("digits")
+    me = {"pid": os.getpid(), "started": 1, "boot": "another"}
+    records.write(
+        records.Record(name="digits", target="local", details={**record.details, "supervisor": me})
+    )
+    try:
+        assert local.status("digits").state is State.STOPPED
+        local.destroy("digits")
+        assert ProcessId.of(os.getpid()).is_alive
+    finally:
+        real.stop(5)
+
+
+def test_a_deploy_that_was_killed_before_it_was_settled_is_finished_by_the_next(
+    local, make_spec
+) -> None:
+    deploy(local, make_spec("a"))
+    plan = rollout.plan_deployment(local, make_spec("b"))
+    local.apply(plan, SILENT)  # and here the command line is killed
+
+    again = rollout.plan_deployment(local, make_spec("b"))
+
+    assert [change.after for change in again.changes] == [{"checked": "yes"}]
+    assert rollout.apply_plan(local, again).bundle == "digits:b"
+    assert rollout.plan_deployment(local, make_spec("b")).is_empty
+
+
+def test_a_supervisor_that_nobody_wrote_down_is_found(local, make_spec) -> None:
+    """The command line was killed between starting it and remembering it."""
+    deploy(local, make_spec())
+    record = records.read("digits")
+    real = supervisor()
+    details = {key: value for key, value in record.details.items() if key != "supervisor"}
+    records.write(records.Record(name="digits", target="local", details=details))
+
+    assert supervisor() == real
+    local.destroy("digits")
+    assert not real.is_alive
+
+
+def test_destroy_leaves_no_process_and_no_file(local, make_spec) -> None:
+    deploy(local, make_spec(FAKE_MODE="family"))
+    processes = [supervisor(), child()]
+    printed = next(line for line in local.logs("digits") if line.startswith("child "))
+    processes.append(ProcessId.of(int(printed.split()[1])))
+
+    local.destroy("digits")
+
+    assert not any(process.is_alive for process in processes)
+    assert [path for path in paths.home_dir().rglob("*") if path.is_file()] == []
+
+
+def test_files_that_went_missing_are_made_again(local, make_spec) -> None:
+    deploy(local, make_spec())
+    supervisor().stop(5)
+    shutil.rmtree(files.folder_of("digits"))
+
+    assert deploy(local, make_spec()).state is State.RUNNING
+
+
+def test_following_the_log_ends_with_the_deployment(local, make_spec) -> None:
+    deploy(local, make_spec())
+    lines = local.logs("digits", follow=True)
+    assert next(lines) == "this is digits:a"
+
+    supervisor().stop(10)
+
+    assert all(line.startswith("asked for") for line in lines)
+
+
+def test_a_deaf_service_is_unhealthy_once_it_had_its_time(local, make_spec) -> None:
+    local.apply(local.plan(spec := make_spec(FAKE_MODE="deaf"), local.read_live(spec)), SILENT)
+    assert local.status("digits").state is State.STARTING
+    local.destroy("digits")
+
+    spec = make_spec(FAKE_MODE="deaf", ready_timeout_s=0.01)
+    local.apply(local.plan(spec, local.read_live(spec)), SILENT)
+    wait_for(lambda: local.status("digits").state is State.UNHEALTHY)
+
+
+def test_files_are_private(local, make_spec) -> None:
+    deploy(local, make_spec())
+
+    for path in paths.home_dir().rglob("*"):
+        if path.is_file():
+            assert path.stat().st_mode & 0o077 == 0, path
+    assert files.folder_of("digits").stat().st_mode & 0o077 == 0
+
+
+def test_nothing_is_there_at_first(local) -> None:
+    assert local.list() == []
+    assert local.status("digits").state is State.ABSENT
+    for act in (local.destroy, local.logs):
+        with pytest.raises(DeploymentNotFoundError):
+            act("digits")
+    assert not paths.run_dir().exists()
