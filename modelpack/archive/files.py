@@ -97,9 +97,9 @@ class _Walk:
             place = folder / entry.name
             if self._is_left_out(entry, path):
                 continue
-            if entry.is_symlink():
+            if entry.is_symlink() and (_is_folder(entry) or self._included.match_file(path)):
                 self._check_link(place, path, links)
-            if entry.is_dir():
+            if _is_folder(entry):
                 if (place / "pyvenv.cfg").exists():
                     self._skip(f"{path}/", "a virtual environment")
                 else:
@@ -110,7 +110,7 @@ class _Walk:
                 yield path, place
 
     def _is_left_out(self, entry: os.DirEntry[str], path: str) -> bool:
-        is_folder = entry.is_dir()
+        is_folder = _is_folder(entry)
         if is_denied(path) and not self._leads_to_allowed(path, is_folder):
             if path in self._asked:
                 raise SecretFoundError(
@@ -155,6 +155,13 @@ class _Walk:
 
     def _skip(self, path: str, why: str) -> None:
         self.skipped.append(f"{shown(path)} ({why})")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _patterns(lines: Sequence[str]) -> GitIgnoreSpec:

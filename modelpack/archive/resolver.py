@@ -100,7 +100,7 @@ def _failure(goal: str, stderr: str) -> BuildError:
 def _hint(text: str) -> str:
     if "no usable wheels" in text or "--no-build" in text:
         return "only packages with wheels are used: choose a version that has one for the target"
-    if "was not found in the package registry" in text:
+    if re.search(r"was not found in the (?:package registry|provided package locations)", text):
         return "see whether the name is right and the index that has it is set up for pip or uv"
     if "hash" in text.lower():
         return "the lock names other bytes than the index has: build again with --relock"
