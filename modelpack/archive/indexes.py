@@ -53,8 +53,10 @@ def index_settings(environ: Mapping[str, str] | None = None) -> IndexSettings:
             # As one word, so that a value that begins with a dash stays a value.
             arguments += [f"{flag}={value}" for value in settings.get(key, "").split()]
         if settings.get("extra-index-url") and not environ.get("UV_INDEX_STRATEGY"):
-            # pip takes the best version of all its indexes; uv stops at the first that has any.
-            arguments.append("--index-strategy=unsafe-best-match")
+            # uv stops at the first index that has any version of a package; pip goes on.  Going on
+            # only for a version that the first does not have keeps what is private from being
+            # replaced by a higher version that a stranger published (threat model S10).
+            arguments.append("--index-strategy=unsafe-first-match")
         if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
             arguments.append("--no-index")
     return IndexSettings(tuple(arguments), tuple(sorted(added.items())))

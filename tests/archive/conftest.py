@@ -65,6 +65,18 @@ class Index:
         """Add a wheel of one module."""
         return write_wheel(self.folder, name, version, **details)
 
+    def simple(self, place: str, *packages: tuple[str, str]) -> str:
+        """Make an index of the simple kind beside the folder and return its URL."""
+        root = self.folder.parent / place
+        for name, version in packages:
+            folder = root / name
+            folder.mkdir(parents=True, exist_ok=True)
+            wheel = write_wheel(folder, name, version)
+            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+            link = f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>'
+            (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{link}</body></html>")
+        return root.as_uri()
+
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:

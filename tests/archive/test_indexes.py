@@ -37,15 +37,15 @@ def test_variables_become_arguments(home: dict[str, str]) -> None:
         "--extra-index-url=http://c.example",
         "--find-links=/wheels",
         "--allow-insecure-host=a.example",
-        "--index-strategy=unsafe-best-match",
+        "--index-strategy=unsafe-first-match",
         "--no-index",
     )
 
 
-def test_several_indexes_are_searched_as_pip_does(home: dict[str, str]) -> None:
+def test_several_indexes_are_searched_in_turn(home: dict[str, str]) -> None:
     """uv alone would stop at the first index that has any version of a package."""
     environ = home | {"PIP_EXTRA_INDEX_URL": "http://b.example"}
-    assert "--index-strategy=unsafe-best-match" in index_settings(environ).arguments
+    assert "--index-strategy=unsafe-first-match" in index_settings(environ).arguments
 
     chosen = index_settings(environ | {"UV_INDEX_STRATEGY": "first-index"})
     assert chosen.arguments == ("--extra-index-url=http://b.example",)

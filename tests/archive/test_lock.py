@@ -181,6 +181,21 @@ def test_without_a_network_it_says_so_and_shows_no_login(
     assert "hunter2" not in f"{caught.value.message}{caught.value.hint}"
 
 
+def test_a_higher_version_in_another_index_does_not_replace_a_private_one(
+    index: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a stranger publishes under the name of a package of one's own is not taken."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", index.simple("public", ("corp-lib", "99.0")))
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.simple("private", ("corp-lib", "1.0")))
+    text, _ = ensure_lock(Inputs(("corp-lib",), "3.11", INPUTS.target), tmp_path / "a.lock")
+    assert read_lock(text)[0].version == "1.0"
+    # Who asks for the other version by its number gets it, as with pip.
+    text, _ = ensure_lock(Inputs(("corp-lib==99.0",), "3.11", INPUTS.target), tmp_path / "b.lock")
+    assert read_lock(text)[0].version == "99.0"
+
+
 def test_the_python_of_the_lock_decides_not_the_running_one(index: Any, tmp_path: Path) -> None:
     index.add("tiny", "2.0", tag="cp312-cp312-manylinux_2_17_x86_64")
     index.add("tiny", "2.1", tag="cp312-cp312-macosx_11_0_arm64")
