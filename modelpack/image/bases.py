@@ -15,6 +15,7 @@ The facts (which package needs which CUDA, which images there are) are data with
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -145,6 +146,10 @@ def _base_for(needs: list[Need], python: str) -> Base:
 
 def _cuda_base(cuda: str, python: str, *, reason: str) -> Base:
     facts = _facts()["cuda"]
+    if not re.fullmatch(r"\d{1,2}\.\d{1,2}(\.\d{1,2})?", cuda):
+        raise UsageError(
+            "that is no version of CUDA", hint=f"known are {', '.join(facts['patch'])}"
+        )
     if _numbers(cuda) < _numbers(facts["oldest"]):
         raise UsageError(
             f"no base with CUDA {cuda} has a Python for the lock",

@@ -25,6 +25,7 @@ INDEX_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _PYTHON_STAGE = "python"
 _PIP = "/tmp/pip"  # noqa: S108 - a path in the image, not here
 _WHEELS = "/tmp/wheels/"  # noqa: S108
+_IMPORTS = "import modelpack.frameworks.bundled, modelpack.server.lifecycle"
 _NO_PINS = (
     "DL3008",
     "No versions: a distribution keeps only its newest, so a pin would break this file.",
@@ -104,9 +105,9 @@ def _dependencies(plan: ImagePlan) -> Iterator[Instruction]:
         [*install, "--require-hashes", "--requirement", f"{BUNDLE_ROOT}/{LOCK_FILE}"],
         [*install, "--no-index", f"{_WHEELS}{plan.runtime_wheel}"],
         [*pip, "check"],
-        # Shows that the server starts on this base, and leaves the bytecode of what it imports:
-        # official images come without that of the standard library, and users cannot write it.
-        [VENV_PYTHON, "-I", "-c", "import modelpack.server"],
+        # Shows that the server can start on this base, and leaves the bytecode of what it imports:
+        # official images come without that of the standard library, and the user cannot write it.
+        [VENV_PYTHON, "-I", "-c", _IMPORTS],
         ["rm", "-rf", _PIP, _WHEELS],
         note="Python packages",
     )

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelpack.archive.denied import find_secret
-from modelpack.archive.lock import read_lock
+from modelpack.archive.lock import read_lock, target_platform
 from modelpack.archive.runtime_wheel import wheel_name
 from modelpack.config.settings import ImageSettings
+from modelpack.config.units import format_size
 from modelpack.errors import RefusedError, SecretFoundError, StoreError, UsageError
 from modelpack.image.bases import Base, PythonFrom, choose_base
 from modelpack.image.instructions import check_text
@@ -143,7 +144,7 @@ class ImagePlan:
         ]
         width = max(len(layer.what) for layer in self.layers)
         lines += [f"  {layer.what:<{width}}  {_layer_size(layer):>9}" for layer in self.layers]
-        total = f"size about {size_text(self.known_size_bytes)}"
+        total = f"size about {format_size(self.known_size_bytes)}"
         if self.unknown:
             total += f", and what is not known beforehand: {_listed(self.unknown)}"
         lines += [
@@ -193,14 +194,6 @@ def plan_image(
     )
 
 
-def size_text(size_bytes: int) -> str:
-    """Return a size for people, in powers of 1000 as engines show them."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:.1f} {unit}"
-    return f"{size_bytes} B"
-
-
 def _checked_python(python: str) -> str:
     if not re.fullmatch(r"3\.\d{1,2}", python):
         raise RefusedError(
@@ -219,6 +212,7 @@ def _locked_packages(lock: str, python: str) -> dict[str, str]:
         "sys_platform": "linux",
         "platform_system": "Linux",
         "os_name": "posix",
+        "platform_machine": target_platform().partition("-")[0],
         "python_version": python,
         "python_full_version": f"{python}.0",
     }
@@ -314,7 +308,7 @@ def _known_or(what: str, size_bytes: int | None, name: str) -> PlannedLayer:
 def _layer_size(layer: PlannedLayer) -> str:
     if layer.size_bytes is None:
         return "unknown"
-    return ("over " if layer.unknown else "") + size_text(layer.size_bytes)
+    return ("over " if layer.unknown else "") + format_size(layer.size_bytes)
 
 
 def _listed(names: tuple[str, ...]) -> str:

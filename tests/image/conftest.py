@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
-    """Return a function that stores ``digits:1.0`` with one model and a file of code."""
+    """Return a function that stores ``digits:1.0``: one model, and one file of code or none."""
 
     def make(
         lock: str = "cpu",
@@ -31,8 +31,9 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
         python: str = "3.11",
         name: str = "digits",
         version: str = "1.0",
-        code: bytes = b"class Digits: ...\n",
+        code: bytes | None = b"class Digits: ...\n",
         readme: bytes | None = b"# Digits\n",
+        extra_lock: str = "",
     ) -> Entry:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         model_folder = tmp_path / "model"
@@ -45,12 +46,12 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
         model = store.add_model(record, model_folder, version="1", created=moment).entry
         root = tmp_path / "project"
         root.mkdir(exist_ok=True)
-        lock_text = (LOCKS / f"{lock}.lock").read_text()
+        lock_text = (LOCKS / f"{lock}.lock").read_text() + extra_lock
         manifest = BundleManifest(
-            service="service:Digits",
-            model=None,
+            service=None if code is None else "service:Digits",
+            model="digits-clf" if code is None else None,
             python=python,
-            files=(_file(root, "service.py", code),),
+            files=() if code is None else (_file(root, "service.py", code),),
             models=(
                 {
                     "name": "digits-clf",

@@ -156,15 +156,15 @@ def test_a_bundle_cannot_bring_files_of_the_builder(
 
 
 def test_a_large_model_is_streamed_piece_by_piece(store: Store, make_bundle: MakeBundle) -> None:
-    """No piece is larger than the store's own, so memory stays flat for any model."""
+    """Pieces have a size of their own, whatever the file's, so memory stays flat."""
     plan = plan_image(store, make_bundle("cpu"), ImageSettings())
-    big = StoreWithExtraLayer(store, "bundle/models/digits-clf/big.bin", bytes(8 * 1024 * 1024))
+    big = StoreWithExtraLayer(store, "bundle/models/digits-clf/big.bin", bytes(32 * 1024 * 1024))
     plan = replace(plan, entry=replace(plan.entry, layers=(*plan.entry.layers, big.layer)))
 
     sizes = [len(chunk) for chunk in stream_context(plan, big)]
 
-    assert sum(sizes) > 8 * 1024 * 1024
-    assert max(sizes) <= 1024 * 1024
+    assert sum(sizes) > 32 * 1024 * 1024
+    assert max(sizes) < 4 * 1024 * 1024
 
 
 class StoreWithExtraLayer(Store):

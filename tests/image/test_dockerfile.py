@@ -136,6 +136,18 @@ def test_the_container_is_never_root(store: Store, make_bundle: MakeBundle) -> N
     assert "USER" not in after_user
 
 
+def test_a_bundle_that_is_only_a_model_copies_nothing_that_is_not_there(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    entry = make_bundle("cpu", code=None, readme=None)
+
+    text = render_dockerfile(plan_image(store, entry, ImageSettings()))
+
+    assert '"code"' not in text
+    assert '"doc"' not in text
+    assert 'COPY ["bundle.json", "/bundle/"]' in text
+
+
 TEMPLATES = ["{{ 7 * 7 }}", "${HOME}", "$(id)", "`id`", "%(x)s", "@{name}", "<% x %>", "#{x}"]
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ import pytest
 from modelpack import paths
 from modelpack.config.settings import ImageSettings
 from modelpack.errors import DigestMismatchError, EngineError, ToolMissingError, UsageError
-from modelpack.image import ImagePlan, build_image, connect, engine, plan_image
+from modelpack.image import ImagePlan, PythonFrom, build_image, connect, engine, plan_image
 from modelpack.image import instructions as dockerfile
 from modelpack.image.dockerfile import instructions_of
 from modelpack.store import Entry, Store
@@ -231,52 +233,92 @@ def removed_afterwards(reference: str) -> Iterator[None]:
             client.remove_image(client.inspect_image(reference)["Id"], force=True)
 
 
+VALUES = {
+    "QUOTES": "say \"hi\" and 'ho'",
+    "VARIABLES": "$HOME ${PATH:-x} $(id) `id` \\$HOME",
+    "BACKSLASHES": "\\ \\\\ \\n C:\\dir\\",
+    "SIGNS": "a=b c=d # e; f && g | h > i {{ j }} %s @{k}",
+    "SPACES": "  two  ",
+    "EMPTY": "",
+    "LETTERS": "Grüße ☃",
+}
+
+
+def build_by_sdk(text: str, reference: str) -> None:
+    with connect() as client:
+        said = client.build(
+            fileobj=io.BytesIO(text.encode()),
+            tag=reference,
+            rm=True,
+            forcerm=True,
+            labels=TEST_LABEL,
+            decode=True,
+        )
+        assert not [event for event in said if "error" in event]
+
+
+def build_by_buildkit(text: str, reference: str) -> None:
+    program = os.environ.get("ENGINE_DOCKER_CLI", "docker")
+    label = "dev.modelpack.test=1"
+    subprocess.run(
+        [program, "build", "--quiet", "--label", label, "--tag", reference, "-"],
+        input=text.encode(),
+        env={**os.environ, "DOCKER_BUILDKIT": "1"},
+        check=True,
+        capture_output=True,
+    )
+
+
 @pytest.mark.engine
-def test_an_engine_reads_every_value_as_it_was_meant() -> None:
-    """The same values as in the parser's test, asked of the builder that counts."""
-    values = {
-        "QUOTES": "say \"hi\" and 'ho'",
-        "VARIABLES": "$HOME ${PATH:-x} $(id) `id` \\$HOME",
-        "BACKSLASHES": "\\ \\\\ \\n C:\\dir\\",
-        "SIGNS": "a=b c=d # e; f && g | h > i {{ j }} %s @{k}",
-        "SPACES": "  two  ",
-        "EMPTY": "",
-        "LETTERS": "Grüße ☃",
-    }
+@pytest.mark.parametrize("build", [build_by_sdk, build_by_buildkit])
+def test_an_engine_reads_every_value_as_it_was_meant(build: Callable[[str, str], None]) -> None:
+    """As in the parser's tests, but asked of the builders that count."""
+    check = dockerfile.health_check(
+        list(VALUES.values()), interval="5s", timeout="5s", start_period="5s", retries=1
+    )
     text = dockerfile.render(
         [
             dockerfile.from_image(os.environ["ENGINE_BASE_IMAGE"]),
-            dockerfile.env(values),
-            dockerfile.label({name.lower(): value for name, value in values.items()}),
-            dockerfile.entry_point(list(values.values())),
-            dockerfile.health_check(
-                list(values.values()),
-                interval="5s",
-                timeout="5s",
-                start_period="5s",
-                retries=1,
-            ),
+            dockerfile.env(VALUES),
+            dockerfile.label({name.lower(): value for name, value in VALUES.items()}),
+            dockerfile.run(["test", "$HOME `id`", "=", "$HOME `id`"]),
+            dockerfile.entry_point(list(VALUES.values())),
+            check,
         ],
         ["a test"],
     )
     reference = f"modelpack-test/values:{uuid.uuid4().hex}"
 
-    with removed_afterwards(reference), connect() as client:
-        said = list(client.build(fileobj=_file(text), tag=reference, rm=True, labels=TEST_LABEL))
-        assert said
-        config = client.inspect_image(reference)["Config"]
+    with removed_afterwards(reference):
+        build(text, reference)
+        with connect() as client:
+            config = client.inspect_image(reference)["Config"]
 
     found = dict(pair.split("=", 1) for pair in config["Env"])
-    assert {name: found[name] for name in values} == values
-    assert {name: config["Labels"][name.lower()] for name in values} == values
-    assert config["Entrypoint"] == list(values.values())
-    assert config["Healthcheck"]["Test"] == ["CMD", *values.values()]
+    assert {name: found[name] for name in VALUES} == VALUES
+    assert {name: config["Labels"][name.lower()] for name in VALUES} == VALUES
+    assert config["Entrypoint"] == list(VALUES.values())
+    assert config["Healthcheck"]["Test"] == ["CMD", *VALUES.values()]
 
 
-def _file(text: str) -> Any:
-    import io
+@pytest.mark.engine
+@pytest.mark.network
+def test_the_steps_that_bring_python_to_a_base_without_it_work(plan: ImagePlan) -> None:
+    """With Debian's names: an image of Ubuntu cannot be pulled here."""
+    base = replace(
+        plan.base,
+        python_from=PythonFrom.COPY,
+        python_image=os.environ["ENGINE_BASE_IMAGE"],
+        system_packages=("ca-certificates", "libbz2-1.0", "libffi8", "libssl3", "zlib1g"),
+    )
+    whole = list(instructions_of(replace(plan, base=base, system_packages=("libgomp1",))))
+    steps = whole[: next(n for n, one in enumerate(whole) if one.keyword == "ARG")]
+    reference = f"modelpack-test/python:{uuid.uuid4().hex}"
 
-    return io.BytesIO(text.encode())
+    with removed_afterwards(reference):
+        build_by_sdk(dockerfile.render(steps, ["a test"]), reference)
+
+    assert [one.keyword for one in steps] == ["FROM", "FROM", "RUN", "COPY", "RUN", "RUN"]
 
 
 @pytest.mark.engine
@@ -312,8 +354,8 @@ def test_a_base_that_says_its_python_is_refused_at_once(store: Store, plan: Imag
         ],
         ["a test"],
     )
-    with removed_afterwards(reference), connect() as client:
-        assert list(client.build(fileobj=_file(text), tag=reference, rm=True, labels=TEST_LABEL))
+    with removed_afterwards(reference):
+        build_by_sdk(text, reference)
         plan = replace(plan, base=replace(plan.base, image=reference))
 
         with pytest.raises(EngineError, match=r"it has Python 3\.1\.5, .* for Python 3\.11"):

