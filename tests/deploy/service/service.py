@@ -1,7 +1,8 @@
 """A small service that speaks the routes a deployment is probed by; standard library only.
 
 FAKE_MODE says how it misbehaves: ``crash`` ends at once, ``deaf`` is never ready, ``poison`` fails
-its own example, ``picky`` refuses it, ``stubborn`` ignores SIGTERM, ``family`` starts a child.
+its own example, ``picky`` refuses it, ``stubborn`` ignores SIGTERM, ``family`` starts a child,
+``hungry`` takes all memory.
 """
 
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 MODE = os.environ.get("FAKE_MODE", "")
 VERSION = os.environ.get("FAKE_VERSION") or os.environ["MODELPACK_TAG"].partition(":")[2]
@@ -28,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
             paths = {"/double": {"post": {"requestBody": body}}, "/livez": {"get": {}}}
             info = {"title": "fake", "version": VERSION}
             self.answer(200, {"openapi": "3.1.0", "info": info, "paths": paths})
+        elif self.path == "/rights":
+            self.answer(200, rights())
         elif self.path == "/environ":
             self.answer(200, dict(os.environ))
         else:
@@ -48,10 +52,34 @@ class Handler(BaseHTTPRequestHandler):
         print("asked for", self.path, flush=True)
 
 
+def rights() -> dict[str, object]:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return {
+        "uid": os.getuid(),
+        "capabilities": status["CapBnd"],
+        "no_new_privileges": status["NoNewPrivs"],
+        "writes_root": can_write("/somewhere"),
+        "writes_tmp": can_write("/tmp/somewhere"),
+    }
+
+
+def can_write(path: str) -> bool:
+    try:
+        Path(path).write_text("x")
+    except OSError:
+        return False
+    return True
+
+
 def main() -> None:
     print("this is", os.environ["MODELPACK_TAG"], flush=True)
     if MODE == "crash":
         sys.exit("error[service-failed]: the model is broken")
+    if MODE == "hungry":
+        hoard = []
+        while True:
+            hoard.append(bytearray(10**7))
     on_term = signal.SIG_IGN if MODE == "stubborn" else lambda *_: os._exit(0)
     signal.signal(signal.SIGTERM, on_term)
     if MODE == "family":
