@@ -117,6 +117,7 @@ class Server:
                 server, self._state, self.endpoints, grace_s=grace_s, force=self._force
             )
             ticking.cancel()
+            gc.unfreeze()
         if instance is not None:
             is_clean = await self._end(instance) and is_clean
         event("stopped", clean=is_clean)

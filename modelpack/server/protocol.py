@@ -90,10 +90,12 @@ class FastProtocol(HttpToolsProtocol):
         self.phase_since = self.since = front.now
         self._call: FastCall | None = None
         self._chunks: list[bytes] = []
-        self._fed = 0
-        self._head_bytes = 0
+        self._fed = 0  # bytes in the piece that is being parsed
+        self._first_fed = 0  # bytes in the piece in which the head began
+        self._head_bytes = 0  # bytes of the head in later pieces
         self._unread = 0
         self._raw_left = 0
+        self._awaits_continue = False
         self._refusal: Problem | None = None
 
     # Reading: httptools calls back, and every verdict is reached in the callbacks.
@@ -107,8 +109,9 @@ class FastProtocol(HttpToolsProtocol):
         if self._raw_left:
             self._raw_body(data)
             return
-        was_in_head = self.phase == _HEAD
         self._fed = len(data)
+        if self.phase == _HEAD:
+            self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -122,10 +125,8 @@ class FastProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self.refuse(bad_request(str(error)[:100] or "malformed"))
             return
-        if was_in_head and self.phase == _HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.refuse(head_too_large(MAX_HEAD_BYTES))
+        if self.phase == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
+            self.refuse(head_too_large(MAX_HEAD_BYTES))
 
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope is made only if the request becomes uvicorn's."""
@@ -133,6 +134,7 @@ class FastProtocol(HttpToolsProtocol):
         self.phase_since = self.front.now
         self.url = b""
         self.headers = []
+        self._first_fed = self._fed
         self._head_bytes = self._unread = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -144,7 +146,7 @@ class FastProtocol(HttpToolsProtocol):
         """Judge the head and choose the way."""
         front = self.front
         version = self.parser.get_http_version()
-        if self._fed + self._head_bytes > MAX_HEAD_BYTES:
+        if self._first_fed + self._head_bytes > MAX_HEAD_BYTES:
             check_head_size(self.url, self.headers)
         fields = check_head(version, self.headers, front.max_body_bytes)
         endpoint = front.fast.get(self.url)
@@ -170,6 +172,7 @@ class FastProtocol(HttpToolsProtocol):
         self.url = url
         self.headers.extend(headers)
         self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        self._awaits_continue = self.expect_100_continue
         if self.parser.should_upgrade():
             if b"transfer-encoding" in fields:
                 raise RefusedRequest(bad_request("an upgrade with a chunked body"))
@@ -183,6 +186,7 @@ class FastProtocol(HttpToolsProtocol):
         if self._call is not None:
             self._chunks.append(body)
             return
+        self._awaits_continue = False
         if self.cycle.response_complete:
             self._swallow(len(body))
         super().on_body(body)
@@ -244,6 +248,10 @@ class FastProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self.since = self.front.now
         if self.transport.is_closing():
+            return
+        if self._awaits_continue and self.phase == _BODY:
+            # Whether the client still sends the body that it was not asked for, nobody knows.
+            self.transport.close()
             return
         if self.flow.read_paused:
             self.flow.resume_reading()

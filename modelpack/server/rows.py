@@ -143,7 +143,9 @@ def _check(plain: Any, rows: int) -> None:
     elif isinstance(plain, tuple):
         for column in plain:
             _check(column, rows)
-    elif not isinstance(plain, np.ndarray | list) or np.ndim(plain) == 0:
+    elif not isinstance(plain, np.ndarray | list) or (
+        isinstance(plain, np.ndarray) and plain.ndim == 0
+    ):
         raise WrongRows(f"expected {rows} rows, got {type(plain).__name__} without rows")
     elif len(plain) != rows:
         raise WrongRows(f"expected {rows} rows, got {len(plain)}")
