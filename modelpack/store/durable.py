@@ -192,8 +192,13 @@ def locked(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def readable_errors(place: Path, what: str) -> Iterator[None]:
-    """Turn what the system refuses into a StoreError that names the place."""
+def readable_errors(
+    place: Path, what: str, *, other: str = "choose another folder"
+) -> Iterator[None]:
+    """Turn what the system refuses into a StoreError that names the place.
+
+    ``other`` says what to do when it cannot be had there.
+    """
     try:
         yield
     except ModelpackError:
@@ -202,12 +207,12 @@ def readable_errors(place: Path, what: str) -> Iterator[None]:
         if cause.errno in _NO_SPACE:
             raise StoreError(
                 f"no space left in '{place}' to {what}",
-                hint="nothing was stored; make room, or set MODELPACK_HOME to another disk",
+                hint=f"nothing was written; make room, or {other}",
             ) from cause
         subject = f" '{cause.filename}'" if cause.filename else ""
         raise StoreError(
             f"cannot {what} in '{place}': {cause.strerror or cause}{subject}",
-            hint="see whether the folder can be written, or set MODELPACK_HOME to another",
+            hint=f"see whether the folder is there and can be written, or {other}",
         ) from cause
 
 

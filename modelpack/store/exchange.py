@@ -27,7 +27,7 @@ from modelpack.store.documents import Manifest
 from modelpack.store.durable import Blob, Staging, open_folder, readable_errors
 from modelpack.store.layout import Layout, index_bytes
 from modelpack.store.names import PathGuard, shown
-from modelpack.store.tar import FILE_MODE, RECORD, Member, write_tar
+from modelpack.store.tar import BLOCK, FILE_MODE, RECORD, Member, write_tar
 from modelpack.store.untar import damaged, read_tar
 from modelpack.tag import Tag
 
@@ -69,9 +69,9 @@ def export_entry(layout: Layout, entry: Entry, file: Path) -> None:
         write_tar(out, members)
 
 
-def stage_archive(staging: Staging, file: Path) -> Checked:
-    """Bring the blobs of an archive into ``staging``; raises RefusedError for the least doubt."""
-    what = f"'{file.name}'"
+@contextmanager
+def open_archive(file: Path) -> Iterator[BinaryIO]:
+    """Open a file that looks like an archive; raises NotFoundError, StoreError, RefusedError."""
     try:
         stream = file.open("rb")
     except FileNotFoundError as cause:
@@ -79,8 +79,18 @@ def stage_archive(staging: Staging, file: Path) -> Checked:
     except OSError as cause:
         raise StoreError(f"cannot read '{file}': {cause.strerror}") from cause
     with stream:
-        small = _stage_members(staging, stream, what)
-        size = os.fstat(stream.fileno()).st_size
+        if stream.read(BLOCK)[257:262] != b"ustar":
+            raise RefusedError(
+                f"'{file.name}' is not an archive, or its start is damaged", hint=_HINT
+            )
+        stream.seek(0)
+        yield stream
+
+
+def stage_archive(staging: Staging, stream: BinaryIO, what: str) -> Checked:
+    """Bring the blobs of an archive into ``staging``; raises RefusedError for the least doubt."""
+    small = _stage_members(staging, stream, what)
+    size = os.fstat(stream.fileno()).st_size
     for name in ("oci-layout", "index.json"):
         if name not in small:
             raise damaged(what, f"'{name}' is missing")

@@ -95,7 +95,7 @@ class Layout:
     @contextmanager
     def stage(self) -> Iterator[Staging]:
         """Give a staging folder for a new entry, and clear up after dead writers."""
-        with readable_errors(self.root, "write"):
+        with readable_errors(self.root, "write", other="set MODELPACK_HOME to another"):
             self._make()
             with open_staging(self.root / ".staging") as (staging, found_dead):
                 if found_dead:

@@ -268,8 +268,8 @@ class Store:
         Raises RefusedError or DigestMismatchError for anything that does not fit, ConflictError
         when its version has other content here, NotFoundError when there is no such file.
         """
-        with self._layout.stage() as staging:
-            found = exchange.stage_archive(staging, file)
+        with exchange.open_archive(file) as stream, self._layout.stage() as staging:
+            found = exchange.stage_archive(staging, stream, f"'{file.name}'")
             moment = index.timestamp(created)
             kind = found.manifest.kind
             return self._publish(

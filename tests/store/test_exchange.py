@@ -117,7 +117,15 @@ def test_a_file_that_is_there_is_replaced_only_by_a_whole_one(
 def test_a_file_that_is_not_there_is_not_found(other: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no file"):
         other.import_(tmp_path / "none.modelpack")
-    assert is_untouched(other)
+    assert not other.root.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04".ljust(4096, b"x"), bytes(10_240)])
+def test_a_file_that_is_no_archive_is_told_so(other: Store, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "notes.txt").write_bytes(data)
+    with pytest.raises(RefusedError, match=r"'notes\.txt' is not an archive"):
+        other.import_(tmp_path / "notes.txt")
+    assert not other.root.exists()
 
 
 # What is refused
