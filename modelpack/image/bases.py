@@ -147,8 +147,9 @@ def _base_for(needs: list[Need], python: str) -> Base:
 def _cuda_base(cuda: str, python: str, *, reason: str) -> Base:
     facts = _facts()["cuda"]
     if not re.fullmatch(r"\d{1,2}\.\d{1,2}(\.\d{1,2})?", cuda):
+        shown = "".join(c if c.isprintable() else "?" for c in cuda)[:40]
         raise UsageError(
-            "that is no version of CUDA", hint=f"known are {', '.join(facts['patch'])}"
+            f"'{shown}' is no version of CUDA", hint=f"known are {', '.join(facts['patch'])}"
         )
     if _numbers(cuda) < _numbers(facts["oldest"]):
         raise UsageError(

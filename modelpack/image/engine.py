@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 from modelpack import paths
 from modelpack.archive.indexes import index_settings
 from modelpack.errors import EngineError, ToolMissingError
+from modelpack.image.bases import PythonFrom
 from modelpack.image.context import DOCKERFILE, stream_context
 from modelpack.image.dockerfile import INDEX_ARGS, instructions_of
 from modelpack.image.plan import ImagePlan
@@ -110,15 +112,14 @@ def connect() -> Iterator[APIClient]:
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
+    address = os.environ.get("DOCKER_HOST") or _context_host() or _USUAL_SOCKET
     try:
-        settings: dict[str, Any] = {**kwargs_from_env()}
-        if not settings and (host := _context_host()):
-            settings = {"base_url": host}
-        _knock(settings.get("base_url", _USUAL_SOCKET))
+        settings: dict[str, Any] = {"base_url": address, **kwargs_from_env()}
+        _knock(address)
         version = _version(settings)
     except (DockerException, OSError) as cause:
         raise ToolMissingError(
-            f"no container engine answers at '{os.environ.get('DOCKER_HOST') or 'its socket'}'",
+            f"no container engine answers at '{address}'",
             hint="start one, or write a Dockerfile and its files with --dockerfile DIR",
         ) from cause
     client = APIClient(version=version, **settings)
@@ -180,7 +181,7 @@ def _context_host() -> str | None:
     from docker.context import ContextAPI
 
     try:
-        context = ContextAPI.get_current_context()
+        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
     except Exception:  # a damaged Docker configuration is not ours to judge
         return None
     host = getattr(context, "Host", None)
@@ -216,12 +217,13 @@ def _ensure_base(engine: APIClient, image: str, progress: Progress) -> None:
 
 def _check_python(engine: APIClient, plan: ImagePlan) -> None:
     """Refuse a base that says itself that it has another Python than the lock is for."""
+    if plan.base.python_from is not PythonFrom.BASE:
+        return
     config = _inspect(engine, plan.base.image).get("Config") or {}
     said = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
     version = said.get("PYTHON_VERSION", "")
-    if plan.base.system_packages or not re.match(r"3\.\d+", version):
-        return
-    if not re.match(rf"{re.escape(plan.python)}(?!\d)", version):
+    found = re.match(r"3\.\d+", version)
+    if found is not None and found[0] != plan.python:
         raise _wrong_python(plan, f"it has Python {version}")
 
 
@@ -307,8 +309,8 @@ def _log_file(plan: ImagePlan) -> Iterator[tuple[TextIO, Path]]:
     """Give a file for the builder's words; it stays when the block fails."""
     folder = paths.cache_dir() / "logs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"image-{plan.entry.tag.name}-{plan.entry.tag.version}.log"
-    path.unlink(missing_ok=True)
+    tag = plan.entry.tag
+    path = folder / f"image-{tag.name}-{tag.version}-{secrets.token_hex(4)}.log"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as log:
         yield log, path

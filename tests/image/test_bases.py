@@ -144,8 +144,8 @@ def test_a_base_that_was_asked_for_is_taken_and_keeps_the_gpu_in_mind() -> None:
     [
         (CPU, {"base": "python:3.11-slim", "cuda": "12.6"}, "both asked for"),
         (CPU, {"cuda": "11.8"}, "no base with CUDA 11.8"),
-        (CPU, {"cuda": "12"}, "no version of CUDA"),
-        (CPU, {"cuda": "12.6-x\nRUN evil"}, "no version of CUDA"),
+        (CPU, {"cuda": "12"}, "is no version of CUDA"),
+        (CPU, {"cuda": "12.6-x\nRUN evil"}, "is no version of CUDA"),
         (CPU, {"cuda": "12.7"}, "no image with CUDA 12.7 is known"),
         (CPU, {"base": "python:3.11\nRUN evil"}, "is not the name of an image"),
         (CPU, {"base": "--platform=x"}, "is not the name of an image"),

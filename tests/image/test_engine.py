@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import re
 import stat
@@ -90,6 +92,29 @@ def test_a_name_that_no_registry_takes_is_refused_first(
 
     with pytest.raises(UsageError, match=r"'Digits:1\+2' is not the name of an image"):
         build_image(plan, store, reference="Digits:1+2")
+
+
+def test_the_docker_context_in_use_says_where_the_engine_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Docker Desktop, colima and rootless engines set themselves up."""
+    name = "mine"
+    folder = tmp_path / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    folder.mkdir(parents=True)
+    host = "unix:///nowhere/of-the-context.sock"
+    meta = {"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host}}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": name}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+
+    with pytest.raises(ToolMissingError, match=host), connect():
+        pass
+
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setenv("DOCKER_CONTEXT", name)
+    with pytest.raises(ToolMissingError, match=host), connect():
+        pass
 
 
 # What the builder says, and what is made of it.
