@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelpack import paths
+from modelpack.archive.denied import find_secret
 from modelpack.archive.files import Collected, collect_files
 from modelpack.archive.lock import Inputs, ensure_lock, target_platform
 from modelpack.archive.requirements import checked_requirements
 from modelpack.config.settings import Project, changed_settings
-from modelpack.errors import BuildError
-from modelpack.manifest import LOCK_FILE, RUNTIME_REQUIREMENTS, BundleManifest
+from modelpack.errors import BuildError, SecretFoundError
+from modelpack.manifest import LOCK_FILE, RUNTIME_REQUIREMENTS, BundleManifest, canonical_json
 from modelpack.progress import SILENT, Progress
 from modelpack.sdk.service import ServiceSpec
 from modelpack.store import Entry, Kind, Store
@@ -67,6 +68,7 @@ def build_bundle(
     version = version or project.version
     if version is not None:
         check_version(version)
+    settings = _settings(project)
     collected = _files_of(project, spec, zero_model)
     models = [zero_model] if zero_model is not None else pinned_models(spec, store)
     inputs = lock_inputs(project, models, store)
@@ -80,7 +82,7 @@ def build_bundle(
         models=tuple(_pin(entry, store) for entry in models),
         lock_sha256=hashlib.sha256(lock.encode()).hexdigest(),
         apis=tuple(api.to_json() for api in spec.apis),
-        settings=_settings(project),
+        settings=settings,
     )
     with progress.step("writing the bundle"):
         added = store.add_bundle(
@@ -162,6 +164,17 @@ def _pin(entry: Entry, store: Store) -> dict[str, object]:
 
 
 def _settings(project: Project) -> dict[str, object]:
-    """Return the settings that differ from the defaults, by their part of the project file."""
+    """Return the settings that differ from the defaults, by their part of the project file.
+
+    They stand in the bundle and in its images for everybody to read, so a key among them is refused
+    as one in a file is.
+    """
     parts = {"server": changed_settings(project.server), "image": changed_settings(project.image)}
+    for name, part in parts.items():
+        for key, value in part.items():
+            if found := find_secret(canonical_json(value)):
+                raise SecretFoundError(
+                    f"the setting '{name}.{key}' holds what looks like {found[0]}",
+                    hint="give it to the running service as an environment variable instead",
+                )
     return {name: part for name, part in parts.items() if part}

@@ -77,7 +77,7 @@ def _sources() -> dict[str, bytes]:
         wanted += [
             path
             for path in (root / package).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            if path.is_file() and not _is_litter(path.relative_to(root))
         ]
     try:
         return {
@@ -90,12 +90,21 @@ def _sources() -> dict[str, bytes]:
         ) from cause
 
 
+def _is_litter(path: Path) -> bool:
+    """Say whether a file is what Python or an editor leaves in a checkout."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts) or (
+        path.name.endswith(("~", ".orig", ".rej"))
+    )
+
+
 def _metadata() -> dict[str, bytes]:
     requirements = "".join(f"Requires-Dist: {line}\n" for line in RUNTIME_REQUIREMENTS)
     points = sorted(
-        f"{point.name} = {point.value}"
-        for point in entry_points(group=_ENTRY_POINTS)
-        if point.value.startswith("modelpack.frameworks.")
+        {
+            f"{point.name} = {point.value}"
+            for point in entry_points(group=_ENTRY_POINTS)
+            if point.value.startswith("modelpack.frameworks.")
+        }
     )
     if not points:
         raise BuildError(

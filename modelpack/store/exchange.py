@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ def open_archive(file: Path) -> Iterator[BinaryIO]:
     except OSError as cause:
         raise StoreError(f"cannot read '{file}': {cause.strerror}") from cause
     with stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise StoreError(f"'{file}' is not a file", hint="save the archive to a file first")
         if stream.read(BLOCK)[257:262] != b"ustar":
             raise RefusedError(
                 f"'{file.name}' is not an archive, or its start is damaged", hint=_HINT

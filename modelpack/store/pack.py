@@ -34,7 +34,7 @@ from modelpack.store.base import (
     Layer,
 )
 from modelpack.store.durable import Staging
-from modelpack.store.tar import Member, write_tar
+from modelpack.store.tar import EXECUTABLE_MODE, FILE_MODE, Member, write_tar
 
 _SIDE_SUFFIXES = {".csv", ".json", ".md", ".toml", ".txt", ".vocab", ".yaml", ".yml"}
 _MAX_SIDE_BYTES = 1024 * 1024
@@ -109,7 +109,8 @@ def _is_side_file(file: FileRecord) -> bool:
 
 
 def _member(path: str, root: Path, file: FileRecord) -> Member:
-    return Member(path, file.mode, file.size, _opener(root / file.path), file.sha256)
+    mode = EXECUTABLE_MODE if file.mode & 0o100 else FILE_MODE
+    return Member(path, mode, file.size, _opener(root / file.path), file.sha256)
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:

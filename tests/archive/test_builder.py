@@ -215,6 +215,13 @@ def test_a_build_that_fails_leaves_nothing_in_the_store(hello: Hello, store: Sto
     assert store.list(Kind.BUNDLE) == []
 
 
+def test_a_key_among_the_settings_is_refused(hello: Hello, store: Store) -> None:
+    """Settings are in the bundle and its images for everybody to read."""
+    project, spec = hello(image=ImageSettings(env={"AWS_KEY": "AKIA" + "IOSFODNN7EXAMPLE"}))
+    with pytest.raises(SecretFoundError, match=r"'image\.env' holds what looks like an AWS"):
+        build_bundle(project, spec, store=store)
+
+
 def test_where_and_what_of_the_deployment_does_not_count(hello: Hello, store: Store) -> None:
     """The project file is left out: another target or port is the same bundle."""
     project, spec = hello()

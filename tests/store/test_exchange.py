@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 
-from modelpack.errors import ConflictError, DigestMismatchError, NotFoundError, RefusedError
+from modelpack.errors import (
+    ConflictError,
+    DigestMismatchError,
+    NotFoundError,
+    RefusedError,
+    StoreError,
+)
 from modelpack.manifest import canonical_json, sha256_digest
 from modelpack.store import CODE_TYPE, Kind, Store, documents
 from modelpack.store.base import KIND, Layer
@@ -126,6 +132,18 @@ def test_a_file_that_is_no_archive_is_told_so(other: Store, tmp_path: Path, data
     with pytest.raises(RefusedError, match=r"'notes\.txt' is not an archive"):
         other.import_(tmp_path / "notes.txt")
     assert not other.root.exists()
+
+
+def test_a_pipe_is_told_from_a_file(other: Store, archive: Path) -> None:
+    """As from a shell's <(...): it cannot be read twice."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as out:
+        out.write(archive.read_bytes()[:4096])
+    with pytest.raises(StoreError, match="is not a file"):
+        other.import_(Path(f"/dev/fd/{reader}"))
+    os.close(reader)
+    with pytest.raises(StoreError, match="cannot read"):
+        other.import_(archive.parent)
 
 
 # What is refused
