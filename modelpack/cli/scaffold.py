@@ -3,15 +3,17 @@
     templates/init/NAME/** ──@{name}, @{class}──► FOLDER/**
 
 A placeholder is ``@{word}``, so that the ``$`` of shells stays as it is; one without a value is an
-error.  The folder appears whole or not at all, and nothing in it is overwritten.
+error.  A new folder appears whole or not at all, and nothing is overwritten.
 """
 
 from __future__ import annotations
 
+import keyword
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelpack import paths
@@ -33,28 +35,39 @@ def make_project(folder: Path, template: str) -> list[str]:
     Raises TagError when the folder's name cannot be a bundle's, NotFoundError for an unknown
     template, ConflictError when the folder has something in it.
     """
-    name = check_name(folder.name)
+    place = folder.absolute()
+    name = check_name(place.resolve().name)
     source = _template(template)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    values = {"name": name, "class": class_name(name, taken=_words_of(source))}
+    files = _rendered(source, values)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise ConflictError(
             f"'{folder}' is not an empty folder", hint="give another name, or empty it first"
         )
-    values = {"name": name, "class": class_name(name)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.parent / f".{folder.name}-{secrets.token_hex(6)}"
+    if place.exists():  # maybe the current one: a rename would take it away from under its shell
+        _write(files, place)
+        return [file.path for file in files]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
     try:
-        made = _fill(source, fresh, values)
-        fresh.rename(folder)
+        fresh.mkdir()
+        _write(files, fresh)
+        fresh.rename(place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return made
+    return [file.path for file in files]
 
 
-def class_name(name: str) -> str:
-    """Return a class name for a bundle's: ``my-digits`` becomes ``MyDigits``."""
+def class_name(name: str, taken: Collection[str] = ()) -> str:
+    """Return a class name for a bundle's: ``my-digits`` becomes ``MyDigits``.
+
+    A word that Python keeps for itself, or that is ``taken``, gets ``Service`` behind it.
+    """
     words = re.split(r"[._-]+", name)
     text = "".join(word[:1].upper() + word[1:] for word in words)
-    return text if text.isidentifier() else f"Service{text}"
+    if not text.isidentifier():
+        text = f"Service{text}"
+    return f"{text}Service" if keyword.iskeyword(text) or text in taken else text
 
 
 def render(text: str, values: Mapping[str, str], *, where: str) -> str:
@@ -81,17 +94,34 @@ def _template(name: str) -> Path:
     return paths.templates_dir() / "init" / name
 
 
-def _fill(source: Path, folder: Path, values: Mapping[str, str]) -> list[str]:
-    folder.mkdir()
-    made = []
+def _words_of(source: Path) -> set[str]:
+    """Return the names in a template's Python: the class must not hide one of them."""
+    texts = (file.read_text("utf-8") for file in source.rglob("*.py"))
+    return {word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    text: str
+    mode: int
+
+
+def _rendered(source: Path, values: Mapping[str, str]) -> list[_File]:
+    """Return the files of a template, filled in, sorted by path."""
+    files = []
     for file in sorted(source.rglob("*")):
-        relative = file.relative_to(source)
-        if "__pycache__" in relative.parts or not file.is_file():
-            continue
-        target = folder / relative
+        path = file.relative_to(source)
+        if file.is_file() and "__pycache__" not in path.parts:
+            text = render(file.read_text("utf-8"), values, where=path.as_posix())
+            mode = 0o755 if file.stat().st_mode & 0o100 else 0o644
+            files.append(_File(path.as_posix(), text, mode))
+    return files
+
+
+def _write(files: Iterable[_File], folder: Path) -> None:
+    for file in files:
+        target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = render(file.read_text("utf-8"), values, where=file.name)
-        target.write_text(text, "utf-8")
-        target.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
-        made.append(relative.as_posix())
-    return made
+        target.write_text(file.text, "utf-8")
+        target.chmod(file.mode)
