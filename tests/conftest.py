@@ -12,11 +12,13 @@ developer's reaches a test.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -55,6 +57,43 @@ def pytest_configure(config: pytest.Config) -> None:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test a store of its own."""
     monkeypatch.setenv("MODELPACK_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+READY_WITHIN_S = 60.0
+URL = re.compile(r"http://127\.0\.0\.1:\d+")
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Start ``modelpack serve ARGUMENTS`` in a folder; returns the URL once it takes requests.
+
+    The servers are stopped after the test, which fails unless each of them ends with status 0.
+    """
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: object, cwd: Path, program: Path | None = None) -> str:
+        log = tmp_path_factory.mktemp("serve") / "output"
+        words = [program or Path(sys.executable).with_name("modelpack"), "serve", *arguments]
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [*map(str, words), "--port", "0"], cwd=cwd, stdout=output, stderr=subprocess.STDOUT
+            )
+        servers.append(server)
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline and server.poll() is None:
+            if url := URL.search(log.read_text()):
+                return url[0]
+            time.sleep(0.02)
+        pytest.fail(f"'modelpack serve' did not get ready:\n{log.read_text()}")
+
+    yield start
+    for server in servers:
+        server.terminate()
+    assert [server.wait(timeout=30) for server in servers] == [0] * len(servers)
 
 
 # --- what is missing on this machine -----------------------------------------------------------
