@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from modelpack.errors import RefusedError, UsageError
 from modelpack.frameworks.base import Saved
+from modelpack.frameworks.machine import processors
 from modelpack.frameworks.onnxfile import external_files
 
 FILE = "model.onnx"
@@ -140,18 +141,17 @@ def _session(file: Path, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is None:
-        threads = int(os.environ.get("MODELPACK_ORT_THREADS", "0")) or _processors()
+        threads = int(os.environ.get("MODELPACK_ORT_THREADS", "0")) or processors()
     options.intra_op_num_threads = threads
     # Threads that spin while they wait burn the processor time of other services.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers: Sequence[str] = [one for one in wanted if one in available]
+    if wanted[0] in providers and hasattr(onnxruntime, "preload_dlls"):
+        # CUDA that came as wheels is not on the loader's path: "" searches site-packages.
+        onnxruntime.preload_dlls(directory="")
     return onnxruntime.InferenceSession(file, options, providers=providers)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _port(node: Any) -> Port:
