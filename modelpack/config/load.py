@@ -26,22 +26,25 @@ _OTHER_SPELLINGS = ("modelpack.yml", "modelpack.json", "modelpack.toml")
 
 
 def load_project(path: Path) -> Project:
-    """Return the project in the folder ``path`` (or the one whose file ``path`` is).
+    """Return the project in the folder ``path``, or the one with the settings of the file ``path``.
 
     Raises ConfigError with all mistakes of the file, UsageError when there is no such folder.
     """
-    if path.name in (PROJECT_FILE, PYPROJECT_FILE) and path.is_file():
-        path = path.parent
-    if not path.is_dir():
-        raise UsageError(f"no folder '{path}'", hint="name the folder that holds the service")
-    found = _find(path)
+    if path.is_dir():
+        folder, found = path, _find(path)
+    elif path.is_file():
+        folder, found = path.parent, _found_in(path)
+    else:
+        raise UsageError(
+            f"no file or folder '{path}'", hint="name the folder that holds the service"
+        )
     if found is None:
-        return Project(root=path.resolve())
+        return Project(root=folder.resolve())
 
     from modelpack.config.check import checked_project
 
     source, document = found
-    project = checked_project(document, root=path.resolve(), source=source.resolve())
+    project = checked_project(document, root=folder.resolve(), source=source.resolve())
     if document.mistakes:
         in_order = sorted(document.mistakes, key=lambda m: (m.file, m.line or 0, m.column or 0))
         raise ConfigError(in_order)
@@ -66,6 +69,15 @@ def _find(folder: Path) -> tuple[Path, Document] | None:
         )
         in_own.mistakes.extend(in_shared.mistakes)
     return own, in_own
+
+
+def _found_in(file: Path) -> tuple[Path, Document] | None:
+    """Return a file that was named, read; None for a pyproject.toml without our table."""
+    from modelpack.config.toml_file import read_toml
+    from modelpack.config.yaml_file import read_yaml
+
+    document = _read(file, read_toml if file.suffix == ".toml" else read_yaml)
+    return (file, document) if document is not None else None
 
 
 def _refuse_other_spellings(folder: Path) -> None:

@@ -103,13 +103,22 @@ def test_settings_in_both_files_are_a_mistake(tmp_path: Path) -> None:
     ]
 
 
-def test_path_may_be_the_file_itself(tmp_path: Path) -> None:
-    write(tmp_path, "name: digits\n")
-    assert load_project(tmp_path / "modelpack.yaml").root == tmp_path
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("modelpack.yaml", "name: digits\n"),
+        ("production.yaml", "name: digits\n"),
+        ("pyproject.toml", "[tool.modelpack]\nname = 'digits'\n"),
+    ],
+)
+def test_file_may_be_named_in_place_of_its_folder(tmp_path: Path, name: str, text: str) -> None:
+    write(tmp_path, text, name)
+    project = load_project(tmp_path / name)
+    assert (project.name, project.root, project.source) == ("digits", tmp_path, tmp_path / name)
 
 
 def test_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="no file or folder"):
         load_project(tmp_path / "nowhere")
 
 
