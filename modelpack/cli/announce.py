@@ -97,8 +97,9 @@ def announce_from_outside(url: str, folder: Path) -> None:
     """Start a process that announces this one, whatever it becomes, and wait until it is on its way."""
     import subprocess
 
-    command = [sys.executable, "-m", "modelpack.cli.announce", url, str(os.getpid()), str(folder)]
-    subprocess.run(command, check=False)
+    # -P: nothing in the current folder stands in for a module of Python.
+    program = [sys.executable, "-P", "-m", "modelpack.cli.announce"]
+    subprocess.run([*program, url, str(os.getpid()), str(folder)], check=False)
 
 
 def _main(url: str, pid: int, folder: Path) -> None:

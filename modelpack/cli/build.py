@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,11 +119,31 @@ def _tell(built: Built) -> None:
     """Say on standard error what went into the bundle."""
     from modelpack.config.units import format_size
 
-    files = f"{built.file_count} file{'s' if built.file_count != 1 else ''}"
-    console.note(f"{files}, {format_size(built.entry.size_bytes)} with models")
-    for skipped in built.skipped:
-        console.note(f"skipped {skipped}")
+    places = (layer.path.split("/") for layer in built.entry.layers)
+    models = {place[2] for place in places if place[1] == "models"}
+    parts = [_count(built.file_count, "file"), _count(len(models), "model")]
+    console.note(f"{', '.join(parts)}, {format_size(built.entry.size_bytes)}")
+    for line in _skipped_lines(built.skipped):
+        console.note(line)
     if built.lock_reused:
         console.note("dependencies as in requirements.lock")
     if built.is_unchanged:
         console.note("unchanged: this bundle is in the store already")
+
+
+def _skipped_lines(skipped: Sequence[str]) -> list[str]:
+    """Return what was left out, ``PATH (reason)`` each, as one line a reason."""
+    paths: dict[str, list[str]] = {}
+    for text in skipped:
+        path, _, reason = text.rpartition(" (")
+        paths.setdefault(reason.rstrip(")"), []).append(path)
+    return [f"left out, {reason}: {_some(found)}" for reason, found in paths.items()]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

@@ -41,7 +41,7 @@ def check(
     """
     $ modelpack config check
 
-    Check the settings of a project and print them, the defaults included.
+    Check the settings of a project and print all of them.
     """
     from dataclasses import asdict
 

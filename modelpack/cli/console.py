@@ -133,7 +133,9 @@ class Steps:
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people: ``0.3 s``, ``12 s``, ``2 min 5 s``."""
+    """Return a time for people: ``12 ms``, ``0.3 s``, ``12 s``, ``2 min 5 s``."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

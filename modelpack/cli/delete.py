@@ -22,4 +22,7 @@ def delete(tag: TagArgument) -> None:
     store = Store()
     entry = store.find(Tag.parse(tag), Kind.BUNDLE, allow_damaged=True)
     freed = store.delete(entry)
-    console.note(f"deleted '{entry.tag}', freed {format_size(freed)}")
+    if entry.is_alias:
+        console.note(f"deleted the tag '{entry.tag}': the bundle stays under its others")
+    else:
+        console.note(f"deleted '{entry.tag}', freed {format_size(freed)}")

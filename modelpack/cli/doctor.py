@@ -160,7 +160,7 @@ def check_store() -> Finding:
         return Finding("store", "fail", what, "delete it, and build or import it again")
     bundles = sum(entry.kind is Kind.BUNDLE for entry in entries)
     size = sum(_bytes_of(file) for file in store.root.rglob("*"))
-    what = f"{bundles} bundles, {len(entries) - bundles} models, {_size(size)}"
+    what = f"bundles: {bundles}, models: {len(entries) - bundles}, {_size(size)}"
     return Finding("store", "ok", what)
 
 
@@ -175,8 +175,9 @@ def check_engine() -> Finding:
             said = engine.version()
     except ToolMissingError as error:
         return Finding("engine", "warn", f"{error.message} ({needed})", "start or install Docker")
-    name = (said.get("Platform") or {}).get("Name") or "engine"
-    what = f"{name} {said.get('Version')}, {said.get('Os')}/{said.get('Arch')}"
+    name = next((part["Name"] for part in said.get("Components") or ()), "Engine")
+    what = f"{'Docker' if name == 'Engine' else name} {said.get('Version')}, "
+    what += f"{said.get('Os')}/{said.get('Arch')}"
     return Finding("engine", "ok", " ".join(what.split()))
 
 

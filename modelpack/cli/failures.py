@@ -10,8 +10,10 @@ With ``-v`` the traceback is shown: of the user's own code only the user's frame
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +24,13 @@ from modelpack.cli import console
 from modelpack.errors import ConfigError, ModelpackError, UserCodeError
 
 MAX_LINES = 4
+SEE_WHERE = "run again with -v to see where"
 INTERRUPTED = 130
 
-_OWN = str(Path(modelpack.__file__).parent)
+# Frames of ours, and of the import system, which stand between us and the user's module.
+_OWN = (str(Path(modelpack.__file__).parent), importlib.__file__, "<frozen ")
+# Frames of Python and of installed libraries: the user looks for a line of their own.
+_OTHERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 def report(error: BaseException) -> int:
@@ -60,7 +66,8 @@ def _explained(error: ModelpackError) -> tuple[list[str], str | None]:
     lines = error.message.splitlines() or [error.code]
     if isinstance(error, UserCodeError) and (place := _users_place(error)):
         lines.append(place)
-    return lines, error.hint
+    is_moot = console.is_verbose() and error.hint == SEE_WHERE
+    return lines, None if is_moot else error.hint
 
 
 def _mistakes(error: ConfigError) -> tuple[list[str], str | None]:
@@ -79,16 +86,13 @@ def _users_place(error: UserCodeError) -> str | None:
     """Return where in the user's own code it failed, if it did there."""
     if error.__cause__ is None:
         return None
-    frames = [f for f in traceback.extract_tb(error.__cause__.__traceback__) if _is_users(f)]
+    stack = traceback.extract_tb(error.__cause__.__traceback__)
+    frames = [f for f in stack if not f.filename.startswith((*_OWN, *_OTHERS))]
     if not frames:
         return None
     last = frames[-1]
     line = f": {last.line}" if last.line else ""
     return f"in '{_short_path(last.filename)}', line {last.lineno}{line}"
-
-
-def _is_users(frame: traceback.FrameSummary) -> bool:
-    return not frame.filename.startswith((_OWN, "<frozen "))
 
 
 def _short_path(text: str) -> str:
@@ -100,7 +104,8 @@ def _traceback(error: ModelpackError) -> str:
     cause = error.__cause__
     if isinstance(error, UserCodeError) and cause is not None:
         told = traceback.TracebackException.from_exception(cause)
-        told.stack = traceback.StackSummary.from_list([f for f in told.stack if _is_users(f)])
+        shown = [f for f in told.stack if not f.filename.startswith(_OWN)]
+        told.stack = traceback.StackSummary.from_list(shown)
         return "".join(told.format()).rstrip()
     return "".join(traceback.format_exception(error)).rstrip()
 
@@ -117,7 +122,7 @@ def _report_system(error: OSError) -> int:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         _show("not-permitted", [f"{what}{place}"], "check who owns it, or set MODELPACK_HOME")
         return 4
-    _show("system", [f"{what}{place}"], "run it again with -v to see where")
+    _show("system", [f"{what}{place}"], SEE_WHERE)
     return 1
 
 

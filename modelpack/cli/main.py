@@ -34,7 +34,7 @@ def main(args: Sequence[str]) -> int:
         # What is still buffered must not fail once more while the interpreter shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
-    except BaseException as error:  # the last line of defence: nobody sees a traceback by our fault
+    except (Exception, KeyboardInterrupt) as error:  # nobody sees a traceback by our fault
         return failures.report(error)
 
 

@@ -108,6 +108,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     from modelpack.cli.announce import announce_from_outside
     from modelpack.config.settings import ServerSettings, settings_from
     from modelpack.embed import unpacked
+    from modelpack.server.listening import listen_on, url_of
     from modelpack.store import Kind, Store
 
     store = Store()
@@ -115,25 +116,31 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     manifest = store.bundle_manifest(entry)
     recorded = settings_from(ServerSettings, manifest.settings.get("server", {}))
     settings = settings_for(recorded, flags)
-    steps = console.Steps()
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
     if manifest.carries_code:
         console.warn("its models run code as they are loaded: serve it only if you trust it")
     bundle = unpacked(store, entry)
-    python = ensure_environment(store.lock_text(entry), manifest.python, steps)
-    if settings.port == 0:
-        settings = replace(settings, port=_free_port(settings.host))
-    announce_from_outside(_url(settings), Path.cwd())
+    python = ensure_environment(store.lock_text(entry), manifest.python, console.Steps())
+    # Whoever listens there already would be announced in place of this service.
+    with listen_on(settings.host, settings.port) as probe:
+        settings, url = replace(settings, port=probe.getsockname()[1]), url_of(probe)
+    announce_from_outside(url, Path.cwd())
     os.chdir(bundle)
-    environment = {
-        **{key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"},
+    environment = _environment(settings, bundle, str(entry.tag))
+    os.execve(python, [str(python), "-I", "-m", "modelpack.server"], environment)  # noqa: S606
+
+
+def _environment(settings: ServerSettings, bundle: Path, tag: str) -> dict[str, str]:
+    """Return this process's variables, with what the server is told laid over them."""
+    inherited = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    return {
+        **inherited,
         "MODELPACK_BUNDLE": str(bundle),
-        "MODELPACK_TAG": str(entry.tag),
+        "MODELPACK_TAG": tag,
         "MODELPACK_HOST": settings.host,
         "MODELPACK_PORT": str(settings.port),
         "MODELPACK_LOG_FORMAT": settings.log_format,
     }
-    os.execve(python, [str(python), "-I", "-m", "modelpack.server"], environment)  # noqa: S606
 
 
 def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
@@ -159,20 +166,6 @@ def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
     if console.is_terminal(sys.stderr) and "MODELPACK_LOG_FORMAT" not in os.environ:
         settings = replace(settings, log_format="text")
     return settings
-
-
-def _free_port(host: str) -> int:
-    import socket
-
-    with socket.create_server((host, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _url(settings: ServerSettings) -> str:
-    """Return a URL that reaches the service from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _where(folder: Path) -> Path:

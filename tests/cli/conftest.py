@@ -1,0 +1,118 @@
+"""Runs the real command in a process of its own, and projects and bundles to run it on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelpack.archive import LockedPackage
+from modelpack.archive.builder import build_bundle, lock_inputs
+from modelpack.archive.lock import lock_text
+from modelpack.config.load import load_project
+from modelpack.sdk.loading import find_service
+from modelpack.store import Entry, Store
+
+PROGRAM = Path(sysconfig.get_path("scripts")) / "modelpack"
+
+SERVICE = """
+import modelpack
+
+
+@modelpack.service
+class Hello:
+    @modelpack.api
+    def greet(self, name: str, times: int = 1) -> str:
+        return " ".join(["hello " + name] * times)
+"""
+PACKAGE = LockedPackage("numpy", "2.0.0", None, ("sha256:" + "0" * 64,))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def failed_well(self, status: int, code: str) -> None:
+        """Check that it failed as a user should see it: short, coded, without a traceback."""
+        assert self.status == status, self.err
+        lines = self.err.splitlines()
+        start = next(i for i, line in enumerate(lines) if line.startswith("error["))
+        assert lines[start].startswith(f"error[{code}]: ")
+        assert len(lines) - start <= 4
+        assert "Traceback" not in self.err
+        assert self.out == ""
+
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run ``modelpack ARGUMENTS`` in a folder, without a terminal."""
+
+    def run(
+        *arguments: object,
+        cwd: Path = tmp_path,
+        env: Mapping[str, str] | None = None,
+        text: str = "",
+    ) -> Done:
+        done = subprocess.run(
+            [PROGRAM, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose lock is there already, so that building it needs no network."""
+    folder = tmp_path / "hello"
+    folder.mkdir()
+    (folder / "service.py").write_text(SERVICE)
+    (folder / "modelpack.yaml").write_text("name: hello\nservice: service:Hello\n")
+    lock_in(folder)
+    return folder
+
+
+def lock_in(folder: Path) -> None:
+    """Write the lock that a build of the project will take for its own."""
+    inputs = lock_inputs(load_project(folder), [], Store())
+    (folder / "requirements.lock").write_text(lock_text(inputs, [PACKAGE]))
+
+
+@pytest.fixture
+def relock() -> Callable[[Path], None]:
+    """Write the lock anew, after the settings have changed."""
+    return lock_in
+
+
+@pytest.fixture
+def bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """A bundle of the project, in the store of this test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    loaded: dict[str, Any] = dict(sys.modules)
+    spec = find_service(project)
+    entry = build_bundle(load_project(project), spec, store=Store(), version="1").entry
+    for name in set(sys.modules) - set(loaded):
+        if name == "service":
+            del sys.modules[name]
+    return entry
