@@ -29,7 +29,6 @@ MAX_DEPTH = 64
 """Deepest nesting of a body."""
 
 _FLAT = (TensorValue, BoolValue, ChoiceValue, NumberValue, StringValue)
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 Decoder = Callable[[bytes], Arguments]
 
@@ -146,11 +145,11 @@ def _too_deep() -> BadJson:
 def dump(answer: Any) -> bytes:
     """Return the JSON of an answer; raises BadOutput."""
     try:
-        return orjson.dumps(answer, option=_OPTIONS)
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
-        pass
+        pass  # something unusual in it: once more, array by array
     try:
-        return orjson.dumps(answer, _plain, _OPTIONS | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(answer, _plain, orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
         raise BadOutput(f"no JSON form: {error.__cause__ or error}") from None
 
@@ -160,9 +159,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.ndim == 0 or value.dtype.kind in "OUS":
             return value.tolist()
-        if not value.dtype.isnative:
-            value = value.astype(value.dtype.newbyteorder("="))
-        return np.ascontiguousarray(value)
-    if isinstance(value, np.generic):
-        return value.item()
+        value = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+    if isinstance(value, np.ndarray | np.generic):
+        return orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
     raise TypeError(f"{type(value).__name__} has no JSON form")

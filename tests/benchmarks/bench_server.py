@@ -71,15 +71,15 @@ def serving(folder: Path, lane: str, pin: list[str]) -> Iterator[Running]:
     command = [*pin, sys.executable, str(HERE / "bench_service.py"), str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     try:
-        assert server.stdout is not None
-        url = server.stdout.readline().strip()
+        url = server.stdout.readline().strip() if server.stdout else ""
         if not url:
             raise SystemExit(f"the server ended with status {server.wait()}")
         yield Running(server.pid, url)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=10)
-        server.stdout.close() if server.stdout else None
+        if server.stdout is not None:
+            server.stdout.close()
 
 
 def measure(server: Running, seconds: float, pin: list[str]) -> Round:
@@ -103,14 +103,16 @@ def compare(rounds: int, seconds: float) -> dict[str, list[Round]]:
     results: dict[str, list[Round]] = {lane: [] for lane in LANES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with serving(folder, "fast lane", pin_server) as fast:
-            with serving(folder, "starlette", pin_server) as slow:
-                servers = {"fast lane": fast, "starlette": slow}
-                for server in servers.values():
-                    measure(server, 1, pin_client)  # not counted: caches fill
-                for _ in range(rounds):
-                    for lane, server in servers.items():
-                        results[lane].append(measure(server, seconds, pin_client))
+        with (
+            serving(folder, "fast lane", pin_server) as fast,
+            serving(folder, "starlette", pin_server) as slow,
+        ):
+            servers = {"fast lane": fast, "starlette": slow}
+            for server in servers.values():
+                measure(server, 1, pin_client)  # not counted: caches fill
+            for _ in range(rounds):
+                for lane, server in servers.items():
+                    results[lane].append(measure(server, seconds, pin_client))
     return results
 
 
