@@ -22,7 +22,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -220,15 +220,17 @@ def _make_held_folder(parent: Path) -> tuple[Path, int]:
     while True:
         path = parent / secrets.token_hex(8)
         path.mkdir(mode=0o700)
-        handle = os.open(path, _FOLDER_FLAGS)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        # Between making and locking it another writer may have taken it for a dead one's.
-        try:
-            if os.path.samestat(path.stat(), os.fstat(handle)):
-                return path, handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)
+        # Until it is locked another writer may take it for a dead one's and remove it.
+        with suppress(FileNotFoundError):
+            handle = os.open(path, _FOLDER_FLAGS)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if os.path.samestat(path.stat(), os.fstat(handle)):
+                    return path, handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
 
 
 def _remove_dead(parent: Path) -> bool:

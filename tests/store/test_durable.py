@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -84,6 +85,26 @@ def test_only_what_dead_writers_left_is_removed(tmp_path: Path) -> None:
         with open_staging(tmp_path) as (_, found_dead):
             assert not found_dead
         living.kill()
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_folder_that_is_taken_for_a_dead_one_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Another writer may come between making, opening and locking it."""
+    module = os if call == "open" else fcntl
+    real, taken = getattr(module, call), []
+
+    def slow(*arguments: object, **options: object) -> object:
+        if not taken:
+            (fresh,) = tmp_path.iterdir()
+            taken.append(fresh.rmdir())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, call, slow)
+    with open_staging(tmp_path) as (staging, _):
+        assert staging.write_bytes(b"x").size == 1
+    assert taken
 
 
 def test_a_pinned_blob_outlives_its_deletion(tmp_path: Path) -> None:

@@ -113,21 +113,20 @@ def test_deleting_while_others_build_on_the_same_blobs_breaks_nothing(
     """The builder links what it shares before it looks at anything else."""
     for number in range(8):
         model = workshop.model("clf", f"v{number}")
-        deleter = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", DELETER, str(store.root), f"v{number}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )
-        assert deleter.stdout is not None
-        assert deleter.stdout.readline() == "ready\n"
-        assert deleter.stdin is not None
-        deleter.stdin.close()
-        # Either the bundle was first and keeps the blobs, or the model was gone before.
-        with contextlib.suppress(NotFoundError):
-            workshop.bundle("digits", code=str(number).encode(), models=(model,))
-        assert deleter.wait(timeout=60) == 0
-        deleter.stdout.close()
+        ) as deleter:
+            assert deleter.stdin is not None
+            assert deleter.stdout is not None
+            assert deleter.stdout.readline() == "ready\n"
+            deleter.stdin.close()
+            # Either the bundle was first and keeps the blobs, or the model was gone before.
+            with contextlib.suppress(NotFoundError):
+                workshop.bundle("digits", code=str(number).encode(), models=(model,))
+        assert deleter.returncode == 0
     assert store.list(Kind.MODEL) == []
     assert is_whole(store, tmp_path / "out")
 
@@ -135,17 +134,15 @@ def test_deleting_while_others_build_on_the_same_blobs_breaks_nothing(
 def test_a_writer_killed_at_any_moment_leaves_a_whole_store(store: Store, tmp_path: Path) -> None:
     chance = random.Random(7)
     for round_ in range(10):
-        writer = start(store.root, f"model-{round_}", count=200, size=300_000)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        for _ in range(chance.randrange(3)):
-            writer.stdout.readline()
-        try:
-            writer.wait(timeout=chance.random() / 20)
-        except subprocess.TimeoutExpired:
-            writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
+        with start(store.root, f"model-{round_}", count=200, size=300_000) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+            for _ in range(chance.randrange(3)):
+                writer.stdout.readline()
+            try:
+                writer.wait(timeout=chance.random() / 20)
+            except subprocess.TimeoutExpired:
+                writer.send_signal(signal.SIGKILL)
         assert all(entry.damage is None for entry in store.list())
     finish([start(store.root, "last")])
     assert is_whole(store, tmp_path / "out")
