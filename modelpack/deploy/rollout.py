@@ -13,6 +13,7 @@ Not here: finding a deployment by its name over all targets (``survey``).
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["apply_plan", "image_maker", "plan_deployment", "spec_for"]
 
-LOG_LINES = 20
+LOG_LINES = 10
 """How many of a failed revision's last lines are kept."""
+
+_LOG_READS = 6
+_LOG_LAG_S = 0.2
 
 
 def spec_for(
@@ -143,7 +147,7 @@ def _settle_or_revert(
         status = probe.require_running()
         target.settle(spec.name)
     except DeployError as error:
-        log_lines = _last_lines(target, spec.name)
+        log_lines = _last_lines(target, spec.name, clock)
         for line in log_lines:
             progress.note(f"log: {line}")
         outcome = _revert(target, spec, progress, clock)
@@ -178,18 +182,34 @@ def _revert(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clo
     return f"the former revision '{former.revision}' ({former.bundle}) is running again"
 
 
-def _last_lines(target: Target, name: str) -> tuple[str, ...]:
-    try:
-        lines = list(target.logs(name, tail=LOG_LINES))
-    except ModelpackError:
-        return ()
-    return tuple(text for line in lines if (text := _printable(line)))
+def _last_lines(target: Target, name: str, clock: Clock) -> tuple[str, ...]:
+    """Return the end of the log; a log lags a little behind what the service does."""
+    lines: tuple[str, ...] = ()
+    for _ in range(_LOG_READS):
+        try:
+            said = list(target.logs(name, tail=LOG_LINES))
+        except ModelpackError:
+            return ()
+        lines = tuple(text for line in said if (text := _printable(line)))
+        if _telling_line(lines):
+            break
+        clock.sleep(_LOG_LAG_S)
+    return lines
 
 
 def _telling_line(lines: tuple[str, ...]) -> str:
     """Return the line that most likely says why: the last one that speaks of an error."""
     errors = [line for line in lines if "error" in line.lower()]
-    return errors[-1][:240] if errors else ""
+    return _said(errors[-1])[:240] if errors else ""
+
+
+def _said(line: str) -> str:
+    """Return what a line says: the ``error`` field of an event, else the line itself."""
+    try:
+        event = json.loads(line)
+        return str(event["error"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _printable(line: str) -> str:

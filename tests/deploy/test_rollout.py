@@ -183,6 +183,30 @@ def test_what_is_not_healthy_gives_way_to_the_former(make_spec, clock, notes, st
     assert "\n" not in error.message + error.hint
 
 
+def test_an_event_of_the_log_is_quoted_by_its_error(make_spec, clock) -> None:
+    event = '{"level":"error","event":"model-error","error":"RuntimeError: no weights"}'
+    place = Place(settled=make_spec("a"), states={"digits:b": State.FAILED}, lines=("x", event))
+
+    with pytest.raises(DeployError) as caught:
+        deploy(place, make_spec("b"), clock=clock)
+
+    assert caught.value.message.endswith("before it was ready: RuntimeError: no weights")
+
+
+def test_a_log_that_lags_behind_is_waited_for(make_spec, clock) -> None:
+    class Late(Place):
+        reads = 0
+
+        def logs(self, name: str, *, follow: bool = False, tail: int | None = None):
+            self.reads += 1
+            return iter(["starting", "error: no weights"][: 1 + (self.reads > 3)])
+
+    place = Late(settled=make_spec("a"), states={"digits:b": State.FAILED})
+    with pytest.raises(DeployError, match="error: no weights"):
+        deploy(place, make_spec("b"), clock=clock)
+    assert place.reads == 4
+
+
 def test_a_failed_first_one_is_removed_and_forgotten(make_spec, clock) -> None:
     place = Place(states={"digits:a": State.FAILED})
 
