@@ -116,3 +116,22 @@ def bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
         if name == "service":
             del sys.modules[name]
     return entry
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    """A model that doubles rows of two numbers."""
+    from onnx import TensorProto, helper, save
+
+    row = ["batch", 2]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "double",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, row)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, row)],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save(helper.make_model(graph, opset_imports=opsets, ir_version=9), folder / "double.onnx")
+    return folder / "double.onnx"
