@@ -13,6 +13,7 @@ import pytest
 
 from modelpack.archive.environment import ensure_environment
 from modelpack.archive.lock import Inputs, ensure_lock, target_platform
+from modelpack.archive.runtime_wheel import wheel_bytes
 from modelpack.errors import BuildError, ToolMissingError
 from modelpack.manifest import RUNTIME_REQUIREMENTS
 
@@ -84,11 +85,15 @@ def test_one_whose_interpreter_is_gone_is_made_again(lock: str) -> None:
 
 def test_several_at_once_make_it_once(lock: str, tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(lock)
+    # One wheel for all, so that somebody who edits the checkout meanwhile changes nothing here.
+    (tmp_path / "runtime").write_bytes(wheel_bytes())
     code = f"""
-        import sys
         from pathlib import Path
+        from modelpack.archive import environment
         from modelpack.archive.environment import ensure_environment
         lock = Path({str(tmp_path / "lock")!r}).read_text()
+        wheel = Path({str(tmp_path / "runtime")!r}).read_bytes()
+        environment.wheel_bytes = lambda: wheel
         class Loud:
             def note(self, text): ...
             def step(self, text):
