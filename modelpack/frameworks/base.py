@@ -37,9 +37,6 @@ class Framework(Protocol):
     name: ClassVar[str]
     """Word that ``model.json`` keeps, such as ``onnx``."""
 
-    format: ClassVar[str]
-    """File format, as the config of the OCI artifact says it."""
-
     carries_code: ClassVar[bool]
     """True when loading runs code that the files bring."""
 

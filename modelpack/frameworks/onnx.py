@@ -81,7 +81,6 @@ class OnnxFramework:
     """Saves and loads ONNX: a path, bytes, or an ``onnx.ModelProto``."""
 
     name: ClassVar[str] = "onnx"
-    format: ClassVar[str] = "onnx"
     carries_code: ClassVar[bool] = False
 
     def recognises(self, model: object) -> bool:

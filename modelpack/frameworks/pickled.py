@@ -19,7 +19,6 @@ class PickledFramework:
     """Saves and loads any object that cloudpickle takes."""
 
     name: ClassVar[str] = "pickled"
-    format: ClassVar[str] = "pickle"
     carries_code: ClassVar[bool] = True
 
     def recognises(self, model: object) -> bool:  # noqa: ARG002

@@ -19,7 +19,6 @@ class SklearnFramework:
     """Saves and loads whatever scikit-learn calls an estimator."""
 
     name: ClassVar[str] = "sklearn"
-    format: ClassVar[str] = "joblib"
     carries_code: ClassVar[bool] = True
 
     def recognises(self, model: object) -> bool:
