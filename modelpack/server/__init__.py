@@ -27,7 +27,10 @@ def run(
     tag: str = "",
     on_ready: Callable[[str], None] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status (0, or 130 when interrupted twice).
+    """Serve until SIGTERM or SIGINT; returns the exit status.
+
+    It is 0 when every request was answered, 1 when some had to be cut off at the end of the grace
+    period, and 130 when a second SIGINT asked not to wait.
 
     ``tag`` is shown in logs and documents.  ``on_ready`` gets the URL once the service is warm and
     listening.  Raises PortInUseError, UsageError (not an address of this machine) and UserCodeError

@@ -5,7 +5,7 @@
 A client that was just sending when the signal came must not find its connection closed.  So idle
 connections stay open for ``LINGER_S``, each answer of that time closes its own, and after it a
 connection is closed only when nothing has arrived on it that nobody has read.  The listening socket
-is closed when the kernel has no finished connection left for it.
+is closed when the kernel takes no new connections for it and has none left.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import cast
 from uvicorn.server import ServerState
 
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.listening import is_readable
+from modelpack.server.listening import is_readable, refuse_newcomers
 from modelpack.server.logs import event
 from modelpack.server.protocol import FastProtocol
 
@@ -26,6 +26,7 @@ LINGER_S = 0.5
 """How long an idle connection may bring one more request."""
 
 _STEP_S = 0.01
+_QUIET_STEPS = 3
 _LAST_WORDS_S = 0.5
 
 
@@ -50,8 +51,12 @@ async def drain(
 
     while (state.connections or is_knocked_at()) and not is_over(min(LINGER_S, grace_s)):
         await asyncio.sleep(_STEP_S)
-    while is_knocked_at() and not is_over(grace_s):
-        await asyncio.sleep(0)
+    for number in listeners:
+        refuse_newcomers(number)
+    quiet = 0
+    while quiet < _QUIET_STEPS and not is_over(grace_s):
+        quiet = 0 if is_knocked_at() else quiet + 1
+        await asyncio.sleep(_STEP_S)
     server.close()
     while (state.connections or state.tasks) and not is_over(grace_s):
         close_idle(state)

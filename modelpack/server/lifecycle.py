@@ -38,7 +38,7 @@ from modelpack.server.metrics import Metrics
 from modelpack.server.pages import page_routes
 from modelpack.server.protocol import FastProtocol
 from modelpack.server.runner import Worker
-from modelpack.server.stopping import StopSignals
+from modelpack.server.stopping import EXIT_INTERRUPTED, StopSignals
 from modelpack.server.warmup import make_ready, run_hooks
 
 TICK_S = 0.1
@@ -97,10 +97,12 @@ class Server:
         if self.front.is_draining:
             self._force.set()
         self.front.is_draining = True
+        for connection in list(self._state.connections):
+            connection.shutdown()
         self._stop.set()
 
     async def run(self, on_ready: OnReady | None = None) -> int:
-        """Serve to the end; returns 0, or 1 when something had to be cut off."""
+        """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice."""
         loop = asyncio.get_running_loop()
         protocol = partial(FastProtocol, self._config(), self._state, {}, loop, front=self.front)
         server = await loop.create_server(protocol, sock=self._listener)
@@ -121,6 +123,8 @@ class Server:
         if instance is not None:
             is_clean = await self._end(instance) and is_clean
         event("stopped", clean=is_clean)
+        if self._force.is_set():
+            return EXIT_INTERRUPTED
         return 0 if is_clean else 1
 
     async def _start(self) -> Any:

@@ -10,8 +10,12 @@ the port is theirs, and connections that come during start-up wait instead of fa
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
+import struct
+import sys
+from contextlib import suppress
 
 from modelpack.errors import PortInUseError, UsageError
 
@@ -65,6 +69,30 @@ def url_of(listener: socket.socket) -> str:
 
 def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refuse_newcomers(fd: int) -> None:
+    """Let the kernel ignore new connections on a listening socket; those begun can be completed.
+
+    Closing a listening socket resets the connections that the kernel has finished, or is just
+    finishing, for it.  With their first packets dropped no new ones begin, the queue can be
+    emptied, and a client that tries meanwhile tries again a second later.  Linux only; elsewhere
+    it does nothing, and a connection of that very moment may be lost.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    # Classic BPF over the TCP header: drop what has SYN set in the flags at byte 13.
+    load_flags, test_syn = struct.pack("HBBI", 0x30, 0, 0, 13), struct.pack("HBBI", 0x45, 0, 1, 2)
+    drop, keep = struct.pack("HBBI", 0x06, 0, 0, 0), struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+    program = ctypes.create_string_buffer(load_flags + test_syn + drop + keep)
+    filter_ = struct.pack("HP", 4, ctypes.addressof(program))
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+
+
+_SO_ATTACH_FILTER = 26
 
 
 def is_readable(fd: int) -> bool:

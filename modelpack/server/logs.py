@@ -10,6 +10,7 @@ Values are JSON-encoded, so that no text of a client's can make or end a line, a
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -48,7 +49,7 @@ def configured(form: str, level: str, stream: TextIO | None = None) -> Iterator[
             logger.setLevel(old)
 
 
-def event(name: str, *, level: int = logging.INFO, **fields: object) -> None:
+def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
     """Log one event with its fields."""
     logger = logging.getLogger(_LOGGER)
     if logger.isEnabledFor(level):
@@ -103,7 +104,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             **_content_of(record),
         }
-        return orjson.dumps(line, default=str).decode()
+        return _json(line)
 
 
 class TextFormatter(JsonFormatter):
@@ -141,11 +142,19 @@ def _bounded(value: object) -> object:
 
 
 def _word(value: object) -> str:
-    text = orjson.dumps(value, default=str).decode()
+    text = _json(value)
     plain = text[1:-1]
     if isinstance(value, str) and plain and " " not in plain and "\\" not in plain:
         return plain
     return text
+
+
+def _json(value: object) -> str:
+    """Return one line of JSON in which every character can be seen."""
+    text = orjson.dumps(value, default=str).decode()
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _time_of(record: logging.LogRecord) -> str:

@@ -366,9 +366,9 @@ class FastProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Close the connection if nothing is under way on it."""
-        if self.is_idle:
-            self.transport.close()
+        """Let the answer that is under way be the last of the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
 
 def _tail(headers: Headers, *, closes: bool) -> bytes:
