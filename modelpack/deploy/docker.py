@@ -108,8 +108,7 @@ class DockerTarget:
     def apply(self, plan: Plan, progress: Progress) -> Revision:
         """Run the container of the plan in place of the one that runs.
 
-        Raises ConflictError for a container that is none of ours, PortInUseError and EngineError;
-        the settled revision runs then as before.
+        Raises ConflictError for a container that is none of ours, PortInUseError and EngineError.
         """
         spec = plan.spec
         candidate, settled = self._pair(spec.name)
@@ -118,11 +117,7 @@ class DockerTarget:
         else:
             if self.engine.image(_image(spec)) is None:
                 raise DeployError(f"the image '{spec.image}' is not in the engine")
-            try:
-                self._replace(spec, settled, progress)
-            except BaseException:
-                self.revert(spec.name)
-                raise
+            self._replace(spec, settled, progress)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )

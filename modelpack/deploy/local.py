@@ -36,7 +36,7 @@ from modelpack.deploy.probe import is_ready, service_url
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import CRASHES_TO_FAIL, Live, Revision, State, Status
 from modelpack.errors import DeploymentNotFoundError
-from modelpack.progress import Progress
+from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
 _NOT_LIMITED = ("cpu", "memory_bytes")
@@ -88,8 +88,8 @@ class LocalTarget:
     def apply(self, plan: Plan, progress: Progress) -> Revision:
         """Start the revision of the plan in place of the one that runs.
 
-        Raises PortInUseError, DeployError and what making it ready raises; the settled revision
-        runs then as before.
+        Raises PortInUseError and what making it ready raises, and then nothing was changed;
+        DeployError when the supervisor does not start.
         """
         spec = plan.spec
         memory = _recall(spec.name)
@@ -104,11 +104,7 @@ class LocalTarget:
             wanted = Memory(settled=kept)  # only started again
         else:
             wanted = Memory(settled=memory.settled, candidate=kept)
-        try:
-            _switch(spec.name, memory, wanted)
-        except BaseException:
-            self.revert(spec.name)
-            raise
+        _switch(spec.name, memory, wanted, progress)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )
@@ -160,10 +156,10 @@ class LocalTarget:
         self, spec: DeploymentSpec, memory: Memory, folder: Path, progress: Progress
     ) -> Kept:
         host, port = spec.settings.host, spec.settings.port
-        mine = memory.running.port if memory.running is not None else None
+        mine = memory.running.port if memory.running is not None and memory.is_running else None
         if port == 0:
             port = mine or free_port(host)
-        if not (port == mine and memory.is_running):
+        elif port != mine:
             check_port_is_free(host, port)
         return Kept(spec=spec, command=self.prepare(spec, port, folder, progress), port=port)
 
@@ -192,14 +188,16 @@ def _require(name: str) -> Memory:
     return memory
 
 
-def _switch(name: str, former: Memory, wanted: Memory) -> None:
+def _switch(name: str, former: Memory, wanted: Memory, progress: Progress = SILENT) -> None:
     """End what runs and run what is wanted; raises DeployError.
 
     What is wanted is remembered first, so that one who is interrupted here can go back.
     """
     folder = files.folder_of(name)
     _keep(name, replace(wanted, supervisor=former.supervisor))
-    former.stop()
+    if former.is_running:
+        with progress.step("stop the former process"):
+            former.stop()
     _keep(name, wanted)
     if wanted.running is not None:
         files.set_aside(folder)

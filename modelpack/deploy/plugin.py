@@ -65,16 +65,17 @@ class Target(Protocol):
         """Return what would change; a pure function of its arguments."""
 
     def apply(self, plan: Plan, progress: Progress) -> Revision:
-        """Do what the plan says and keep the former revision; all of it or nothing.
+        """Do what the plan says and keep the former revision.
 
-        Raises DeployError (or a more telling one) with the former revision back in its place.
+        What can fail comes before what stops the former one.  When this raises, whatever it
+        raises, ``revert`` is called next.
         """
 
     def settle(self, name: str) -> None:
         """Let go of the former revision, if one is kept: the new one is healthy."""
 
     def revert(self, name: str) -> None:
-        """Remove the revision that ``apply`` started; put the former one back, if one is kept."""
+        """Remove what ``apply`` made, as far as it came; put the former revision back, if any."""
 
     def status(self, name: str) -> Status:
         """Return how the deployment is, ``absent`` when there is none; raises TagError."""

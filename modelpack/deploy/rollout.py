@@ -5,8 +5,8 @@
                                                        └─ not ────► Target.revert, DeployError
 
 What always holds: nothing is changed that the plan does not name; when the live state is not the
-one that was planned for, nothing is changed at all; whatever goes wrong between apply and settle,
-an interrupt too, the former revision comes back.
+one that was planned for, nothing is changed at all; whatever goes wrong before a revision is found
+healthy, an interrupt too, the former one comes back; once it is healthy, nothing takes it away.
 
 Not here: finding a deployment by its name over all targets (``survey``).
 """
@@ -82,8 +82,8 @@ def apply_plan(
     """Do what the plan says; return the status of what is healthy then.
 
     Safe to repeat: a plan that is done already changes nothing.  Raises ConflictError when the
-    live state is not the one that was planned for, and DeployError when the new revision does not
-    become healthy within ``ready_timeout_s``; the former one is back then.
+    live state is not the one that was planned for, DeployError when the new revision does not
+    become healthy, and what the target raises; the former one is back then, and the hint says so.
     """
     name = plan.spec.name
     with records.lock(name):
@@ -99,15 +99,15 @@ def apply_plan(
             )
         _make_image(plan, ensure_image, progress)
         try:
-            with progress.step(f"start revision {plan.spec.revision} at {target.name}"):
-                target.apply(plan, progress)
-            records.remember(name, target.name, target.options)
-            return _settle_or_revert(target, plan.spec, progress, clock)
+            _bring_up(target, plan, progress, clock)
         except BaseException:
             with suppress(ModelpackError):  # the first error is the one to be told
                 if target.status(name).state is State.ABSENT:
                     records.forget(name)
             raise
+        # From here on there is no way back: the new revision is healthy.
+        target.settle(name)
+        return target.status(name)
 
 
 def _refuse_other_target(name: str, target: Target) -> None:
@@ -133,53 +133,62 @@ def _make_image(plan: Plan, ensure_image: EnsureImage | None, progress: Progress
     ensure_image(plan.spec, progress)
 
 
-def _settle_or_revert(
-    target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock
-) -> Status:
-    probe = Probe(lambda: target.status(spec.name), clock)
+def _bring_up(target: Target, plan: Plan, progress: Progress, clock: Clock) -> None:
+    """Start the revision and see that it is healthy; otherwise go back and raise."""
+    spec = plan.spec
+    has_started = False
     try:
-        with progress.step("wait until it is ready"):
-            url = probe.wait_until_ready(spec.settings.ready_timeout_s).url
-        if url is not None:
-            with progress.step("predict with the examples of the service"):
-                for note in probe.check_answers(spec, url):
-                    progress.note(note)
-        status = probe.require_running()
-        target.settle(spec.name)
-    except DeployError as error:
-        log_lines = _last_lines(target, spec.name, clock)
+        with progress.step(f"start revision {spec.revision} at {target.name}"):
+            target.apply(plan, progress)
+        has_started = True
+        records.remember(spec.name, target.name, target.options)
+        _check_health(target, spec, progress, clock)
+    except ModelpackError as error:
+        # Before it has started, the log is still that of the former one.
+        log_lines = _last_lines(target, spec.name, clock) if has_started else ()
         for line in log_lines:
             progress.note(f"log: {line}")
         outcome = _revert(target, spec, progress, clock)
+        hint = f"{error.hint}; {outcome}" if error.hint else outcome
+        if not has_started:
+            error.hint = hint
+            raise
         reason = _telling_line(log_lines)
-        raise DeployError(
-            f"{error.message}: {reason}" if reason else error.message,
-            hint=f"{error.hint}; {outcome}" if error.hint else outcome,
-            log_lines=log_lines,
-        ) from error
+        message = f"{error.message}: {reason}" if reason else error.message
+        raise DeployError(message, hint=hint, log_lines=log_lines) from error
     except BaseException:
         _revert(target, spec, progress, clock)
         raise
-    return status
+
+
+def _check_health(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock) -> None:
+    probe = Probe(lambda: target.status(spec.name), clock)
+    with progress.step("wait until it is ready"):
+        url = probe.wait_until_ready(spec.settings.ready_timeout_s).url
+    if url is not None:
+        with progress.step("predict with the examples of the service"):
+            for note in probe.check_answers(spec, url):
+                progress.note(note)
+    probe.require_running()
 
 
 def _revert(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock) -> str:
-    """Put the former revision back and say what runs then."""
-    with progress.step("return to the former revision"):
+    """Put back what was there before, and say what runs then."""
+    with progress.step("go back to what was there before"):
         try:
             target.revert(spec.name)
             former = target.status(spec.name)
         except ModelpackError as error:
             return f"what was there before could not be put back: {error.message}"
         if former.state is State.ABSENT:
-            return "it was removed again: nothing of it is left"
+            return "nothing of it is left"
         try:
             Probe(lambda: target.status(spec.name), clock).wait_until_ready(
                 spec.settings.ready_timeout_s
             )
         except ModelpackError as error:
-            return f"the former revision '{former.revision}' was put back, but {error.message}"
-    return f"the former revision '{former.revision}' ({former.bundle}) is running again"
+            return f"revision '{former.revision}' was put back, but {error.message}"
+    return f"revision '{former.revision}' ({former.bundle}) runs as before"
 
 
 def _last_lines(target: Target, name: str, clock: Clock) -> tuple[str, ...]:

@@ -122,6 +122,10 @@ def settled(docker: DockerTarget, spec) -> None:
     docker.engine.done.clear()
 
 
+def deploy(target: DockerTarget, spec, **more):
+    return rollout.apply_plan(target, rollout.plan_deployment(target, spec), **more)
+
+
 def actions(docker: DockerTarget, spec) -> list[tuple[str, str]]:
     plan = docker.plan(spec, docker.read_live(spec))
     return [(change.action, change.resource) for change in plan.changes]
@@ -229,10 +233,27 @@ def test_whatever_step_fails_the_settled_one_runs_in_the_end(
     engine.fails = {step: error}
 
     with pytest.raises(type(error)):
-        apply(docker, spec("b"))
+        deploy(docker, spec("b"))
 
     assert list(engine.containers) == [SETTLED]
     assert engine.containers[SETTLED]["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize("step", [f"remove {SETTLED}", f"rename {CANDIDATE} {SETTLED}"])
+@pytest.mark.parametrize("error", [EngineError("stuck"), KeyboardInterrupt()])
+def test_what_was_found_healthy_is_not_taken_away_by_a_failing_settle(
+    docker, engine, spec, step, error
+) -> None:
+    settled(docker, spec("a"))
+    engine.fails = {step: error}
+    with pytest.raises(type(error)):
+        deploy(docker, spec("b"))
+    engine.fails.clear()
+
+    assert docker.status("digits").bundle == "digits:b"
+    assert engine.containers[CANDIDATE]["State"]["Status"] == "running"
+    assert deploy(docker, spec("b")).state is State.RUNNING
+    assert list(engine.containers) == [SETTLED]
 
 
 @pytest.mark.parametrize("killed_at", range(5))
@@ -371,10 +392,6 @@ def real_spec(make_spec, service_image) -> Callable[..., object]:
         return spec
 
     return make
-
-
-def deploy(target: DockerTarget, spec, **more):
-    return rollout.apply_plan(target, rollout.plan_deployment(target, spec), **more)
 
 
 def ask(url: str) -> dict[str, object]:

@@ -117,7 +117,7 @@ def test_a_service_that_fails_its_own_example_gives_way_to_the_former_one(build)
     with pytest.raises(DeployError, match="HTTP 500: RuntimeError: no weights") as caught:
         deploy(bad)
 
-    assert f"({good.tag}) is running again" in caught.value.hint
+    assert f"({good.tag}) runs as before" in caught.value.hint
     status = survey.find("greeter").status("greeter")
     assert status.bundle == str(good.tag)
     assert post(f"{status.url}/greet", {"name": "Ada"})["text"] == "hello Ada"

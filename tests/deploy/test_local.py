@@ -94,6 +94,17 @@ def test_a_free_port_stays_the_same_over_an_update(local, make_spec) -> None:
     assert first.revision != second.revision
 
 
+def test_a_free_port_is_another_one_when_the_former_is_taken(local, make_spec) -> None:
+    first = deploy(local, make_spec(port=0))
+    supervisor().stop(5)
+    port = int(first.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        second = deploy(local, make_spec(port=0))
+
+    assert second.state is State.RUNNING
+    assert second.url != first.url
+
+
 def test_limits_are_warned_of_and_change_nothing(local, make_spec) -> None:
     deploy(local, make_spec())
     plan = rollout.plan_deployment(local, make_spec(cpu=2, memory_bytes=2**30))

@@ -35,9 +35,9 @@ def test_the_text_shows_every_sign_and_both_sides(make_spec) -> None:
         warnings=("cpu: not limited here",),
     )
 
+    counts = "1 to create, 1 to update, 1 to replace, 1 to delete"
     assert plan.describe().splitlines() == [
-        "deployment 'digits' at target 'docker': "
-        "1 to create, 1 to update, 1 to replace, 1 to delete",
+        f"deployment 'digits' at target 'docker': {counts}",
         "",
         "  + image/digits:a",
         "      bundle  digits:a",

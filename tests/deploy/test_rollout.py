@@ -177,7 +177,7 @@ def test_what_is_not_healthy_gives_way_to_the_former(make_spec, clock, notes, st
     assert place.settled == make_spec("a")
     error = caught.value
     assert error.message.endswith(": error[service-failed]: no weights")
-    assert f"the former revision '{make_spec('a').revision}' (digits:a) is running" in error.hint
+    assert f"revision '{make_spec('a').revision}' (digits:a) runs as before" in error.hint
     assert error.log_lines == ("starting", "error[service-failed]: no weights", "bye [2J")
     assert "log: starting" in notes.lines
     assert "\n" not in error.message + error.hint
@@ -252,10 +252,25 @@ def test_an_interrupt_brings_the_former_one_back(make_spec) -> None:
 
 
 def test_an_apply_that_fails_leaves_no_record(make_spec) -> None:
-    with pytest.raises(PortInUseError):
-        deploy(Place(fails=PortInUseError("taken")), make_spec())
+    place = Place(fails=PortInUseError("taken", hint="another port"))
 
+    with pytest.raises(PortInUseError) as caught:
+        deploy(place, make_spec())
+
+    assert caught.value.hint == "another port; nothing of it is left"
+    assert place.done == ["apply digits:a", "revert"]
     assert records.all_records() == []
+
+
+def test_an_apply_that_fails_is_not_explained_by_the_log_of_the_former_one(make_spec) -> None:
+    place = Place(settled=make_spec("a"), lines=("error: of yesterday",))
+    place.fails = EngineError("no disk")
+
+    with pytest.raises(EngineError) as caught:
+        deploy(place, make_spec("b"))
+
+    assert caught.value.message == "no disk"
+    assert "(digits:a) runs as before" in caught.value.hint
 
 
 def test_a_target_that_cannot_even_be_asked_does_not_hide_why_it_failed(make_spec) -> None:
