@@ -12,7 +12,6 @@ without an answer in our own form.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelpack.server.calls import ApiRoute
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.front import Front
-from modelpack.server.logs import event, trace_of
+from modelpack.server.logs import log_internal
 from modelpack.server.metrics import CONTENT_TYPE, Metrics
 from modelpack.server.problems import (
     INTERNAL,
@@ -53,7 +52,9 @@ def make_app(
         Route("/metrics", MetricsPage(metrics), methods=["GET"]),
         *pages,
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _no_route, Exception: _internal}
+    )
     # A redirect would be made of the Host that the client claims.
     app.router.redirect_slashes = False
     return Guard(app, front)
@@ -105,14 +106,13 @@ class Guard:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            _log(error)
+            log_internal(error)
             if not has_started:
                 await problem_reply(INTERNAL, scope)(scope, receive, send)
 
 
-def _log(error: Exception) -> None:
-    text = f"{type(error).__name__}: {error}"
-    event("internal", level=logging.ERROR, error=text, trace=trace_of(error))
+async def _internal(request: Request, _error: Exception) -> Any:
+    return problem_reply(INTERNAL, request.scope)
 
 
 async def _no_route(request: Request, error: Exception) -> Any:

@@ -33,7 +33,7 @@ from modelpack.server.drain import drain
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.front import Front
 from modelpack.server.listening import listen_on, url_of
-from modelpack.server.logs import configured, event, trace_of
+from modelpack.server.logs import configured, event, log_internal, trace_of
 from modelpack.server.metrics import Metrics
 from modelpack.server.pages import page_routes
 from modelpack.server.protocol import FastProtocol
@@ -157,7 +157,12 @@ class Server:
         try:
             await run_hooks(instance, self._spec.shutdown_hooks, worker)
         except Exception as error:
-            event("shutdown-failed", level=logging.ERROR, error=str(error), trace=trace_of(error))
+            event(
+                "shutdown-failed",
+                level=logging.ERROR,
+                error=str(error),
+                trace=trace_of(error),
+            )
             return False
         finally:
             worker.close()
@@ -176,7 +181,7 @@ class Server:
                     for connection in list(self._state.connections):
                         connection.sweep()  # type: ignore[union-attr]
             except Exception as error:
-                event("internal", level=logging.ERROR, error=repr(error), trace=trace_of(error))
+                log_internal(error)
             count += 1
             await asyncio.sleep(TICK_S)
 

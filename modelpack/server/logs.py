@@ -76,17 +76,26 @@ def log_failure(code: str, error: BaseException, api: str, request_id: bytes) ->
         api=api,
         request_id=request_id.decode("latin-1"),
         error=f"{type(error).__name__}: {error}",
-        trace=trace_of(error),
+        trace=trace_of(error, is_ours=code == "internal"),
     )
 
 
-def trace_of(error: BaseException) -> list[str]:
-    """Return ``file:line in function`` of the innermost frames, without those of the server."""
+def log_internal(error: BaseException | None) -> None:
+    """Log a failure of the server's own."""
+    trace = [] if error is None else trace_of(error, is_ours=True)
+    event("internal", level=logging.ERROR, error=repr(error), trace=trace)
+
+
+def trace_of(error: BaseException, *, is_ours: bool = False) -> list[str]:
+    """Return ``file:line in function`` of the innermost frames.
+
+    Those of the server itself are left out, unless the error ``is_ours``.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [
         f"{frame.filename}:{frame.lineno} in {frame.name}"
         for frame in frames
-        if not frame.filename.startswith(_OWN_FOLDER)
+        if is_ours or not frame.filename.startswith(_OWN_FOLDER)
     ]
     return lines[-_MAX_FRAMES:]
 

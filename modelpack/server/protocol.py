@@ -19,7 +19,6 @@ and connection loss work on it unchanged.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 import httptools
@@ -30,7 +29,7 @@ from uvicorn.server import ServerState
 from modelpack.server.endpoint import Endpoint, Headers, HttpCall
 from modelpack.server.front import BODY_TIMEOUT_S, HEAD_TIMEOUT_S, LINGER_S, Front
 from modelpack.server.heads import MAX_HEAD_BYTES, check_head, check_head_size, is_plain
-from modelpack.server.logs import event, trace_of
+from modelpack.server.logs import log_internal
 from modelpack.server.problems import (
     CONTENT_TYPE,
     INTERNAL,
@@ -204,7 +203,11 @@ class FastProtocol(HttpToolsProtocol):
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
-        call.endpoint.accept(call, body)
+        try:
+            call.endpoint.accept(call, body)
+        except Exception as error:  # ours: the service's own errors do not come this way
+            if not call.response_complete:
+                call.refuse(INTERNAL, error)
 
     def _raw_body(self, data: bytes) -> None:
         """Take the body of a request that asked for an upgrade."""
@@ -299,8 +302,7 @@ class FastProtocol(HttpToolsProtocol):
         elif isinstance(cause, httptools.HttpParserError):
             self.refuse(bad_request("the request target is malformed"))
         else:
-            trace = trace_of(cause) if cause is not None else []
-            event("internal", level=logging.ERROR, error=repr(cause), trace=trace)
+            log_internal(cause)
             self.refuse(INTERNAL)
 
     def _write_refusal(self, problem: Problem) -> None:
