@@ -104,7 +104,10 @@ def ask(question: str, *, flag: str, what: str) -> bool:
             hint=f"look at it with '--plan', then give '{flag}'",
         )
     _write(sys.stderr, f"{question} [y/N] ")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        _write(sys.stderr, "\n")
+    return answer.strip().lower() in ("y", "yes")
 
 
 class Steps:

@@ -50,6 +50,8 @@ def serve(
     A bundle is served in a clean environment that holds what it was locked with. 'a:b' is taken for
     module:Class when a is a module in this folder, or when b starts like a class and no bundle is
     named a; else for the TAG of a bundle. Serving runs the code of the project or bundle.
+
+    On a terminal the logs are text, unless MODELPACK_LOG_FORMAT=json is set.
     """
     # Its Linux wheel sends telemetry unless this is set before anything imports it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

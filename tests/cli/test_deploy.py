@@ -20,6 +20,12 @@ PROGRAM = Path(sysconfig.get_path("scripts")) / "modelpack"
 Cli = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs in the engine of this machine is none of these tests' business."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
 def test_plan_shows_what_would_change_and_changes_nothing(cli: Cli, bundle: Entry) -> None:
     done = cli("deploy", "hello", "-t", "local", "--plan")
 

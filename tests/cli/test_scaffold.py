@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelpack.cli.scaffold import class_name, make_project, render, template_names
 from modelpack.config.load import load_project
 from modelpack.errors import ConflictError, ModelpackError, NotFoundError, TagError
+
+Cli = Callable[..., Any]
+
+
+def test_command_makes_the_project_and_says_what_is_next(cli: Cli, tmp_path: Path) -> None:
+    done = cli("init", "deep/words", "-t", "function")
+    assert (done.status, done.out) == (0, "deep/words\n")
+    assert done.err.splitlines()[-1] == "next: cd deep/words && modelpack serve"
+    assert (tmp_path / "deep" / "words" / "service.py").is_file()
+    done = cli("init", "digits")
+    assert done.err.splitlines()[-1] == "next: cd digits && python train.py"
 
 
 def test_templates_are_those_of_the_help() -> None:
