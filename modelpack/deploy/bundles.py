@@ -1,6 +1,8 @@
 """From a deployment back to its bundle in the store, and to the image that is made of it.
 
-DeploymentSpec ──find_bundle──► Entry ──(plan_image, build_image)──► spec.image in the engine
+    DeploymentSpec ──find_bundle──► Entry ──(plan_image, build_image)──► spec.image in the engine
+
+Nothing of a bundle is executed here.
 """
 
 from __future__ import annotations

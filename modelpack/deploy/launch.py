@@ -1,7 +1,7 @@
 """Makes a bundle ready to run on this machine, and starts the supervisor that runs it.
 
-store ──unpack──► run/deployments/NAME/SHA256/bundle ─┐
-lock  ──ensure_environment──► python of a clean venv ─┴─► Command ──launch──► supervisor
+    store ──unpack──► run/deployments/NAME/SHA256/bundle ─┐
+    lock  ──ensure_environment──► python of a clean venv ─┴─► Command ──launch──► supervisor
 
 Only the service runs the bundle's code, and it sees an environment that is made here.
 """

@@ -1,7 +1,7 @@
 """A log file that cannot fill the disk, and how it is read while it is written.
 
-service output ──LogWriter──► service.log ──(at max_bytes)──► service.log.1
-                                   └──LogReader──► lines ──read_lines(tail, until)──► caller
+    service output ──LogWriter──► service.log ──(at max_bytes)──► service.log.1
+                                       └──LogReader──► lines ──read_lines(tail, until)──► caller
 
 One file is kept aside; the one before it goes.
 """

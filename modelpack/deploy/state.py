@@ -1,8 +1,8 @@
 """What stands at a target: words and values that every target answers with.
 
-Live       what a plan is compared with     (read before)
-Revision   what an apply has brought about  (given after)
-Status     how a deployment is right now    (for people and probes)
+    Live       what a plan is compared with     (read before)
+    Revision   what an apply has brought about  (given after)
+    Status     how a deployment is right now    (for people and probes)
 
 Facts come from the engine of the target, never from what we remember of it.
 """
