@@ -9,6 +9,7 @@ The clock is coarse, one tick: reading it costs a connection nothing, and time-o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from email.utils import formatdate
 from time import monotonic, time
 
@@ -30,6 +31,18 @@ LINGER_S = 2.0
 """How long a refused client may take to read why, before its connection is cut."""
 
 
+MAX_KNOWN_HEADS = 512
+MAX_KNOWN_HEAD_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """What the head of a plain call says."""
+
+    endpoint: Endpoint
+    body_bytes: int
+
+
 class Front:
     """Shared by the connections of one server."""
 
@@ -47,8 +60,17 @@ class Front:
         self.is_draining = False
         """True once the server was told to stop: each answer closes its connection."""
         self.now = monotonic()
+        self.known_heads: dict[bytes, KnownHead] = {}
+        """Heads of plain calls that were judged before, byte for byte."""
         self._prefixes: dict[tuple[int, bytes], bytes] = {}
         self.refresh(time())
+
+    def remember(self, head: bytes, endpoint: Endpoint, body_bytes: int) -> None:
+        """Keep the head of a plain call; there are never more than ``MAX_KNOWN_HEADS``."""
+        if len(head) <= MAX_KNOWN_HEAD_BYTES:
+            if len(self.known_heads) >= MAX_KNOWN_HEADS:
+                self.known_heads.clear()
+            self.known_heads[head] = KnownHead(endpoint, body_bytes)
 
     def refresh(self, wall_time: float) -> None:
         """Set the Date header of the answers from now on; once a second is enough."""

@@ -120,4 +120,8 @@ class RequestIds:
         """Return ``given`` when it is short and printable, else a new id."""
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
+        return self.new_id()
+
+    def new_id(self) -> bytes:
+        """Return the next id of the series."""
         return b"%b-%x" % (self._prefix, self._next())

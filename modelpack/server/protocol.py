@@ -94,6 +94,8 @@ class FastProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # bytes of the head in later pieces
         self._unread = 0
         self._raw_left = 0
+        self._piece = b""  # what is being parsed
+        self._is_fresh = True  # nothing at all was fed to the parser since the last whole request
         self._awaits_continue = False
         self._refusal: Problem | None = None
 
@@ -102,12 +104,16 @@ class FastProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         self.since = self.front.now
+        if self._is_fresh and self._recall(data):
+            return
         if self.phase == _DEAF:
             self._swallow(len(data))
             return
         if self._raw_left:
             self._raw_body(data)
             return
+        self._is_fresh = False
+        self._piece = data
         self._fed = len(data)
         if self.phase == _HEAD:
             self._head_bytes += len(data)
@@ -126,6 +132,31 @@ class FastProtocol(HttpToolsProtocol):
             return
         if self.phase == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
             self.refuse(head_too_large(MAX_HEAD_BYTES))
+
+    def _recall(self, data: bytes) -> bool:
+        """Take a whole plain call whose head was judged before; the same bytes, the same verdict."""
+        end = data.find(b"\r\n\r\n") + 4
+        known = self.front.known_heads.get(data[:end])
+        if (
+            known is None
+            or len(data) != end + known.body_bytes
+            or self.flow.write_paused
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return False
+        call = FastCall(self, known.endpoint, self.front.ids.new_id())
+        self.cycle = call  # type: ignore[assignment]
+        self._accept(call, data[end:])
+        return True
+
+    def _remember(self, call: FastCall, body: bytes) -> None:
+        """Keep the head of a plain call, if the piece that was parsed is that call and no more."""
+        piece = self._piece
+        end = len(piece) - len(body)
+        if self._first_fed == len(piece) and end == piece.find(b"\r\n\r\n") + 4:
+            self._is_fresh = piece.startswith(b"POST ")
+            if self._is_fresh and call.keep_alive and b"x-request-id" not in dict(self.headers):
+                self.front.remember(piece[:end], call.endpoint, len(body))
 
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope is made only if the request becomes uvicorn's."""
@@ -203,6 +234,10 @@ class FastProtocol(HttpToolsProtocol):
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
+        self._remember(call, body)
+        self._accept(call, body)
+
+    def _accept(self, call: FastCall, body: bytes) -> None:
         try:
             call.endpoint.accept(call, body)
         except Exception as error:  # ours: the service's own errors do not come this way

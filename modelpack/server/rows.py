@@ -111,18 +111,23 @@ def _identity_of(value: Any) -> Hashable:
 class RowSplitter:
     """Takes the answer of one call apart; ``rows`` is how many it must have."""
 
-    __slots__ = ("_is_array", "_plain")
+    __slots__ = ("_is_array", "_is_flat", "_plain")
 
     def __init__(self, plain: Any, rows: int) -> None:
         """Raise WrongRows when some column has another number of rows."""
         self._is_array = isinstance(plain, np.ndarray | list)
         self._plain = plain if self._is_array else _columns(plain)
         _check(self._plain, rows)
+        self._is_flat = isinstance(self._plain, dict) and not any(
+            isinstance(column, dict | tuple) for column in self._plain.values()
+        )
 
     def split(self, start: int, stop: int) -> Any:
         """Return rows ``start`` to ``stop``, in the form of the whole."""
         if self._is_array:
             return self._plain[start:stop]
+        if self._is_flat:  # the commonest answer of all: some named columns
+            return {key: column[start:stop] for key, column in self._plain.items()}
         return _slice(self._plain, start, stop)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -485,3 +487,90 @@ def test_an_idle_connection_is_closed_after_its_keep_alive(start: Start, lane: s
         connection.sendall(request("/echo", TEXT))
         assert server.read(connection, 1)[0].status == 200
         assert connection.recv(1) == b""
+
+
+# --- heads that were judged before ----------------------------------------------------------------
+
+
+def plain_call(body: bytes, *headers: str) -> bytes:
+    return request("/echo", body, *headers).replace(b"X-Request-Id: mine\r\n", b"")
+
+
+def test_the_head_of_a_plain_call_is_judged_once(start: Start) -> None:
+    server = start(Demo, "fast")
+    with server.connect() as connection:
+        for text in ("aa", "bb", "cc"):
+            connection.sendall(plain_call(f'{{"text":"{text}"}}'.encode()))
+            assert json.loads(server.read(connection, 1)[0].body) == text
+
+    (head,) = server.server.front.known_heads
+    assert head == plain_call(b'{"text":"aa"}').partition(b"{")[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("/echo", TEXT),  # its id is its own
+        plain_call(TEXT, "Connection: close"),
+        plain_call(TEXT, "Content-Type: text/plain"),
+        plain_call(TEXT, "X: " + "x" * 3000),
+        plain_call(TEXT).replace(b"/echo", b"/echo?a"),
+        b"\r\n" + plain_call(TEXT),
+    ],
+)
+def test_other_heads_are_judged_each_time(start: Start, data: bytes) -> None:
+    server = start(Demo, "fast")
+
+    server.send(data)
+
+    assert server.server.front.known_heads == {}
+
+
+def test_there_are_never_many_known_heads(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelpack.server import front
+
+    monkeypatch.setattr(front, "MAX_KNOWN_HEADS", 3)
+    server = start(Demo, "fast")
+    for number in range(10):
+        assert server.send(plain_call(TEXT, f"X: {number}"))[0].status == 200
+        assert len(server.server.front.known_heads) <= 3
+
+
+PIECES = {
+    "whole": [plain_call(TEXT)],
+    "two at once": [plain_call(TEXT) + plain_call(TEXT)],
+    "one and a half": [plain_call(TEXT) + plain_call(TEXT)[:40], plain_call(TEXT)[40:]],
+    "head and body": [plain_call(TEXT)[:-10], plain_call(TEXT)[-10:]],
+    "body too short, then the rest": [plain_call(TEXT)[:-1], plain_call(TEXT)[-1:]],
+    "a stray line end": [plain_call(TEXT) + b"\r\n", plain_call(TEXT)],
+    "a stray carriage return": [plain_call(TEXT) + b"\r", plain_call(TEXT)],
+    "two stray ends": [b"\r\n", b"\r", b"\n", plain_call(TEXT)],
+    "rubbish behind": [plain_call(TEXT) + b"rubbish", b"\r\n\r\n"],
+    "rubbish before": [b"rubbish" + plain_call(TEXT)],
+    "another method": [plain_call(TEXT).replace(b"POST", b"PUT")],
+    "another length": [plain_call(TEXT + b" ")],
+    "a bad body": [plain_call(b"{" + TEXT[1:-1] + b"]")],
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_knowing_a_head_changes_no_verdict(start: Start, name: str) -> None:
+    """The same pieces, on a connection that knows the head and on one of a server without memory."""
+    outcomes = []
+    for lane in ("fast", "asgi"):
+        server = start(Demo, lane)
+        with server.connect() as connection:
+            connection.sendall(plain_call(TEXT))
+            assert server.read(connection, 1)[0].status == 200
+            for piece in PIECES[name]:
+                connection.sendall(piece)
+                time.sleep(0.02)  # so that each piece is read by itself
+            connection.shutdown(socket.SHUT_WR)
+            answers = server.read(connection, 5)
+        outcomes.append([(answer.status, json.loads(answer.body)) for answer in answers])
+
+    for one, other in zip(*outcomes, strict=True):
+        for body in (one[1], other[1]):
+            if isinstance(body, dict):
+                body.pop("request_id")
+        assert one == other
