@@ -39,7 +39,8 @@ _modelpack() {
     found=("${(@f)$(modelpack __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ -n "$found" ]]; then compadd -- "${found[@]}"; else _files; fi
 }
-compdef _modelpack modelpack
+# As a file in $fpath this text is the function's own body; sourced, it has to be announced.
+if [[ $funcstack[1] == _modelpack ]]; then _modelpack "$@"; else compdef _modelpack modelpack; fi
 """
 _FISH = """\
 function __modelpack_complete

@@ -29,11 +29,20 @@ def main(args: Sequence[str]) -> int:
     """Run one command and return its exit status; whatever fails is reported, not raised."""
     console.set_verbose(False)
     try:
-        return _invoke(args)
+        return _reported(args)
     except console.OutputClosedError:
         # What is still buffered must not fail once more while the interpreter shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         return OUTPUT_CLOSED
+
+
+def _reported(args: Sequence[str]) -> int:
+    try:
+        return _invoke(args)
+    except console.OutputClosedError:
+        raise
     except (Exception, KeyboardInterrupt) as error:  # nobody sees a traceback by our fault
         return failures.report(error)
 

@@ -90,3 +90,18 @@ def test_bash_completes_with_the_script(line: str, words: list[str], bundle: Any
         check=True,
     )
     assert (done.stdout.split(), done.stderr) == (words, "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes_with_the_script(bundle: Any) -> None:
+    code = "modelpack completion fish | source; complete -C 'modelpack inspect hello:'"
+    scripts = sysconfig.get_path("scripts")
+    done = subprocess.run(
+        ["fish", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}"},
+        timeout=60,
+        check=True,
+    )
+    assert "hello:1" in done.stdout.split()

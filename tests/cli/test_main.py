@@ -264,6 +264,16 @@ def test_reader_that_leaves_early_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_error_whose_reader_has_left_ends_quietly(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [PROGRAM, "biuld"], cwd=tmp_path, stderr=theirs, stdout=subprocess.PIPE, check=False
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stdout) == (141, b"")
+
+
 # --- help ---------------------------------------------------------------------------------------
 
 
