@@ -1,7 +1,7 @@
 """Finds what a command works on: the service of a project, or the bundle that was built of it.
 
 folder ──load_project──► Project ──service_of──► ServiceSpec
-                            └──────last_bundle──► Entry of the store
+                            └──────bundle_for───► Entry of the store
 """
 
 from __future__ import annotations
