@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 
@@ -362,6 +363,10 @@ def _settings(spec) -> tuple[object, object]:
 
 # --- a real engine -----------------------------------------------------------------------------
 
+# Other runs of these tests may use the same engine at the same time.
+NAME = f"test-{uuid4().hex[:8]}"
+IMAGES = f"modelpack-test/{NAME}"
+
 
 @pytest.fixture
 def real(service_image) -> Iterator[DockerTarget]:
@@ -369,7 +374,7 @@ def real(service_image) -> Iterator[DockerTarget]:
     target = DockerTarget(TestEngine())
     yield target
     for status in target.list():
-        if status.name.startswith("test-"):
+        if status.name == NAME:
             target.destroy(status.name)
 
 
@@ -386,7 +391,7 @@ class TestEngine(DockerEngine):
 @pytest.fixture
 def real_spec(make_spec, service_image) -> Callable[..., object]:
     def make(version: str = "a", **more):
-        spec = make_spec(version, name="test-h4", image=f"modelpack-test/h4:{version}", **more)
+        spec = make_spec(version, name=NAME, image=f"{IMAGES}:{version}", **more)
         if DockerEngine().image(spec.image) is None:
             service_image(spec.image, spec.digest)
         return spec
@@ -422,7 +427,7 @@ def test_limits_and_rights_hold_inside_the_container(real, real_spec) -> None:
     assert seen["no_new_privileges"] == "1"
     assert seen["writes_root"] is False
     assert seen["writes_tmp"] is True
-    said = DockerEngine().container("modelpack-test-h4")["HostConfig"]
+    said = DockerEngine().container(f"modelpack-{NAME}")["HostConfig"]
     assert (said["Memory"], said["MemorySwap"], said["NanoCpus"]) == (2**26, 2**26, 5 * 10**8)
     assert said["RestartPolicy"]["Name"] == "unless-stopped"
 
@@ -430,15 +435,15 @@ def test_limits_and_rights_hold_inside_the_container(real, real_spec) -> None:
 @pytest.mark.engine
 def test_the_port_is_bound_to_this_machine_alone(real, real_spec) -> None:
     deploy(real, real_spec())
-    ports = DockerEngine().container("modelpack-test-h4")["NetworkSettings"]["Ports"]
+    ports = DockerEngine().container(f"modelpack-{NAME}")["NetworkSettings"]["Ports"]
     assert [binding["HostIp"] for binding in ports["3000/tcp"]] == ["127.0.0.1"]
 
 
 @pytest.mark.engine
 def test_a_missing_image_is_built_by_the_rollout(real, make_spec, service_image) -> None:
-    spec = make_spec("z", name="test-h4", image="modelpack-test/h4:built")
+    spec = make_spec("z", name=NAME, image=f"{IMAGES}:built")
     plan = rollout.plan_deployment(real, spec)
-    assert plan.missing_image == "modelpack-test/h4:built"
+    assert plan.missing_image == f"{IMAGES}:built"
 
     def build(wanted, progress) -> None:
         service_image(wanted.image, wanted.digest)
@@ -458,12 +463,12 @@ def test_a_port_in_use_brings_the_former_container_back(real, real_spec) -> None
         with pytest.raises(PortInUseError, match="port is in use"):
             deploy(real, real_spec("b", port=other.getsockname()[1]))
 
-    status = real.status("test-h4")
+    status = real.status(NAME)
     assert (status.state, status.bundle) in [
         (State.RUNNING, "digits:a"),
         (State.STARTING, "digits:a"),
     ]
-    assert DockerEngine().container("modelpack-test-h4-Candidate") is None
+    assert DockerEngine().container(f"modelpack-{NAME}-Candidate") is None
 
 
 @pytest.mark.engine
@@ -484,7 +489,7 @@ def test_drift_shows_in_the_plan_and_is_put_right(real, real_spec) -> None:
     spec = real_spec(memory_bytes=64 * 2**20)
     deploy(real, spec)
     with connect() as client:
-        client.update_container("modelpack-test-h4", mem_limit=2**27, memswap_limit=2**27)
+        client.update_container(f"modelpack-{NAME}", mem_limit=2**27, memswap_limit=2**27)
 
     change = rollout.plan_deployment(real, spec).changes[0]
 
@@ -494,8 +499,8 @@ def test_drift_shows_in_the_plan_and_is_put_right(real, real_spec) -> None:
 @pytest.mark.engine
 def test_a_container_that_was_stopped_by_hand_is_started_again(real, real_spec) -> None:
     deploy(real, real_spec())
-    DockerEngine().stop("modelpack-test-h4", grace_s=5)
-    assert real.status("test-h4").state is State.STOPPED
+    DockerEngine().stop(f"modelpack-{NAME}", grace_s=5)
+    assert real.status(NAME).state is State.STOPPED
 
     assert deploy(real, real_spec()).state is State.RUNNING
 
@@ -509,10 +514,10 @@ def test_a_service_that_eats_its_memory_is_ended_and_said(real, real_spec) -> No
 @pytest.mark.engine
 def test_following_the_log_ends_with_the_container(real, real_spec) -> None:
     deploy(real, real_spec())
-    lines = real.logs("test-h4", follow=True)
+    lines = real.logs(NAME, follow=True)
     assert next(lines) == "this is digits:a"
 
-    DockerEngine().stop("modelpack-test-h4", grace_s=5)
+    DockerEngine().stop(f"modelpack-{NAME}", grace_s=5)
 
     assert all(line.startswith("asked for") for line in lines)
 
@@ -521,10 +526,10 @@ def test_following_the_log_ends_with_the_container(real, real_spec) -> None:
 def test_deployments_of_all_targets_are_found_by_name(real, real_spec) -> None:
     deploy(real, real_spec())
 
-    assert survey.find("test-h4").status("test-h4").state is State.RUNNING
-    assert "test-h4" in [one.name for one in survey.list_deployments().statuses]
-    survey.destroy("test-h4")
-    assert DockerEngine().container("modelpack-test-h4") is None
+    assert survey.find(NAME).status(NAME).state is State.RUNNING
+    assert NAME in [one.name for one in survey.list_deployments().statuses]
+    survey.destroy(NAME)
+    assert DockerEngine().container(f"modelpack-{NAME}") is None
 
 
 @pytest.mark.engine
