@@ -1,5 +1,6 @@
-"""Pages for people: the API documentation, and the files that it needs.
+"""Pages for people: a page to try the service, the documentation, and the files they need.
 
+    /                the try-it page, filled with the example of each api
     /docs            Swagger UI over /openapi.json, without a request to anywhere else
     /static/NAME     the files of the list below; no other name is looked up anywhere
     /openapi.json    the document
@@ -23,6 +24,9 @@ from modelpack.server.replies import Headers, Reply, fields_of, problem_reply
 _FOLDER = Path(__file__).parent / "static"
 
 _FILES = {
+    "/": ("try.html", "text/html; charset=utf-8"),
+    "/static/try.js": ("try.js", "text/javascript; charset=utf-8"),
+    "/static/try.css": ("try.css", "text/css; charset=utf-8"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
     "/static/swagger-ui-bundle.js": (
@@ -45,6 +49,8 @@ SECURITY_HEADERS: Headers = (
             b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
         ),
     ),
+    # A page must belong to the server that runs now, not to the one before.
+    (b"cache-control", b"no-cache"),
 )
 
 _FOREIGN = Problem(
