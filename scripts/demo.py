@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -61,6 +61,9 @@ def main() -> int:
     except Wrong as wrong:
         say(f"\ndemo: {wrong}")
         return 1
+    except KeyboardInterrupt:
+        say("\ndemo: interrupted")
+        return 130
     say(f"\ndemo: all that was promised happened; the project is in {PROJECT}")
     if not_run:
         say(f"demo: not run: {not_run}")
@@ -126,8 +129,11 @@ def deploy(held_out: HeldOut, target: str) -> None:
         check(DEPLOYMENT in deployments(), "the deployment is not listed")
         run("modelpack deployments list")
         run(f"modelpack deployments logs {DEPLOYMENT}")
-    finally:
-        run(f"modelpack deployments destroy {DEPLOYMENT}")
+    except BaseException:
+        with suppress(Wrong):  # what went wrong first is what counts
+            quietly(f"modelpack deployments destroy {DEPLOYMENT}")
+        raise
+    run(f"modelpack deployments destroy {DEPLOYMENT}")
     check(DEPLOYMENT not in deployments(), "the deployment is still there")
 
 
@@ -194,7 +200,7 @@ def call_with_curl(url: str) -> None:
 
 def engine_missing(tag: str) -> str | None:
     """Return why no image can be built here, or None."""
-    from docker.errors import DockerException
+    from docker.errors import DockerException, ImageNotFound
 
     from modelpack.config.settings import ImageSettings
     from modelpack.errors import ModelpackError
@@ -209,11 +215,12 @@ def engine_missing(tag: str) -> str | None:
         with connect() as engine:
             try:
                 engine.inspect_image(base)
-            except DockerException:
-                engine.pull(*base.rsplit(":", 1))
+            except ImageNotFound:
+                engine.pull(base)
+                engine.inspect_image(base)
     except ModelpackError as missing:
         return missing.message
-    except DockerException:
+    except (DockerException, OSError):
         return f"the engine cannot get '{base}'; name one that it has with ENGINE_BASE_IMAGE"
     return None
 
@@ -289,17 +296,21 @@ def serving(command: str) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        status = server.wait(timeout=60)
+        try:
+            status = server.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            status = server.wait()
     check(status == 0, f"the server ended with status {status}")
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], output: Path, deadline: float) -> str:
-    """Return the URL that the server printed; it prints it once it takes requests."""
+    """Return the URL on the last line that the server prints when it takes requests."""
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise Wrong(f"the server ended with status {server.returncode}:\n{output.read_text()}")
-        if url := re.search(r"http://[\d.]+:\d+", output.read_text()):
-            return url[0]
+        if url := re.search(r"or open: +(http://[\d.]+:\d+)", output.read_text()):
+            return url[1]
         time.sleep(0.05)
     raise Wrong(f"the server was not ready in time:\n{output.read_text()}")
 
