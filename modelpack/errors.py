@@ -67,7 +67,7 @@ class Mistake:
 
 
 class ConfigError(UsageError):
-    """A project file has mistakes; all of them are in ``mistakes``, the first ten are shown."""
+    """A project file has mistakes; all of them are in ``mistakes``, the message has the first ten."""
 
     code = "bad-config"
 

@@ -49,18 +49,18 @@ def containerize(
     engine is needed: 'docker build DIR' makes the same image elsewhere.
     """
     from modelpack.cli.project import bundle_for
-    from modelpack.config.settings import ImageSettings, settings_from
+    from modelpack.config.settings import ImageSettings, recorded_settings
     from modelpack.config.units import format_size
-    from modelpack.image import build_image, plan_image, write_context
+    from modelpack.image import build_image, default_reference, plan_image, write_context
     from modelpack.store import Store
 
     store = Store()
     entry = bundle_for(tag, store)
-    settings = settings_from(ImageSettings, store.bundle_manifest(entry).settings.get("image", {}))
+    settings = recorded_settings(ImageSettings, store.bundle_manifest(entry).settings)
     plan = plan_image(store, entry, settings, base=base, cuda=cuda)
     if dockerfile is not None:
         folder = write_context(plan, store, dockerfile)
-        console.note(f"build it with: docker build -t {entry.tag} {dockerfile}")
+        console.note(f"build it with: docker build -t {default_reference(entry.tag)} {dockerfile}")
         console.out(folder)
         return
     if plan_only:

@@ -7,7 +7,6 @@ bundle ──unpack, environment──► a clean process       python -I -m mod
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +50,7 @@ def serve(
     module:Class when a is a module in this folder, or when b starts like a class and no bundle is
     named a; else for the TAG of a bundle. Serving runs the code of the project or bundle.
 
-    On a terminal the logs are text, unless MODELPACK_LOG_FORMAT=json is set.
+    On a terminal the logs are text, else JSON; MODELPACK_LOG_FORMAT chooses.
     """
     # Its Linux wheel sends telemetry unless this is set before anything imports it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -108,7 +107,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     """Become the server of a bundle; returns only when that fails."""
     from modelpack.archive import ensure_environment
     from modelpack.cli.announce import announce_from_outside
-    from modelpack.config.settings import ServerSettings, settings_from
+    from modelpack.config.settings import ServerSettings, recorded_settings
     from modelpack.embed import unpacked
     from modelpack.server.listening import listen_on, url_of
     from modelpack.store import Kind, Store
@@ -116,7 +115,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     store = Store()
     entry = store.find(tag, Kind.BUNDLE)
     manifest = store.bundle_manifest(entry)
-    recorded = settings_from(ServerSettings, manifest.settings.get("server", {}))
+    recorded = recorded_settings(ServerSettings, manifest.settings)
     settings = settings_for(recorded, flags)
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
     if manifest.carries_code:
@@ -146,10 +145,7 @@ def _environment(settings: ServerSettings, bundle: Path, tag: str) -> dict[str, 
 
 
 def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
-    """Lay the environment and then the flags over the settings; raises UsageError.
-
-    Logs are text for people on a terminal, unless a form was asked for.
-    """
+    """Lay the environment and then the flags over the settings; raises UsageError."""
     from modelpack.config.settings import settings_from_env
     from modelpack.errors import UsageError
 
@@ -165,8 +161,6 @@ def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
         )
     except ValueError as error:
         raise UsageError(f"--{error}") from None
-    if console.is_terminal(sys.stderr) and "MODELPACK_LOG_FORMAT" not in os.environ:
-        settings = replace(settings, log_format="text")
     return settings
 
 

@@ -14,7 +14,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from modelpack.errors import RefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,8 @@ class ServerSettings:
     max_queue_rows: int = 4096
     """Most rows that wait for one api; beyond that requests are answered 429."""
 
-    log_format: str = "json"
-    """``json``, or ``text`` for people."""
+    log_format: str = "auto"
+    """``json``, ``text`` for people, or ``auto``: text on a terminal, else json."""
 
     log_level: str = "info"
     """``debug``, ``info``, ``warning`` or ``error``."""
@@ -76,7 +79,7 @@ class ServerSettings:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
         if self.grace_s < 0:
             raise ValueError(f"grace_s: must be at least 0, got {self.grace_s}")
-        _one_of("log_format", self.log_format, ("json", "text"))
+        _one_of("log_format", self.log_format, ("auto", "json", "text"))
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
 
 
@@ -183,6 +186,7 @@ class Project:
 
 
 _Settings = TypeVar("_Settings", ServerSettings, ImageSettings, DeploySettings)
+_Recorded = TypeVar("_Recorded", ServerSettings, ImageSettings)
 
 # The reference grammar of the distribution specification, without its length rules.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -208,11 +212,32 @@ def changed_settings(settings: ServerSettings | ImageSettings) -> dict[str, Any]
 
 def settings_from(cls: type[_Settings], values: Mapping[str, Any]) -> _Settings:
     """Make settings of plain JSON values; raises ValueError that names the field."""
-    known = {item.name for item in fields(cls)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{unknown[0]}: unknown setting")
+    hints = get_type_hints(cls)
     frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, value in frozen.items():
+        if name not in hints:
+            raise ValueError(f"{name}: unknown setting")
+        if not _has_type(value, hints[name]):
+            raise ValueError(f"{name}: {type(value).__name__} is not a type that it can have")
     return cls(**frozen)
+
+
+def recorded_settings(cls: type[_Recorded], recorded: Mapping[str, Any]) -> _Recorded:
+    """Return the settings that a bundle was built with; raises RefusedError if they cannot be.
+
+    ``recorded`` is ``BundleManifest.settings``, which may come from anywhere.
+    """
+    section = "server" if cls is ServerSettings else "image"
+    try:
+        values = recorded.get(section, {})
+        if not isinstance(values, Mapping):
+            raise ValueError("no settings")
+        return settings_from(cls, values)
+    except ValueError as cause:
+        raise RefusedError(
+            f"the bundle's own settings are not valid: {section}.{cause}",
+            hint="build it again with this modelpack",
+        ) from cause
 
 
 def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> ServerSettings:
@@ -229,6 +254,20 @@ def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> S
             except ValueError as cause:
                 raise ValueError(f"{variable}: {cause}") from None
     return ServerSettings(**values)
+
+
+def _has_type(value: object, hint: Any) -> bool:
+    """Check a JSON value against the kinds of hints that settings have."""
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return any(_has_type(value, one) for one in get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def _parse(text: str, kind: type) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from modelpack.config.settings import ImageSettings, settings_from
+from modelpack.config.settings import ImageSettings, recorded_settings
 from modelpack.deploy.spec import DeploymentSpec
 from modelpack.errors import ConflictError
 from modelpack.progress import Progress
@@ -51,8 +51,8 @@ def image_maker(
         from modelpack.image import build_image, plan_image
 
         entry = find_bundle(store, spec)
-        built_with = store.bundle_manifest(entry).settings.get("image", {})
-        chosen = settings or settings_from(ImageSettings, built_with)
+        built_with = store.bundle_manifest(entry).settings
+        chosen = settings or recorded_settings(ImageSettings, built_with)
         plan = plan_image(store, entry, chosen, base=base)
         build_image(plan, store, reference=spec.image, progress=progress)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import modelpack
-from modelpack.config.settings import ServerSettings, settings_from, settings_from_env
+from modelpack.config.settings import ServerSettings, recorded_settings, settings_from_env
 from modelpack.deploy.bundles import find_bundle
 from modelpack.deploy.command import Command
 from modelpack.deploy.process import ProcessId
@@ -68,7 +68,7 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
     manifest = store.bundle_manifest(entry)
     python = ensure_environment(store.lock_text(entry), manifest.python, progress)
     env = service_env(spec, port, bundle)
-    settings = settings_from(ServerSettings, manifest.settings.get("server", {}))
+    settings = recorded_settings(ServerSettings, manifest.settings)
     return Command(
         argv=(str(python), "-I", "-u", "-m", "modelpack.server"),
         env=env,

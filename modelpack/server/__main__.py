@@ -42,15 +42,15 @@ def main() -> int:
 
 def _settings(folder: Path) -> ServerSettings:
     """Return the bundle's server settings with the environment's over them; raises UsageError."""
-    from modelpack.config.settings import ServerSettings, settings_from, settings_from_env
+    from modelpack.config.settings import ServerSettings, recorded_settings, settings_from_env
     from modelpack.errors import UsageError
     from modelpack.frameworks.bundled import read_manifest
 
+    own = recorded_settings(ServerSettings, read_manifest(folder).settings)
     try:
-        own = settings_from(ServerSettings, read_manifest(folder).settings.get("server", {}))
         return settings_from_env(own, os.environ)
     except ValueError as cause:
-        raise UsageError(str(cause), hint="set it to a value that fits") from cause
+        raise UsageError(str(cause), hint="mend the variable, or unset it") from cause
 
 
 def _leave(status: int) -> NoReturn:

@@ -31,8 +31,10 @@ _MAX_FRAMES = 20
 @contextmanager
 def configured(form: str, level: str, stream: TextIO | None = None) -> Iterator[None]:
     """Send every log record of this process to ``stream`` (default: standard error) meanwhile."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
+    stream = stream or sys.stderr
+    is_text = form == "text" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if is_text else JsonFormatter())
     root, own = logging.getLogger(), logging.getLogger(_LOGGER)
     # What uvicorn would say here is said by us, with the request's id.
     theirs = logging.getLogger("uvicorn.error")

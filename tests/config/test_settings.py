@@ -12,9 +12,11 @@ from modelpack.config.settings import (
     ImageSettings,
     ServerSettings,
     changed_settings,
+    recorded_settings,
     settings_from,
     settings_from_env,
 )
+from modelpack.errors import RefusedError
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,35 @@ def test_only_what_differs_is_recorded() -> None:
     assert changed == {"cuda": "12.6", "system_packages": ["git"]}
     assert settings_from(ImageSettings, changed) == settings
     assert changed_settings(ServerSettings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("cls", "recorded"),
+    [
+        (ServerSettings, {"server": {"port": "80"}}),
+        (ServerSettings, {"server": {"port": True}}),
+        (ServerSettings, {"server": {"host": 5}}),
+        (ServerSettings, {"server": {"port": 99999}}),
+        (ServerSettings, {"server": ["port"]}),
+        (ServerSettings, {"server": {"colour": "red"}}),
+        (ImageSettings, {"image": {"base": 5}}),
+        (ImageSettings, {"image": {"env": ["A"]}}),
+        (ImageSettings, {"image": {"env": {"A": 5}}}),
+        (ImageSettings, {"image": {"system_packages": "git"}}),
+        (ImageSettings, {"image": {"system_packages": [5]}}),
+        (ImageSettings, {"image": {"system_packages": ["git; rm -rf /"]}}),
+    ],
+)
+def test_settings_of_a_strange_bundle_are_refused(cls: Any, recorded: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match=next(iter(recorded))):
+        recorded_settings(cls, recorded)
+
+
+def test_settings_of_a_bundle_are_those_it_was_built_with() -> None:
+    recorded = {"server": {"port": 80, "grace_s": 5}, "image": {"cuda": None, "env": {"A": "b"}}}
+    assert recorded_settings(ServerSettings, recorded) == ServerSettings(port=80, grace_s=5)
+    assert recorded_settings(ImageSettings, recorded) == ImageSettings(env={"A": "b"})
+    assert recorded_settings(ServerSettings, {}) == ServerSettings()
 
 
 def test_an_unknown_setting_is_refused() -> None:
