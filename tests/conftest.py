@@ -50,6 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
     os.environ["MODELPACK_HOME"] = str(Path(root, "home"))
     os.environ["MODELPACK_CACHE"] = str(Path(root, "cache"))
+    # What a build leaves out is compared: the projects of tests stay as they were written.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
     config.stash[REPORTS] = {mark: Counter() for mark in config.getoption("--require")}
 
 
