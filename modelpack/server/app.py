@@ -12,7 +12,7 @@ without an answer in our own form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,16 +29,19 @@ from modelpack.server.metrics import CONTENT_TYPE, Metrics
 from modelpack.server.problems import (
     INTERNAL,
     NOT_READY,
+    STUCK,
     UNAVAILABLE,
     Problem,
+    Unavailable,
     method_not_allowed,
     not_found,
+    problem_from,
 )
 from modelpack.server.replies import Reply, json_reply, problem_reply, set_request_id
 
 
 def make_app(
-    endpoints: Iterable[Endpoint], front: Front, metrics: Metrics, pages: list[Route]
+    endpoints: Sequence[Endpoint], front: Front, metrics: Metrics, pages: list[Route]
 ) -> ASGIApp:
     """Return the application."""
     calls = [
@@ -48,7 +51,7 @@ def make_app(
     routes = [
         *calls,
         Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
-        Route("/readyz", Ready(front), methods=["GET"]),
+        Route("/readyz", Ready(front, endpoints), methods=["GET"]),
         Route("/metrics", MetricsPage(metrics), methods=["GET"]),
         *pages,
     ]
@@ -63,14 +66,17 @@ def make_app(
 class Ready:
     """Answers readiness probes."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, endpoints: Sequence[Endpoint]) -> None:
         self._front = front
+        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell the truth at this moment."""
         problem = None if self._front.is_ready else NOT_READY
         if self._front.is_draining:
             problem = UNAVAILABLE
+        elif any(endpoint.is_stuck for endpoint in self._endpoints):
+            problem = problem_from(Unavailable(STUCK))
         reply = problem_reply(problem, scope) if problem else json_reply({"status": "ready"})
         await reply(scope, receive, send)
 

@@ -26,7 +26,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
-from modelpack.server.problems import Overloaded, TimedOut, Unavailable
+from modelpack.server.problems import STOPPING, STUCK, Overloaded, TimedOut, Unavailable
 from modelpack.server.rows import RowSplitter, WrongRows, join, merge
 
 
@@ -65,6 +65,9 @@ class Runs(Protocol):
 
     def run(self, values: Mapping[str, Any], done: Callable[[Any, Any], None]) -> None:
         """Make a call; ``done(answer, None)`` or ``done(None, error)`` follows, at once or later."""
+
+    def give_up(self) -> None:
+        """Nobody waits for the call that runs: end it, if that is possible."""
 
 
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -120,13 +123,15 @@ class Batcher:
         self._began = 0.0
         self._row_s = 0.0
         self.waiting_rows = 0
+        self.is_stuck = False
+        """True while a call runs that has taken longer than any request may."""
         self.stats = BatchStats()
 
     def submit(self, call: Call) -> None:
         """Queue a call, or reject it at once."""
         waiting = self.waiting_rows
-        if self._is_closed:
-            call.reject(Unavailable())
+        if self._is_closed or self.is_stuck:
+            call.reject(Unavailable(STOPPING if self._is_closed else STUCK))
             return
         # A request that is larger than the whole queue is taken when the queue is empty.
         if waiting and waiting + call.rows > self._max_queue_rows:
@@ -157,6 +162,9 @@ class Batcher:
             if not call.is_done:  # it may be there twice, running and waiting
                 self.drop(call)
                 call.reject(TimedOut())
+        if self._running and self._began < before and not self.is_stuck:
+            self.is_stuck = True
+            self._runner.give_up()
         for key in list(self._groups):
             group = deque(call for call in self._groups[key] if not call.is_done)
             if group:
@@ -170,7 +178,7 @@ class Batcher:
         for call in list(self._calls()):
             if not call.is_done:
                 self.drop(call)
-                call.reject(Unavailable())
+                call.reject(Unavailable(STOPPING))
         self._groups.clear()
         self._retries.clear()
 
@@ -240,7 +248,13 @@ class Batcher:
     def _run(self, batch: list[Slice]) -> None:
         self._running = batch
         self._began = perf_counter()
-        self._runner.run(self._values(batch), partial(self._finish, batch))
+        done = partial(self._finish, batch)
+        try:
+            values = self._values(batch)
+        except Exception as error:  # rows that cannot be joined after all
+            done(None, error)
+        else:
+            self._runner.run(values, done)
 
     def _values(self, batch: list[Slice]) -> dict[str, Any]:
         call, start, stop = batch[0]
@@ -251,6 +265,7 @@ class Batcher:
 
     def _finish(self, batch: list[Slice], answer: Any, error: BaseException | None) -> None:
         self._running = []
+        self.is_stuck = False
         rows = sum([stop - start for _, start, stop in batch])
         self.stats.add(rows)
         self._row_s += ((perf_counter() - self._began) / rows - self._row_s) * _SMOOTHING

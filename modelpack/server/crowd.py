@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from modelpack.server.batcher import Call
-from modelpack.server.problems import Overloaded, TimedOut, Unavailable
+from modelpack.server.problems import STOPPING, Overloaded, TimedOut, Unavailable
 from modelpack.server.runner import AsyncRunner
 
 
@@ -27,11 +27,12 @@ class Crowd:
         self._tasks: dict[Call, asyncio.Task[Any]] = {}
         self._is_closed = False
         self.waiting_rows = 0
+        self.is_stuck = False  # a call that takes too long is cancelled
 
     def submit(self, call: Call) -> None:
         """Begin a call, or reject it at once."""
         if self._is_closed:
-            call.reject(Unavailable())
+            call.reject(Unavailable(STOPPING))
         elif len(self._tasks) >= self._max_calls:
             call.reject(Overloaded(1))
         else:
@@ -54,7 +55,7 @@ class Crowd:
         self._is_closed = True
         for call in list(self._tasks):
             self.drop(call)
-            call.reject(Unavailable())
+            call.reject(Unavailable(STOPPING))
 
     @property
     def is_idle(self) -> bool:

@@ -135,6 +135,11 @@ class Endpoint:
             return data
         return codecs.dump(answer)
 
+    @property
+    def is_stuck(self) -> bool:
+        """True while a call of the service does not come back; others are refused meanwhile."""
+        return self.queue is not None and self.queue.is_stuck
+
     def reading(self) -> Reading:
         """Return what the metrics show of this api."""
         batches = self.queue.stats if isinstance(self.queue, Batcher) else None

@@ -73,7 +73,11 @@ class TimedOut(Exception):
 
 
 class Unavailable(Exception):
-    """The server is not ready yet, or stops."""
+    """The api takes no requests now; the text says why."""
+
+
+STOPPING = "the server is stopping"
+STUCK = "an earlier call has not come back"
 
 
 class BadOutput(Exception):
@@ -101,7 +105,9 @@ def problem_from(error: BaseException, *, from_service: bool = False) -> Problem
     problem = next((_PROBLEM_OF[kind] for kind in type(error).__mro__ if kind in _PROBLEM_OF), None)
     if problem is None:
         return MODEL_ERROR if from_service else INTERNAL
-    return replace(problem, detail=str(error)) if isinstance(error, BadJson) else problem
+    if isinstance(error, BadJson | Unavailable):
+        return replace(problem, detail=str(error))
+    return problem
 
 
 def _input_problem(error: InputError, from_service: bool) -> Problem:
@@ -122,9 +128,7 @@ _RETRY_SOON = ((b"retry-after", b"1"),)
 NOT_READY = Problem(
     503, "not-ready", "not ready", "the service is being made ready", headers=_RETRY_SOON
 )
-UNAVAILABLE = Problem(
-    503, "unavailable", "unavailable", "the server is stopping", headers=_RETRY_SOON
-)
+UNAVAILABLE = Problem(503, "unavailable", "unavailable", STOPPING, headers=_RETRY_SOON)
 
 _PROBLEM_OF: dict[type[BaseException], Problem] = {
     BadJson: Problem(400, "bad-json", "the body is not valid JSON"),

@@ -68,6 +68,7 @@ class FastCall(HttpCall):
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Write the answer to the connection."""
         self.response_complete = True
+        self.values, self.parts = {}, None  # the connection keeps the call until its next request
         self.protocol.answer(self, status, content_type, body, headers)
 
 
@@ -89,9 +90,8 @@ class FastProtocol(HttpToolsProtocol):
         self.phase_since = self.since = front.now
         self._call: FastCall | None = None
         self._chunks: list[bytes] = []
-        self._fed = 0  # bytes in the piece that is being parsed
-        self._first_fed = 0  # bytes in the piece in which the head began
-        self._head_bytes = 0  # bytes of the head in later pieces
+        self._head_floor = self._head_ceiling = 0  # bytes that the head has at least, and at most
+        self._is_at_start = True  # the piece that is being parsed begins with a new request
         self._unread = 0
         self._raw_left = 0
         self._piece = b""  # what is being parsed
@@ -114,9 +114,10 @@ class FastProtocol(HttpToolsProtocol):
             return
         self._is_fresh = False
         self._piece = data
-        self._fed = len(data)
+        self._is_at_start = self.phase == _IDLE
         if self.phase == _HEAD:
-            self._head_bytes += len(data)
+            self._head_floor += len(data)
+            self._head_ceiling += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -130,7 +131,8 @@ class FastProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self.refuse(bad_request(str(error)[:100] or "malformed"))
             return
-        if self.phase == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
+        self._piece = b""
+        if self.phase == _HEAD and self._head_floor > MAX_HEAD_BYTES:
             self.refuse(head_too_large(MAX_HEAD_BYTES))
 
     def _recall(self, data: bytes) -> bool:
@@ -153,7 +155,7 @@ class FastProtocol(HttpToolsProtocol):
         """Keep the head of a plain call, if the piece that was parsed is that call and no more."""
         piece = self._piece
         end = len(piece) - len(body)
-        if self._first_fed == len(piece) and end == piece.find(b"\r\n\r\n") + 4:
+        if self._head_ceiling == len(piece) and end == piece.find(b"\r\n\r\n") + 4:
             self._is_fresh = piece.startswith(b"POST ")
             if self._is_fresh and call.keep_alive and b"x-request-id" not in dict(self.headers):
                 self.front.remember(piece[:end], call.endpoint, len(body))
@@ -164,8 +166,10 @@ class FastProtocol(HttpToolsProtocol):
         self.phase_since = self.front.now
         self.url = b""
         self.headers = []
-        self._first_fed = self._fed
-        self._head_bytes = self._unread = 0
+        self._head_ceiling = len(self._piece)
+        self._head_floor = len(self._piece) if self._is_at_start else 0
+        self._is_at_start = False
+        self._unread = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header line; what comes behind the body (trailers) is not looked at."""
@@ -176,7 +180,7 @@ class FastProtocol(HttpToolsProtocol):
         """Judge the head and choose the way."""
         front = self.front
         version = self.parser.get_http_version()
-        if self._first_fed + self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_ceiling > MAX_HEAD_BYTES:
             check_head_size(self.url, self.headers)
         fields = check_head(version, self.headers, front.max_body_bytes)
         endpoint = front.fast.get(self.url)
@@ -315,6 +319,7 @@ class FastProtocol(HttpToolsProtocol):
                 is_busy = False
                 self._abandon(cycle)
         self.phase = _DEAF
+        self._is_fresh = False
         self.phase_since = self.front.now
         if is_busy:
             self._refusal = problem
@@ -380,6 +385,8 @@ class FastProtocol(HttpToolsProtocol):
     @property
     def is_closable(self) -> bool:
         """True when closing loses nothing."""
+        if self.transport.is_closing():
+            return False
         return self.is_idle or (self.phase == _DEAF and self._refusal is None)
 
     def fileno(self) -> int:

@@ -115,6 +115,9 @@ class SyncRunner:
             self._slow_share *= 1 - _SMOOTHING
         done(answer, error)
 
+    def give_up(self) -> None:
+        """Do nothing: a thread cannot be ended from outside."""
+
     def _call_in_thread(self, values: Mapping[str, Any]) -> Any:
         began = perf_counter()
         try:
@@ -148,10 +151,16 @@ class AsyncRunner:
     def __init__(self, method: Method, loop: asyncio.AbstractEventLoop) -> None:
         self._method = method
         self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
 
     def run(self, values: Mapping[str, Any], done: Done) -> None:
         """Begin the task; ``done`` is called when it has ended."""
-        self.task(values, done)
+        self._task = self.task(values, done)
+
+    def give_up(self) -> None:
+        """Cancel the call that ``run`` began."""
+        if self._task is not None:
+            self._task.cancel()
 
     def task(self, values: Mapping[str, Any], done: Done) -> asyncio.Task[Any]:
         """As ``run``; returns the task, which may be cancelled."""

@@ -55,6 +55,8 @@ class StopSignals:
     def call(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
         """Call ``stop`` on the event loop at each signal that counts."""
         self._loop, self._stop = loop, stop
+        for _ in range(self._count):  # they came before there was a loop
+            loop.call_soon(stop)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._count += 1

@@ -44,6 +44,7 @@ class Runner:
         self.batches: list[list[float]] = []
         self.is_held = False
         self.held: list[Callable[[], None]] = []
+        self.given_up = 0
 
     def run(self, values: Mapping[str, Any], done: Callable[[Any, Any], None]) -> None:
         self.batches.append([float(v) for v in np.ravel(values["x"])])
@@ -60,6 +61,9 @@ class Runner:
             self.held.append(finish)
         else:
             finish()
+
+    def give_up(self) -> None:
+        self.given_up += 1
 
     def release(self) -> None:
         self.held.pop(0)()
@@ -357,6 +361,39 @@ def test_a_large_request_that_is_late_between_its_slices_is_answered_once() -> N
     assert isinstance(call.answer, TimedOut)
     assert runner.batches == [[0, 1, 2, 3]]
     assert batcher.is_idle
+
+
+def test_a_call_that_does_not_come_back_is_given_up_and_others_are_refused_at_once() -> None:
+    runner = Runner()
+    runner.is_held = True
+    batcher, loop = make(runner)
+    batcher.submit(Recorded(np.array([1])))
+    loop.run()
+
+    batcher.expire(before=float("inf"))
+    refused = Recorded(np.array([2]))
+    batcher.submit(refused)
+    was_stuck = batcher.is_stuck
+    runner.release()
+    loop.run()
+    runner.is_held = False
+    taken = Recorded(np.array([3]))
+    batcher.submit(taken)
+    loop.run()
+
+    assert (was_stuck, batcher.is_stuck, runner.given_up) == (True, False, 1)
+    assert isinstance(refused.answer, Unavailable)
+    assert taken.answer.tolist() == [6]
+
+
+def test_rows_that_cannot_be_joined_fail_and_stop_nobody_else() -> None:
+    batcher, loop = make(Runner())
+    calls = [Recorded(np.zeros((1, 2))), Recorded(np.zeros((1, 3)))]
+    for call in calls:
+        batcher.submit(call)
+    loop.run()
+
+    assert [call.answer.shape for call in calls] == [(1, 2), (1, 3)]
 
 
 def test_closing_answers_everything_that_is_left() -> None:

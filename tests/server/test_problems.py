@@ -37,7 +37,7 @@ OUT_OF_RANGE = Issue("/age", "at most 120", "130", is_refused=True)
         (BadJson("line 1"), False, 400, "bad-json"),
         (Overloaded(3), True, 429, "overloaded"),
         (TimedOut(), True, 504, "timeout"),
-        (Unavailable(), True, 503, "unavailable"),
+        (Unavailable("stopping"), True, 503, "unavailable"),
         (BadOutput("secret"), True, 500, "bad-output"),
         (WrongRows("secret"), True, 500, "bad-output"),
         (RuntimeError("secret"), True, 500, "model-error"),
@@ -72,7 +72,7 @@ def test_a_problem_is_what_rfc_9457_says_with_our_members() -> None:
 
 def test_refusals_say_when_to_come_back() -> None:
     assert problem_from(Overloaded(7)).headers == ((b"retry-after", b"7"),)
-    assert problem_from(Unavailable()).headers == ((b"retry-after", b"1"),)
+    assert problem_from(Unavailable("")).headers == ((b"retry-after", b"1"),)
     assert method_not_allowed("GET", {"POST", "PUT"}).headers == ((b"allow", b"POST, PUT"),)
     assert body_too_large(5).closes
 

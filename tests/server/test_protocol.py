@@ -257,6 +257,25 @@ def test_a_late_call_is_answered_504_and_its_result_thrown_away(start: Start, la
     assert demo.seen == ["runs", "next"]
 
 
+def test_while_a_call_does_not_come_back_the_api_says_so_at_once(start: Start, lane: str) -> None:
+    server = start(Demo, lane, request_timeout_s=0.3)
+    demo = instance_of(server)
+    assert server.post("/held", {"text": "hangs"}).status_code == 504
+    held = next(e for e in server.server.endpoints if e.api.name == "held")
+    server.wait_until(lambda: held.is_stuck)
+
+    refused, ready = server.post("/held", {"text": "next"}), server.client.get("/readyz")
+    other = server.post("/echo", {"text": "other"})
+    demo.gate.set()
+    server.wait_until(lambda: not held.is_stuck)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert (ready.status_code, ready.json()["detail"]) == (503, "an earlier call has not come back")
+    assert other.json() == "other"
+    assert server.client.get("/readyz").status_code == 200
+    assert server.post("/held", {"text": "again"}).json() == "again"
+
+
 def test_a_full_queue_is_answered_429_with_when_to_come_back(start: Start, lane: str) -> None:
     server = start(Demo, lane, max_queue_rows=2)
     demo = instance_of(server)
