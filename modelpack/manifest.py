@@ -32,6 +32,7 @@ RUNTIME_REQUIREMENTS = (
     "numpy>=1.26",
     "orjson>=3.10",
     "prometheus-client>=0.21",
+    "python-multipart>=0.0.20",
     "starlette>=0.49",
     "uvicorn>=0.34",
     "uvloop>=0.21",

@@ -1,7 +1,11 @@
 """Promises of the repository itself that no other test keeps."""
 
+import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -60,3 +64,43 @@ def test_nobody_is_told_to_install_the_other_distribution() -> None:
         for match in wrong.finditer(page.read_text())
     ]
     assert found == []
+
+
+PART_OF = {"pydantic-core": "pydantic", "requests": "docker"}
+"""Libraries whose classes are part of what another one shows."""
+
+BROUGHT_BY_MODELS = {"onnxruntime", "joblib", "scikit-learn", "pillow"}
+"""What a service or its model lists among its own requirements."""
+
+
+def libraries_of(*folders: str) -> set[str]:
+    """Return the distributions that the modules in these folders of the package import."""
+    homes = packages_distributions()
+    found = set()
+    for folder in folders:
+        for path in (ROOT / "modelpack" / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                found |= {name.partition(".")[0] for name in names}
+    foreign = found - set(sys.stdlib_module_names) - {"modelpack"}
+    return {homes[name][0].lower().replace("_", "-") for name in foreign}
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    return {Requirement(text).name.lower().replace("_", "-") for text in requirements}
+
+
+def test_every_library_that_is_imported_is_asked_for() -> None:
+    """A library that only comes along with another one goes away with it."""
+    optional = [text for extra in PROJECT["optional-dependencies"].values() for text in extra]
+    asked = names_of([*PROJECT["dependencies"], *optional])
+
+    assert libraries_of(".") - {part for part, whole in PART_OF.items() if whole in asked} <= asked
+
+
+def test_every_library_of_the_runtime_gets_into_the_image() -> None:
+    used = libraries_of("sdk", "frameworks", "server")
+
+    assert used - BROUGHT_BY_MODELS == names_of(RUNTIME_REQUIREMENTS)
