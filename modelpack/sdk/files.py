@@ -27,22 +27,34 @@ MAX_PIXELS = 64 * 1024 * 1024
 """Largest image that is decoded, in pixels."""
 
 
+class FileValue(Value):
+    """What may be sent as raw bytes, and stands in base64 inside JSON."""
+
+    __slots__ = ()
+
+    is_file = True
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "contentEncoding": "base64", "contentMediaType": self.media_type}
+
+    def encode(self, value: Any) -> str:
+        """Return the base64 form, for a place inside JSON."""
+        return base64.b64encode(self.encode_bytes(value)).decode()
+
+    def encode_bytes(self, value: Any) -> bytes:  # noqa: ARG002
+        """Return the raw form, for a whole answer; raises TypeError."""
+        raise AssertionError(f"{type(self).__name__} has no raw form")
+
+
 @dataclass(frozen=True, slots=True)
-class BytesValue(Value):
+class BytesValue(FileValue):
     """A file, as bytes."""
 
     media_type: str = "application/octet-stream"
 
     @property
-    def is_file(self) -> bool:  # type: ignore[override]
-        return True
-
-    @property
     def expectation(self) -> str:
         return "a file, or its bytes in base64"
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": self.media_type}
 
     def decode(self, raw: Any, at: str, issues: Issues) -> Any:
         data = _bytes_of(raw)
@@ -51,12 +63,7 @@ class BytesValue(Value):
             return b""
         return data
 
-    def encode(self, value: Any) -> str:
-        """Return the base64 form, for a place inside JSON."""
-        return base64.b64encode(self.encode_bytes(value)).decode()
-
     def encode_bytes(self, value: Any) -> bytes:
-        """Return the raw form, for a whole answer; raises TypeError."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise TypeError(f"expected bytes, got {type(value).__name__}")
         return bytes(value)
@@ -66,21 +73,14 @@ class BytesValue(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageValue(Value):
+class ImageValue(FileValue):
     """A picture: any format that Pillow reads comes in, PNG goes out."""
 
     media_type: str = "image/png"
 
     @property
-    def is_file(self) -> bool:  # type: ignore[override]
-        return True
-
-    @property
     def expectation(self) -> str:
         return "an image file, or its bytes in base64"
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": self.media_type}
 
     def decode(self, raw: Any, at: str, issues: Issues) -> Any:
         data = _bytes_of(raw)
@@ -89,12 +89,7 @@ class ImageValue(Value):
             return None
         return _open_image(data, at, issues)
 
-    def encode(self, value: Any) -> str:
-        """Return the PNG in base64, for a place inside JSON."""
-        return base64.b64encode(self.encode_bytes(value)).decode()
-
     def encode_bytes(self, value: Any) -> bytes:
-        """Return the PNG, for a whole answer; raises TypeError."""
         if isinstance(value, bytes):
             return value
         if not hasattr(value, "save"):
