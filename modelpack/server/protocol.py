@@ -374,8 +374,11 @@ class FastProtocol(HttpToolsProtocol):
         """Forget the call that waits on this connection."""
         call: object = self.cycle
         super().connection_lost(exc)
-        if isinstance(call, FastCall) and call is not self._call and not call.response_complete:
-            call.endpoint.drop(call)
+        if isinstance(call, FastCall):
+            if call is not self._call and not call.response_complete:
+                call.endpoint.drop(call)
+            # Each would keep the other until the garbage collector comes by.
+            self.cycle = self._call = None  # type: ignore[assignment]
 
     @property
     def is_idle(self) -> bool:

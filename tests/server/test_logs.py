@@ -70,6 +70,16 @@ def test_text_lines_are_short_and_quote_only_what_needs_it() -> None:
     assert stream.getvalue()[9:] == 'info    ready url=http://x:1 name="two words" empty=""\n'
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_left_to_itself_it_writes_text_on_a_terminal_only(is_terminal: bool) -> None:
+    stream = io.StringIO()
+    stream.isatty = lambda: is_terminal  # type: ignore[method-assign]
+    with configured("auto", "info", stream):
+        event("ready")
+
+    assert stream.getvalue().startswith("{") is not is_terminal
+
+
 def test_the_level_decides_what_is_written() -> None:
     stream, logs = lines_of("json", "error")
     with logs:

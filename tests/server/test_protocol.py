@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -593,3 +595,21 @@ def test_knowing_a_head_changes_no_verdict(start: Start, name: str) -> None:
             if isinstance(body, dict):
                 body.pop("request_id")
         assert one == other
+
+
+def test_a_connection_that_has_ended_is_freed_at_once(start: Start, lane: str) -> None:
+    """Not only when the garbage collector comes by, which may be never under load."""
+    server = start(Demo, lane)
+    gc.collect()
+    gc.disable()
+    try:
+        with server.connect() as connection:
+            connection.sendall(request("/echo", TEXT))
+            assert server.read(connection, 1)[0].status == 200
+            ended = server.on_loop(
+                lambda: [weakref.ref(one) for one in server.server._state.connections]
+            )
+        server.wait_until(lambda: all(one() is None for one in ended))
+        assert len(ended) == 1
+    finally:
+        gc.enable()
