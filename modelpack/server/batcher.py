@@ -131,10 +131,12 @@ class Batcher:
         """Queue a call, or reject it at once."""
         waiting = self.waiting_rows
         if self._is_closed or self.is_stuck:
+            call.is_done = True
             call.reject(Unavailable(STOPPING if self._is_closed else STUCK))
             return
         # A request that is larger than the whole queue is taken when the queue is empty.
         if waiting and waiting + call.rows > self._max_queue_rows:
+            call.is_done = True
             call.reject(Overloaded(self.retry_after_s()))
             return
         self.waiting_rows = waiting + call.rows

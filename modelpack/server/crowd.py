@@ -32,8 +32,10 @@ class Crowd:
     def submit(self, call: Call) -> None:
         """Begin a call, or reject it at once."""
         if self._is_closed:
+            call.is_done = True
             call.reject(Unavailable(STOPPING))
         elif len(self._tasks) >= self._max_calls:
+            call.is_done = True
             call.reject(Overloaded(1))
         else:
             self._tasks[call] = self._runner.task(call.values, partial(self._finish, call))

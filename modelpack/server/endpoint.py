@@ -25,13 +25,12 @@ from modelpack.server.problems import (
     CONTENT_TYPE,
     NOT_READY,
     BadOutput,
+    Headers,
     Problem,
     problem_from,
 )
 from modelpack.server.rows import column_marker, group_key
 from modelpack.server.runner import AsyncRunner, SyncRunner, Worker
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Endpoint:

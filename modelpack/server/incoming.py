@@ -11,8 +11,8 @@ import asyncio
 
 from starlette.types import Receive
 
-from modelpack.server.endpoint import Endpoint, Headers, HttpCall
-from modelpack.server.problems import RefusedRequest, body_too_large
+from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.problems import Headers, RefusedRequest, body_too_large
 from modelpack.server.replies import Reply
 
 

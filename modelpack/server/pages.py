@@ -18,8 +18,8 @@ from pathlib import Path
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelpack.server.problems import Problem
-from modelpack.server.replies import Headers, Reply, fields_of, problem_reply
+from modelpack.server.problems import Headers, Problem
+from modelpack.server.replies import Reply, fields_of, problem_reply
 
 _FOLDER = Path(__file__).parent / "static"
 

@@ -18,6 +18,9 @@ from modelpack.errors import InputError, Issue
 
 CONTENT_TYPE = b"application/problem+json"
 
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header lines of an answer, names in lower case."""
+
 _MAX_ISSUES = 20
 _MAX_TEXT = 400
 
@@ -31,7 +34,7 @@ class Problem:
     title: str
     detail: str = ""
     issues: tuple[Issue, ...] = ()
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
     """Header lines of the answer beside the usual ones, such as ``retry-after``."""
     closes: bool = False
     """True when the connection cannot be used any further."""

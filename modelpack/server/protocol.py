@@ -1,15 +1,14 @@
 """The fast lane: uvicorn's HTTP protocol with a short way for plain inference calls.
 
-    bytes ─► httptools ─► head checks ─┬─ plain call ─► Endpoint.accept ─► one write
-                                       └─ anything else ─► uvicorn ─► the Starlette application
+    bytes ─► known head? ─► yes ───────────────┐
+                └─► no ─► parsed, checked ─┬─ plain call ─► Endpoint.accept ─► one write
+                                           └─ anything else ─► uvicorn ─► the application
 
 A plain call is a POST to an api's exact raw path, JSON, of a known length, in HTTP/1.1, on a
 connection with no unfinished request.  It never becomes an ASGI scope or a task.  What always holds:
 
 * both ways give the same answers, byte by byte but for the date;
 * answers leave in the order of their requests, however they were pipelined;
-* a bad head is refused here, before either way begins, and the connection is closed gently, so that
-  the client can read why;
 * a client that leaves takes its waiting rows with it.
 
 ``FastCall`` stands where uvicorn keeps its own request cycle, so that uvicorn's pipeline, shutdown
@@ -18,30 +17,12 @@ and connection loss work on it unchanged.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
-from modelpack.server.endpoint import Endpoint, Headers, HttpCall
-from modelpack.server.front import BODY_TIMEOUT_S, HEAD_TIMEOUT_S, LINGER_S, Front
-from modelpack.server.heads import MAX_HEAD_BYTES, check_head, check_head_size, is_plain
-from modelpack.server.logs import log_internal
-from modelpack.server.problems import (
-    CONTENT_TYPE,
-    INTERNAL,
-    Problem,
-    RefusedRequest,
-    bad_request,
-    head_too_large,
-    request_timeout,
-)
-
-# Where a connection stands: between requests, in a head, in a body, or answered for good.
-_IDLE, _HEAD, _BODY, _DEAF = range(4)
+from modelpack.server.connection import IDLE, GuardedProtocol, head_tail
+from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.heads import is_plain
+from modelpack.server.problems import INTERNAL, Headers
 
 
 class _Ignored:
@@ -72,68 +53,22 @@ class FastCall(HttpCall):
         self.protocol.answer(self, status, content_type, body, headers)
 
 
-class FastProtocol(HttpToolsProtocol):
-    """One connection."""
+class FastProtocol(GuardedProtocol):
+    """One connection with a short way for plain calls."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        front: Front,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.front = front
-        self.phase = _IDLE
-        self.phase_since = self.since = front.now
-        self._call: FastCall | None = None
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """As the guarded protocol."""
+        super().__init__(*args, **options)
+        self._call: FastCall | None = None  # whose body is being read
         self._chunks: list[bytes] = []
-        self._head_floor = self._head_ceiling = 0  # bytes that the head has at least, and at most
-        self._is_at_start = True  # the piece that is being parsed begins with a new request
-        self._unread = 0
-        self._raw_left = 0
-        self._piece = b""  # what is being parsed
-        self._is_fresh = True  # nothing at all was fed to the parser since the last whole request
-        self._awaits_continue = False
-        self._refusal: Problem | None = None
-
-    # Reading: httptools calls back, and every verdict is reached in the callbacks.
+        self._is_fresh = True  # the parser stands between two requests and has consumed nothing
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
-        self.since = self.front.now
+        """Take a call whose head is known, or have it parsed."""
         if self._is_fresh and self._recall(data):
             return
-        if self.phase == _DEAF:
-            self._swallow(len(data))
-            return
-        if self._raw_left:
-            self._raw_body(data)
-            return
         self._is_fresh = False
-        self._piece = data
-        self._is_at_start = self.phase == _IDLE
-        if self.phase == _HEAD:
-            self._head_floor += len(data)
-            self._head_ceiling += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            self._stop(error.__context__)
-            return
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nothing is spoken here but HTTP/1.1: the request is answered as if it had not asked.
-            # The parser leaves its body to us.
-            self._raw_body(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self.refuse(bad_request(str(error)[:100] or "malformed"))
-            return
-        self._piece = b""
-        if self.phase == _HEAD and self._head_floor > MAX_HEAD_BYTES:
-            self.refuse(head_too_large(MAX_HEAD_BYTES))
+        super().data_received(data)
 
     def _recall(self, data: bytes) -> bool:
         """Take a whole plain call whose head was judged before; the same bytes, the same verdict."""
@@ -146,6 +81,7 @@ class FastProtocol(HttpToolsProtocol):
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
             return False
+        self.since = self.front.now
         call = FastCall(self, known.endpoint, self.front.ids.new_id())
         self.cycle = call  # type: ignore[assignment]
         self._accept(call, data[end:])
@@ -160,29 +96,9 @@ class FastProtocol(HttpToolsProtocol):
             if self._is_fresh and call.keep_alive and b"x-request-id" not in dict(self.headers):
                 self.front.remember(piece[:end], call.endpoint, len(body))
 
-    def on_message_begin(self) -> None:
-        """Start a request; uvicorn's scope is made only if the request becomes uvicorn's."""
-        self.phase = _HEAD
-        self.phase_since = self.front.now
-        self.url = b""
-        self.headers = []
-        self._head_ceiling = len(self._piece)
-        self._head_floor = len(self._piece) if self._is_at_start else 0
-        self._is_at_start = False
-        self._unread = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header line; what comes behind the body (trailers) is not looked at."""
-        if self.phase == _HEAD:
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """Judge the head and choose the way."""
+    def _begin(self, version: str, fields: dict[bytes, bytes]) -> None:
+        """Choose the way."""
         front = self.front
-        version = self.parser.get_http_version()
-        if self._head_ceiling > MAX_HEAD_BYTES:
-            check_head_size(self.url, self.headers)
-        fields = check_head(version, self.headers, front.max_body_bytes)
         endpoint = front.fast.get(self.url)
         if (
             endpoint is not None
@@ -196,44 +112,22 @@ class FastProtocol(HttpToolsProtocol):
             call.keep_alive = self.parser.should_keep_alive()
             self.cycle = self._call = call  # type: ignore[assignment]
         else:
-            self._hand_over(fields)
-        self.phase = _BODY
-
-    def _hand_over(self, fields: dict[bytes, bytes]) -> None:
-        """Let uvicorn have the request."""
-        url, headers = self.url, self.headers
-        super().on_message_begin()
-        self.url = url
-        self.headers.extend(headers)
-        self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
-        self._awaits_continue = self.expect_100_continue
-        if self.parser.should_upgrade():
-            if b"transfer-encoding" in fields:
-                raise RefusedRequest(bad_request("an upgrade with a chunked body"))
-            self._raw_left = int(fields.get(b"content-length", b"0"))
-        super().on_headers_complete()
-        if self.front.is_draining:
-            self.cycle.keep_alive = False
+            super()._begin(version, fields)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
         if self._call is not None:
             self._chunks.append(body)
-            return
-        self._awaits_continue = False
-        if self.cycle.response_complete:
-            self._swallow(len(body))
-        super().on_body(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Pass the whole request on."""
-        if self._raw_left:
-            return
-        self.phase = _IDLE
         call = self._call
         if call is None:
             super().on_message_complete()
             return
+        self.phase = IDLE
         self._call = None
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -248,19 +142,6 @@ class FastProtocol(HttpToolsProtocol):
             if not call.response_complete:
                 call.refuse(INTERNAL, error)
 
-    def _raw_body(self, data: bytes) -> None:
-        """Take the body of a request that asked for an upgrade."""
-        piece, rest = data[: self._raw_left], data[self._raw_left :]
-        self._raw_left -= len(piece)
-        if piece:
-            self.on_body(piece)
-            if not self._raw_left:
-                self.on_message_complete()
-        if rest:
-            self.data_received(rest)
-
-    # Answering
-
     def answer(
         self, call: FastCall, status: int, content_type: bytes, body: bytes, headers: Headers
     ) -> None:
@@ -269,7 +150,7 @@ class FastProtocol(HttpToolsProtocol):
         if transport.is_closing():
             return
         closes = not call.keep_alive or (
-            front.is_draining and self.phase == _IDLE and not self.pipeline
+            front.is_draining and self.phase == IDLE and not self.pipeline
         )
         parts = [
             front.prefix(status, content_type),
@@ -279,96 +160,19 @@ class FastProtocol(HttpToolsProtocol):
             body,
         ]
         if headers or closes:
-            parts[3] = _tail(headers, closes=closes)
+            parts[3] = head_tail(headers, closes=closes)
         transport.write(b"".join(parts))
         if closes:
             transport.close()
         self.on_response_complete()
 
-    def on_response_complete(self) -> None:
-        """Go on with the next pipelined request, if there is one."""
-        self.server_state.total_requests += 1
-        self.since = self.front.now
-        if self.transport.is_closing():
-            return
-        if self._awaits_continue and self.phase == _BODY:
-            # Whether the client still sends the body that it was not asked for, nobody knows.
-            self.transport.close()
-            return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif self._refusal is not None:
-            self._write_refusal(self._refusal)
-
-    # Refusing
-
-    def refuse(self, problem: Problem) -> None:
-        """Answer with a problem and read no further, once earlier requests have their answers."""
-        cycle = self.cycle
-        is_busy = cycle is not None and not cycle.response_complete
-        if self.phase == _BODY:
-            if self.pipeline and self.pipeline[0][0] is cycle:
-                self.pipeline.popleft()  # it has not begun; one before it has
-            elif not is_busy or getattr(cycle, "response_started", False):
-                self.transport.close()  # this very request has its answer, or a part of it
-                return
-            else:
-                is_busy = False
-                self._abandon(cycle)
-        self.phase = _DEAF
-        self._is_fresh = False
-        self.phase_since = self.front.now
-        if is_busy:
-            self._refusal = problem
-        else:
-            self._write_refusal(problem)
-
     def _abandon(self, cycle: Any) -> None:
         """Give up the request whose body is being read."""
-        if self._call is not None:
+        if self._call is None:
+            super()._abandon(cycle)
+        else:
             self._call = None
             cycle.response_complete = True
-        else:
-            cycle.disconnected = True  # what the application still says goes nowhere
-            cycle.message_event.set()
-
-    def _stop(self, cause: BaseException | None) -> None:
-        """End the connection for what a callback raised."""
-        if isinstance(cause, RefusedRequest):
-            self.refuse(cause.problem)
-        elif isinstance(cause, httptools.HttpParserError):
-            self.refuse(bad_request("the request target is malformed"))
-        else:
-            log_internal(cause)
-            self.refuse(INTERNAL)
-
-    def _write_refusal(self, problem: Problem) -> None:
-        self._refusal = None
-        self.phase_since = self.front.now
-        transport, front = self.transport, self.front
-        if transport.is_closing():
-            return
-        front.refused.add(problem.status, 0.0)
-        request_id = front.ids.id_for(dict(self.headers or ()).get(b"x-request-id"))
-        body = problem.to_bytes(request_id)
-        head = front.prefix(problem.status, CONTENT_TYPE)
-        middle = b"%d\r\nx-request-id: " % len(body)
-        tail = _tail(problem.headers, closes=True)
-        transport.write(b"".join((head, middle, request_id, tail, body)))
-        # A close with unread bytes would reset the connection, and the client could lose the
-        # answer: so our side ends first, and what the client still sends is thrown away.
-        transport.write_eof()
-
-    def _swallow(self, count: int) -> None:
-        """Count what is read and thrown away; too much of it ends the connection."""
-        self._unread += count
-        if self._unread > self.front.max_body_bytes:
-            self.transport.close()
-
-    # Ending
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the call that waits on this connection."""
@@ -379,48 +183,3 @@ class FastProtocol(HttpToolsProtocol):
                 call.endpoint.drop(call)
             # Each would keep the other until the garbage collector comes by.
             self.cycle = self._call = None  # type: ignore[assignment]
-
-    @property
-    def is_idle(self) -> bool:
-        """True when no request is being read or answered."""
-        return self.phase == _IDLE and (self.cycle is None or self.cycle.response_complete)
-
-    @property
-    def is_closable(self) -> bool:
-        """True when closing loses nothing."""
-        if self.transport.is_closing():
-            return False
-        return self.is_idle or (self.phase == _DEAF and self._refusal is None)
-
-    def fileno(self) -> int:
-        """Return the descriptor of the socket."""
-        number: int = self.transport.get_extra_info("socket").fileno()
-        return number
-
-    def sweep(self) -> None:
-        """End a connection that has stood still for too long."""
-        now = self.front.now
-        if self.phase == _HEAD:
-            if now - self.phase_since > HEAD_TIMEOUT_S:
-                self.refuse(request_timeout("the head of the request did not arrive in time"))
-        elif self.phase == _BODY:
-            if now - self.since > BODY_TIMEOUT_S and not self.flow.read_paused:
-                self.refuse(request_timeout("the body of the request did not arrive in time"))
-        elif self.phase == _DEAF:
-            if now - self.phase_since > LINGER_S and self._refusal is None:
-                self.transport.close()
-        elif self.is_idle and now - self.since > self.front.keep_alive_s:
-            self.transport.close()
-
-    def shutdown(self) -> None:
-        """Let the answer that is under way be the last of the connection."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-
-
-def _tail(headers: Headers, *, closes: bool) -> bytes:
-    """Return the rest of a head, from the end of the request id on."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    if closes:
-        lines.append(b"connection: close\r\n")
-    return b"".join((b"\r\n", *lines, b"\r\n"))

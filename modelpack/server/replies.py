@@ -14,9 +14,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelpack.server.heads import RequestIds
-from modelpack.server.problems import CONTENT_TYPE, Problem
+from modelpack.server.problems import CONTENT_TYPE, Headers, Problem
 
-Headers = tuple[tuple[bytes, bytes], ...]
 REQUEST_ID = "modelpack.request_id"
 """Key in the ASGI scope under which the id of the request stands."""
 

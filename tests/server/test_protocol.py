@@ -490,10 +490,10 @@ def test_trailers_do_not_become_headers(shared: Any) -> None:
 def test_a_request_that_does_not_arrive_in_time_is_answered_408(
     start: Start, monkeypatch: pytest.MonkeyPatch, sent: bytes, status: int
 ) -> None:
-    from modelpack.server import protocol
+    from modelpack.server import connection
 
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(protocol, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "BODY_TIMEOUT_S", 0.2)
     server = start(Demo, "fast")
 
     answers = server.send(sent, answers=2)
