@@ -12,10 +12,8 @@ try:
     import modelpack
     from skl2onnx import to_onnx
     from sklearn.datasets import load_digits
+    from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import train_test_split
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"no module '{missing.name}': run 'pip install -r requirements-train.txt'"
@@ -30,14 +28,13 @@ def split():
 
 def main():
     x_train, x_test, y_train, y_test = split()
-    pipeline = make_pipeline(
-        StandardScaler(), MLPClassifier((64,), max_iter=300, random_state=0)
-    ).fit(x_train, y_train)
-    accuracy = pipeline.score(x_test, y_test)
+    # Trees come out the same on every machine; a network differs in its last bits.
+    forest = ExtraTreesClassifier(50, random_state=0).fit(x_train, y_train)
+    accuracy = forest.score(x_test, y_test)
 
     # Without ZipMap the probabilities are an array and not a list of dictionaries; with a name the
     # same model is the same file, and so the same version in the store.
-    model = to_onnx(pipeline, x_train[:1], options={"zipmap": False}, name="digits")
+    model = to_onnx(forest, x_train[:1], options={"zipmap": False}, name="digits")
     tag = modelpack.models.save("digits-clf", model, labels={"accuracy": f"{accuracy:.4f}"})
     print(f"{tag} reads {accuracy:.1%} of {len(x_test)} held-out images")
 
