@@ -17,14 +17,14 @@ What always holds, whatever the request is and whichever way it takes then:
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from modelpack.server.front import BODY_TIMEOUT_S, HEAD_TIMEOUT_S, LINGER_S, Front
+from modelpack.server.front import BODY_TIMEOUT_S, HEAD_TIMEOUT_S, LINGER_BYTES, LINGER_S, Front
 from modelpack.server.heads import MAX_HEAD_BYTES, check_head, check_head_size
 from modelpack.server.logs import log_internal
 from modelpack.server.problems import (
@@ -37,6 +37,9 @@ from modelpack.server.problems import (
     head_too_large,
     request_timeout,
 )
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 # Where a connection stands: between requests, in a head, in a body, or answered for good.
 IDLE, HEAD, BODY, DEAF = range(4)
@@ -65,6 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._raw_left = 0
         self._awaits_continue = False
         self._refusal: Problem | None = None
+        self._under_way: RequestResponseCycle | None = None
 
     # Reading: httptools calls back, and every verdict is reached in the callbacks.
 
@@ -241,10 +245,27 @@ class GuardedProtocol(HttpToolsProtocol):
     def _swallow(self, count: int) -> None:
         """Count what is read and thrown away; too much of it ends the connection."""
         self._unread += count
-        if self._unread > self.front.max_body_bytes:
+        if self._unread <= max(self.front.max_body_bytes, LINGER_BYTES):
+            return
+        if self._refusal is None:
             self.transport.close()
+        else:
+            self.flow.pause_reading()  # earlier requests wait for their answers
 
     # Ending
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Remember which of the pipelined requests the application is busy with."""
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application, also when another request was pipelined behind its own."""
+        super().connection_lost(exc)
+        cycle, self._under_way = self._under_way, None
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     @property
     def is_idle(self) -> bool:

@@ -31,6 +31,9 @@ LINGER_S = 2.0
 """How long a refused client may take to read why, before its connection is cut."""
 
 
+LINGER_BYTES = 256 * 1024
+"""What is at least thrown away of a refused request before its connection is cut."""
+
 MAX_KNOWN_HEADS = 512
 MAX_KNOWN_HEAD_BYTES = 2048
 
