@@ -34,7 +34,7 @@ RUNTIME_REQUIREMENTS = (
     "prometheus-client>=0.21",
     "python-multipart>=0.0.20",
     "starlette>=0.49",
-    "uvicorn>=0.34",
+    "uvicorn>=0.54,<1",
     "uvloop>=0.21",
 )
 """What the server needs; every bundle's lock covers it beside the user's requirements."""
