@@ -127,10 +127,14 @@ def test_a_child_that_ends_is_started_again(run) -> None:
 def test_each_end_makes_the_wait_longer(run) -> None:
     it = run("print('again', flush=True); raise SystemExit(3)")
 
-    wait_for(lambda: it.state is not None and it.state.failures >= 3)
+    def delays() -> list[float]:
+        whole = it.log.rpartition("\n")[0].splitlines()
+        return [json.loads(line)["again_in_s"] for line in whole if line.startswith("{")]
 
-    events = [json.loads(line) for line in it.log.splitlines() if line.startswith("{")]
-    assert [event["again_in_s"] for event in events[:3]] == [0.5, 1.0, 2.0]
+    wait_for(lambda: len(delays()) >= 3)
+
+    assert delays()[:3] == [0.5, 1.0, 2.0]
+    assert it.state.failures >= 3
     assert it.state.detail == "exit 3"
 
 
