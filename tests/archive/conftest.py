@@ -85,7 +85,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     folder.mkdir()
     index = Index(folder)
     for line in RUNTIME_REQUIREMENTS:
-        index.add(Requirement(line).name, "99.0")
+        requirement = Requirement(line)
+        fits = next(one for one in ("99.0", "0.99") if one in requirement.specifier)
+        index.add(requirement.name, fits)
     index.add("tiny", "1.0")
     index.add("tiny", "1.1", requires=("tiny-helper>=2",))
     index.add("tiny-helper", "2.5")
