@@ -108,7 +108,10 @@ def problem_from(error: BaseException, *, from_service: bool = False) -> Problem
     problem = next((_PROBLEM_OF[kind] for kind in type(error).__mro__ if kind in _PROBLEM_OF), None)
     if problem is None:
         return MODEL_ERROR if from_service else INTERNAL
-    if isinstance(error, BadJson | Unavailable):
+    if isinstance(error, BadJson):
+        issue = Issue("", "valid JSON", str(error))
+        return replace(problem, detail=str(error), issues=(issue,))
+    if isinstance(error, Unavailable):
         return replace(problem, detail=str(error))
     return problem
 

@@ -95,3 +95,11 @@ def test_lone_surrogates_do_not_break_the_answer() -> None:
     body = Problem(400, "code", "title", "\udc80").to_bytes(b"id")
 
     assert json.loads(body)["detail"] == "\\udc80"
+
+
+def test_broken_json_says_what_was_expected_where() -> None:
+    body = json.loads(problem_from(BadJson("unexpected end: line 1 column 4")).to_bytes(b"1"))
+
+    assert body["errors"] == [
+        {"pointer": "", "expected": "valid JSON", "got": "unexpected end: line 1 column 4"}
+    ]
