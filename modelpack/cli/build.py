@@ -132,10 +132,17 @@ def _tell(built: Built) -> None:
 
 
 def _skipped_lines(skipped: Sequence[str]) -> list[str]:
-    """Return what was left out, ``PATH (reason)`` each, as one line a reason."""
+    """Return what was left out, ``PATH (reason)`` each, as one line a reason.
+
+    The lock is not named: it does get into the bundle, beside the code.
+    """
+    from modelpack.manifest import LOCK_FILE
+
     paths: dict[str, list[str]] = {}
     for text in skipped:
         path, _, reason = text.rpartition(" (")
+        if path == LOCK_FILE:
+            continue
         paths.setdefault(reason.rstrip(")"), []).append(path)
     return [f"left out, {reason}: {_some(found)}" for reason, found in paths.items()]
 

@@ -61,7 +61,7 @@ def containerize(
     if dockerfile is not None:
         folder = write_context(plan, store, dockerfile)
         console.note(f"build it with: docker build -t {default_reference(entry.tag)} {dockerfile}")
-        console.out(folder)
+        console.out(folder.resolve())
         return
     if plan_only:
         if form is Format.JSON:
