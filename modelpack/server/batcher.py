@@ -106,14 +106,20 @@ class Batcher:
         batched: tuple[str, ...] = (),
         max_batch_size: int = 1,
         max_queue_rows: int = 4096,
+        latency_s: float | None = None,
         encode: Callable[[Any], Any] = lambda answer: answer,
     ) -> None:
-        """``batched`` names the parameters with rows; empty: every call runs by itself."""
+        """``batched`` names the parameters with rows; empty: every call runs by itself.
+
+        With ``latency_s`` a batch takes no more calls than run in half of that time, by what rows
+        have cost so far: a call waits for one batch at the most, and then for its own.
+        """
         self._runner = runner
         self._loop = loop
         self._batched = batched
         self._max_rows = max_batch_size
         self._max_queue_rows = max_queue_rows
+        self._latency_s = latency_s
         self._encode = encode
         self._groups: dict[Hashable, deque[Call]] = {}
         self._retries: list[list[Slice]] = []
@@ -229,8 +235,11 @@ class Batcher:
         while group and room > 0:
             call = group[0]
             left = call.rows - call.taken
-            if left > room and batch and call.rows <= self._max_rows:
-                break  # it fits whole into the next batch
+            if batch:
+                if left > room and call.rows <= self._max_rows:
+                    break  # it fits whole into the next batch
+                if self._latency_s is not None and self._would_take_long(room, left):
+                    break
             group.popleft()
             if call.is_done:
                 continue
@@ -246,6 +255,11 @@ class Batcher:
         if group:
             self._groups[key] = group  # behind the groups that came meanwhile
         return batch
+
+    def _would_take_long(self, room: int, more: int) -> bool:
+        """Say whether a batch with ``room`` left misses the goal when ``more`` rows join it."""
+        rows = self._max_rows - room + min(more, room)
+        return rows * self._row_s > (self._latency_s or math.inf) / 2
 
     def _run(self, batch: list[Slice]) -> None:
         self._running = batch
@@ -270,7 +284,8 @@ class Batcher:
         self.is_stuck = False
         rows = sum([stop - start for _, start, stop in batch])
         self.stats.add(rows)
-        self._row_s += ((perf_counter() - self._began) / rows - self._row_s) * _SMOOTHING
+        row_s = (perf_counter() - self._began) / rows
+        self._row_s += (row_s - self._row_s) * (_SMOOTHING if self._row_s else 1.0)
         if error is None:
             try:
                 self._deliver(batch, rows, self._encode(answer))

@@ -81,6 +81,7 @@ class Endpoint:
             batched=api.batched,
             max_batch_size=api.batch.max_batch_size if api.batch else 1,
             max_queue_rows=limit,
+            latency_s=_goal_s(api),
             encode=self._encode(),
         )
 
@@ -217,6 +218,11 @@ class HttpCall(Call):
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Send the answer to the client."""
         raise NotImplementedError
+
+
+def _goal_s(api: ApiSpec) -> float | None:
+    goal_ms = api.batch.latency_ms if api.batch else None
+    return None if goal_ms is None else goal_ms / 1000
 
 
 def _not_bound(**_values: Any) -> Any:

@@ -168,6 +168,38 @@ def test_small_requests_go_between_the_slices_of_a_large_one() -> None:
     assert small.answer.tolist() == [200]
 
 
+@pytest.mark.parametrize(
+    ("latency_s", "row_s", "batches"),
+    [
+        (None, 0.001, [1, 20]),
+        (0.010, 0.001, [1, 5, 5, 5, 5]),  # half of the goal for one batch
+        (0.010, 0.0001, [1, 20]),
+        (0.010, 0.1, [1] * 21),  # the goal cannot be met: as short as can be
+    ],
+)
+def test_a_batch_grows_no_longer_than_the_goal_allows(
+    monkeypatch: pytest.MonkeyPatch, latency_s: float | None, row_s: float, batches: list[int]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("modelpack.server.batcher.perf_counter", lambda: clock[0])
+
+    def answer(x: Any) -> Any:
+        clock[0] += row_s * len(x)
+        return x
+
+    runner = Runner(answer)
+    batcher, loop = make(runner, max_batch_size=32, latency_s=latency_s)
+    calls = [Recorded([[float(n)]]) for n in range(21)]
+    batcher.submit(calls[0])  # teaches what a row costs
+    loop.run()
+    for call in calls[1:]:
+        batcher.submit(call)
+    loop.run()
+
+    assert [len(batch) for batch in runner.batches] == batches
+    assert [call.answer for call in calls] == [[[float(n)]] for n in range(21)]
+
+
 def test_requests_with_different_keys_never_share_a_batch() -> None:
     runner = Runner()
     batcher, loop = make(runner)
