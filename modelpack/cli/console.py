@@ -48,6 +48,13 @@ def out_json(value: object) -> None:
     out(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def harmless(text: str) -> str:
+    """Return somebody else's text so that it cannot steer a terminal: control characters spelled."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
+
+
 def note(text: str) -> None:
     """Write a line for people to standard error."""
     with _screen:

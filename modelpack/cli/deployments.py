@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -91,12 +92,13 @@ def logs(
     """
     $ modelpack deployments logs digits --tail 20
 
-    Print what the service wrote.
+    Print what the service wrote. On a terminal, control characters in it are shown and not obeyed.
     """
     from modelpack.deploy import survey
 
+    is_terminal = console.is_terminal(sys.stdout)
     for line in survey.find(name, at=target).logs(name, follow=follow, tail=tail):
-        console.out(line)
+        console.out(console.harmless(line) if is_terminal else line)
 
 
 def destroy(name: NameArgument, target: TargetOption = None) -> None:

@@ -159,3 +159,15 @@ def test_facts_are_aligned_and_a_list_has_a_line_an_entry(
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é\ttext", "plain é\ttext"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("a\rb\x07", "a\\rb\\x07"),
+    ],
+)
+def test_text_of_others_does_not_steer_the_terminal(text: str, shown: str) -> None:
+    assert console.harmless(text) == shown
