@@ -25,10 +25,17 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 
 # Before anything imports onnxruntime: its Linux wheel reports home unless this is set.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# No test asserts a time, so none fails because the machine was busy.  (With CI set, hypothesis
+# takes a profile of its own that has no deadline either.)
+if "CI" not in os.environ:
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 REPORTS = pytest.StashKey[dict[str, Counter[str]]]()
 
