@@ -184,6 +184,9 @@ class TensorValue(Value):
             return array.astype(dtype) if kind == "f" else None
         if dtype.startswith("f"):
             return _to_float(array, dtype) if kind in "fiu" else None
+        if kind == "f" and dtype == "uint64" and all(_fits(one, dtype) for one in _leaves(raw)):
+            # numpy sees integers on both sides of 2**63 as floats, unless it is told.
+            return np.array(raw, dtype=np.uint64)
         return _to_integer(array, dtype) if kind in "iu" else None
 
     def _blame(self, raw: Any, at: str) -> Issue:
@@ -237,7 +240,7 @@ def _to_integer(array: Array, dtype: str) -> Array | None:
 
 
 def _strings(raw: Any) -> Array | None:
-    leaves = [one for _, one, _ in _walk(raw, "") if not isinstance(one, list)]
+    leaves = _leaves(raw)
     if not all(isinstance(one, str) for one in leaves):
         return None
     flat: Array = np.empty(len(leaves), dtype=object)
@@ -295,6 +298,10 @@ def _is_even(raw: Any, lengths: list[int], depth: int = 0) -> bool:
         and len(raw) == lengths[depth]
         and all(_is_even(one, lengths, depth + 1) for one in raw)
     )
+
+
+def _leaves(raw: Any) -> list[Any]:
+    return [one for _, one, _ in _walk(raw, "") if not isinstance(one, list)]
 
 
 def _walk(raw: Any, at: str, depth: int = 0) -> Any:

@@ -68,7 +68,7 @@ def test_a_wrong_element_is_named(raw: Any, pointer: str, got: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "dtype"),
     [([1.0], "int64"), ([300], "int8"), ([-1], "uint8"), ([2**63], "int64"), ([2**64], "uint64"),
-     ([2**63, -1], "int64"), ([1], "bool"), ([True, 1], "bool"), ([1], "str"), (["a", 1], "str"),
+     ([2**63, -1], "int64"), ([2**63, -1], "uint64"), ([2**63, 0.5], "uint64"), ([1], "bool"), ([True, 1], "bool"), ([1], "str"), (["a", 1], "str"),
      ([["a"], "b"], "str"), ([70000.0], "float16")],
 )  # fmt: skip
 def test_what_a_dtype_cannot_hold_is_refused(raw: Any, dtype: str) -> None:
@@ -81,6 +81,13 @@ def test_large_finite_numbers_are_taken() -> None:
     array, issues = decode([[3e38] * 4] * 2, "float32", "batch", 4)
     assert issues == []
     assert np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("raw", [[0, 2**63], [2**64 - 1, 1], [2**63]])
+def test_the_upper_half_of_uint64_is_taken(raw: list[int]) -> None:
+    array, issues = decode(raw, "uint64", None)
+    assert issues == []
+    assert array.tolist() == raw
 
 
 def test_strings_become_an_object_array() -> None:
