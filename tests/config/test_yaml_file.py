@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import yaml
@@ -13,11 +14,22 @@ from modelpack.config.document import Place
 from modelpack.config.yaml_file import MAX_DEPTH, read_yaml
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp"]), max_size=12)
+# The writer knows YAML 1.1, where 1e5 is a text, and leaves it without quotes; in 1.2 it is a number
+# (https://yaml.org/spec/1.2.2/#1032-tag-resolution).
+EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**12)
+    | TEXT.filter(lambda text: EXPONENT.fullmatch(text) is None),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=12,
 )
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e5", 1e5), ("0E0", 0.0), ("-2.5e-3", -0.0025)])
+def test_numbers_are_those_of_yaml_1_2(text: str, number: float) -> None:
+    assert read_yaml(f"a: {text}", "f").values == {"a": number}
 
 
 @given(st.dictionaries(TEXT, PLAIN, max_size=4), st.booleans())
