@@ -92,7 +92,9 @@ def logs(
     """
     $ modelpack deployments logs digits --tail 20
 
-    Print what the service wrote. On a terminal, control characters in it are shown and not obeyed.
+    Print what the service wrote.
+
+    On a terminal, control characters in it are shown and not obeyed.
     """
     from modelpack.deploy import survey
 
