@@ -244,7 +244,7 @@ def test_a_supervisor_without_a_command_says_why_it_did_not_start() -> None:
         launch("digits", folder)
 
 
-def test_much_output_is_kept_within_bounds(run) -> None:
+def test_nothing_that_the_child_says_is_lost(run) -> None:
     it = run("print('x' * 1000, flush=True); " * 200 + "import time; time.sleep(600)")
     wait_for(lambda: it.log.count("\n") == 200)
 

@@ -225,6 +225,9 @@ def test_a_worker_that_ends_after_its_loop_says_nothing() -> None:
     gate.set()
     worker.close()
 
+    worker._thread.join(20)  # what it raised would fail the test as a warning
+    assert not worker._thread.is_alive()
+
 
 def test_an_async_method_is_awaited_on_the_loop(loop: asyncio.AbstractEventLoop) -> None:
     async def method(x: int) -> tuple[int, int]:
