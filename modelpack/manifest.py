@@ -32,10 +32,12 @@ RUNTIME_REQUIREMENTS = (
     "numpy>=1.26",
     "orjson>=3.10",
     "prometheus-client>=0.21",
+    "pysimdjson>=7",
     "python-multipart>=0.0.20",
     "starlette>=0.49",
     "uvicorn>=0.54,<1",
     "uvloop>=0.21",
+    "websockets>=14",
 )
 """What the server needs; every bundle's lock covers it beside the user's requirements."""
 

@@ -32,6 +32,7 @@ _MODULES = (
     "tag.py",
     "version.py",
     "config/__init__.py",
+    "config/serving.py",
     "config/settings.py",
 )
 _PACKAGES = ("sdk", "frameworks", "server")

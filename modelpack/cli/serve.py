@@ -109,7 +109,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     from modelpack.cli.announce import announce_from_outside
     from modelpack.config.settings import ServerSettings, recorded_settings
     from modelpack.embed import unpacked
-    from modelpack.server.listening import listen_on, url_of
+    from modelpack.server.http.listening import listen_on, url_of
     from modelpack.store import Kind, Store
 
     store = Store()

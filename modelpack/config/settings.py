@@ -17,70 +17,20 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from modelpack.config.serving import BatchConfig, ServerSettings, at_least, within
 from modelpack.errors import RefusedError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchConfig:
-    """How the requests of one api are gathered before the model sees them."""
-
-    max_batch_size: int = 32
-    """Most rows in one batch; 1 turns batching off."""
-
-    latency_ms: float | None = None
-    """Longest that a request should take, queue and model together; None: no goal."""
-
-    def __post_init__(self) -> None:
-        _at_least("max_batch_size", self.max_batch_size, 1)
-        if self.latency_ms is not None and self.latency_ms <= 0:
-            raise ValueError(f"latency_ms: must be above 0, got {self.latency_ms}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How a service is served.  Every field is also ``MODELPACK_<FIELD>`` in the environment."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; images set 0.0.0.0."""
-
-    port: int = 3000
-    """TCP port to listen on; 0 takes a free one."""
-
-    max_body_bytes: int = 10 * 1024 * 1024
-    """Longest request body; a longer one is answered 413 before it is read."""
-
-    request_timeout_s: float = 30.0
-    """Longest that a request may take before it is answered 504."""
-
-    grace_s: float = 30.0
-    """Longest that accepted requests may take to finish after SIGTERM."""
-
-    keep_alive_s: float = 75.0
-    """How long an idle connection is kept."""
-
-    max_queue_rows: int = 4096
-    """Most rows that wait for one api; beyond that requests are answered 429."""
-
-    log_format: str = "auto"
-    """``json``, ``text`` for people, or ``auto``: text on a terminal, else json."""
-
-    log_level: str = "info"
-    """``debug``, ``info``, ``warning`` or ``error``."""
-
-    access_log: bool = False
-    """Log a line for every request."""
-
-    def __post_init__(self) -> None:
-        _within("port", self.port, 0, 65535)
-        _at_least("max_body_bytes", self.max_body_bytes, 1)
-        _at_least("max_queue_rows", self.max_queue_rows, 1)
-        for name in ("request_timeout_s", "keep_alive_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
-        if self.grace_s < 0:
-            raise ValueError(f"grace_s: must be at least 0, got {self.grace_s}")
-        _one_of("log_format", self.log_format, ("auto", "json", "text"))
-        _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
+__all__ = [
+    "BatchConfig",
+    "DeploySettings",
+    "ImageSettings",
+    "Project",
+    "ServerSettings",
+    "changed_settings",
+    "recorded_settings",
+    "settings_from",
+    "settings_from_env",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +86,11 @@ class DeploySettings:
     """Longest that it may take until it is ready, before the former one comes back."""
 
     def __post_init__(self) -> None:
-        _within("port", self.port, 0, 65535)
+        within("port", self.port, 0, 65535)
         if self.cpu is not None and not 0 < self.cpu <= 1024:
             raise ValueError(f"cpu: must be above 0 and at most 1024, got {self.cpu}")
         if self.memory_bytes is not None:
-            _at_least("memory_bytes", self.memory_bytes, 6 * 1024 * 1024)
+            at_least("memory_bytes", self.memory_bytes, 6 * 1024 * 1024)
         if self.ready_timeout_s <= 0:
             raise ValueError(f"ready_timeout_s: must be above 0, got {self.ready_timeout_s}")
         _check_env("env", self.env)
@@ -246,11 +196,12 @@ def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> S
     Raises ValueError that names the variable.
     """
     values = {item.name: getattr(settings, item.name) for item in fields(settings)}
-    for name, value in values.items():
+    hints = get_type_hints(ServerSettings)
+    for name in values:
         variable = f"MODELPACK_{name.upper()}"
         if (text := environ.get(variable)) is not None:
             try:
-                values[name] = _parse(text, type(value))
+                values[name] = _parse(text, hints[name])
             except ValueError as cause:
                 raise ValueError(f"{variable}: {cause}") from None
     return ServerSettings(**values)
@@ -270,7 +221,11 @@ def _has_type(value: object, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def _parse(text: str, kind: type) -> Any:
+def _parse(text: str, hint: Any) -> Any:
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if len(kinds) > 1 and not text:
+        return None
+    kind = kinds[0]
     if kind is bool:
         if text.lower() in ("1", "true", "yes", "on"):
             return True
@@ -283,21 +238,6 @@ def _parse(text: str, kind: type) -> Any:
         except ValueError:
             raise ValueError(f"must be a number, got {text!r}") from None
     return text
-
-
-def _at_least(name: str, value: float, low: float) -> None:
-    if value < low:
-        raise ValueError(f"{name}: must be at least {low}, got {value}")
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name}: must be from {low} to {high}, got {value}")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}: must be one of {', '.join(known)}, got {value!r}")
 
 
 def _check_env(name: str, env: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ INDEX_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _PYTHON_STAGE = "python"
 _PIP = "/tmp/pip"  # noqa: S108 - a path in the image, not here
 _WHEELS = "/tmp/wheels/"  # noqa: S108
-_IMPORTS = "import modelpack.frameworks.bundled, modelpack.server.lifecycle"
+_IMPORTS = "import modelpack.frameworks.bundled, modelpack.server.life.lifecycle"
 _NO_PINS = (
     "DL3008",
     "No versions: a distribution keeps only its newest, so a pin would break this file.",

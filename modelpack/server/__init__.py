@@ -36,6 +36,6 @@ def run(
     listening.  Raises PortInUseError, UsageError (not an address of this machine) and UserCodeError
     (the service could not be made) before that.
     """
-    from modelpack.server.lifecycle import serve
+    from modelpack.server.life.lifecycle import serve
 
     return serve(spec, settings, tag=tag, on_ready=on_ready)

@@ -16,11 +16,13 @@ from typing import Any
 
 from modelpack.config.settings import ServerSettings
 from modelpack.sdk.api import ApiSpec, Arguments
-from modelpack.server import codecs
-from modelpack.server.batcher import Batcher, Call
-from modelpack.server.crowd import Crowd
-from modelpack.server.logs import log_failure, log_request
-from modelpack.server.metrics import ApiStats, Reading
+from modelpack.server.batching.batcher import Batcher
+from modelpack.server.batching.call import Call
+from modelpack.server.batching.crowd import Crowd
+from modelpack.server.batching.rows import column_marker, group_key
+from modelpack.server.bodies import codecs
+from modelpack.server.observe.logs import log_failure, log_request
+from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.problems import (
     CONTENT_TYPE,
     NOT_READY,
@@ -29,8 +31,7 @@ from modelpack.server.problems import (
     Problem,
     problem_from,
 )
-from modelpack.server.rows import column_marker, group_key
-from modelpack.server.runner import AsyncRunner, SyncRunner, Worker
+from modelpack.server.runners.threads import AsyncRunner, SyncRunner, Worker
 
 
 class Endpoint:

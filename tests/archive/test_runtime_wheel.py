@@ -90,8 +90,10 @@ def test_entries_have_no_time_and_a_plain_mode(wheel: zipfile.ZipFile) -> None:
 def test_static_files_of_the_server_are_in_it(wheel: zipfile.ZipFile) -> None:
     import modelpack.server
 
-    static = Path(modelpack.server.__file__).parent / "static"
+    static = Path(modelpack.server.__file__).parent / "web" / "static"
     there = {
-        f"modelpack/server/static/{p.relative_to(static)}" for p in static.rglob("*") if p.is_file()
+        f"modelpack/server/web/static/{p.relative_to(static)}"
+        for p in static.rglob("*")
+        if p.is_file()
     }
     assert there <= set(wheel.namelist())

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 from modelpack.sdk.service import RESERVED_ROUTES
-from modelpack.server.metrics import ApiStats, BatchStats, Metrics, Reading
+from modelpack.server.observe.metrics import Metrics
+from modelpack.server.observe.stats import ApiStats, BatchStats, Reading
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
-SERVER = "\n".join(path.read_text() for path in (ROOT / "modelpack" / "server").glob("*.py"))
+SERVER = "\n".join(path.read_text() for path in (ROOT / "modelpack" / "server").rglob("*.py"))
 
 
 def column(part: str, number: int) -> set[str]:

@@ -21,8 +21,8 @@ import uvloop
 
 from modelpack.config.settings import ServerSettings
 from modelpack.sdk.service import ServiceSpec, spec_of
-from modelpack.server.lifecycle import Server
-from modelpack.server.listening import listen_on
+from modelpack.server.http.listening import listen_on
+from modelpack.server.life.lifecycle import Server
 
 WAIT_S = 20.0
 

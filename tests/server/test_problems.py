@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpack.errors import InputError, Issue, UserCodeError
+from modelpack.server.batching.rows import WrongRows
 from modelpack.server.problems import (
     BadJson,
     BadOutput,
@@ -20,7 +21,6 @@ from modelpack.server.problems import (
     method_not_allowed,
     problem_from,
 )
-from modelpack.server.rows import WrongRows
 
 ISSUE = Issue("/x/0", "a number", "null")
 OUT_OF_RANGE = Issue("/age", "at most 120", "130", is_refused=True)

@@ -1,0 +1,197 @@
+"""How a service is served: the settings of the server and of the batching of one api.
+
+Frozen, in range, standard library only; ``settings`` says where they come from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+RUNNERS = ("auto", "inline", "thread", "process")
+"""Where methods may run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig:
+    """How the requests of one api are gathered before the model sees them."""
+
+    max_batch_size: int = 32
+    """Most rows in one batch; 1 turns batching off."""
+
+    latency_ms: float | None = None
+    """Longest that a request should take, queue and model together; None: no goal."""
+
+    max_wait_ms: float | None = None
+    """Longest that a request is held for company, whatever the costs say; None: waiting is decided
+    by cost, and without a latency goal nothing waits."""
+
+    preferred_batch_sizes: tuple[int, ...] = ()
+    """Sizes, in rows, that are run as soon as they are reached; empty: any."""
+
+    buckets: tuple[int, ...] = ()
+    """Lengths to which the axes of variable length are padded, so that requests of different
+    length share batches; empty: only equal shapes do."""
+
+    pad_value: float = 0.0
+    """What padding is made of."""
+
+    def __post_init__(self) -> None:
+        at_least("max_batch_size", self.max_batch_size, 1)
+        if self.latency_ms is not None and self.latency_ms <= 0:
+            raise ValueError(f"latency_ms: must be above 0, got {self.latency_ms}")
+        if self.max_wait_ms is not None and self.max_wait_ms < 0:
+            raise ValueError(f"max_wait_ms: must be at least 0, got {self.max_wait_ms}")
+        for name in ("preferred_batch_sizes", "buckets"):
+            sizes = getattr(self, name)
+            if any(one < 1 for one in sizes) or list(sizes) != sorted(set(sizes)):
+                raise ValueError(f"{name}: must be rising and at least 1, got {list(sizes)}")
+        if self.preferred_batch_sizes and self.preferred_batch_sizes[-1] > self.max_batch_size:
+            raise ValueError(
+                f"preferred_batch_sizes: must be at most max_batch_size, {self.max_batch_size}, "
+                f"got {self.preferred_batch_sizes[-1]}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a service is served.  Every field is also ``MODELPACK_<FIELD>`` in the environment."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; images set 0.0.0.0."""
+
+    port: int = 3000
+    """TCP port to listen on; 0 takes a free one."""
+
+    metrics_port: int | None = None
+    """TCP port for the metrics; None: the same as for requests."""
+
+    workers: int = 1
+    """Processes that read requests and write answers."""
+
+    replicas: int = 1
+    """How often the service is loaded; that many batches of one api run at once."""
+
+    runner: str = "auto"
+    """Where methods run: ``inline`` on the event loop, in a ``thread``, in a ``process`` of their
+    own, or ``auto``: as the calls of the warm-up say."""
+
+    devices: str = "auto"
+    """Where models run: ``cpu``, ``cuda:0``, a list such as ``cuda:0,cuda:1`` that the replicas
+    take in turns, or ``auto``: a GPU when there is one that the models can use."""
+
+    threads: int = 0
+    """Processor threads of each replica for its models; 0: the processors shared out evenly."""
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    """Longest request body; a longer one is answered 413 before it is read."""
+
+    accept_encoding: bool = False
+    """Take bodies that are compressed with gzip or deflate."""
+
+    max_inflated_bytes: int = 64 * 1024 * 1024
+    """Longest body after decompression."""
+
+    max_connections: int = 0
+    """Most connections at a time, others wait; 0: what the limit on open files leaves room for."""
+
+    request_timeout_s: float = 30.0
+    """Longest that a request may take before it is answered 504; a request may ask for less."""
+
+    head_timeout_s: float = 10.0
+    """Longest that the head of a request may take to arrive."""
+
+    body_timeout_s: float = 20.0
+    """Longest pause inside the body of a request."""
+
+    grace_s: float = 30.0
+    """Longest that accepted requests may take to finish after SIGTERM."""
+
+    keep_alive_s: float = 75.0
+    """How long an idle connection is kept."""
+
+    max_queue_rows: int = 4096
+    """Most rows that wait for one api; beyond that requests are answered 429."""
+
+    max_queue_bytes: int = 256 * 1024 * 1024
+    """Most bytes of arguments that wait for one api; beyond that requests are answered 429."""
+
+    tls_cert: str | None = None
+    """File with the certificate chain (PEM); with it the server speaks TLS."""
+
+    tls_key: str | None = None
+    """File with the private key (PEM); None: it stands in ``tls_cert``."""
+
+    tls_client_ca: str | None = None
+    """File with authorities (PEM); with it clients must show a certificate of one of them."""
+
+    admin_socket: str | None = None
+    """Unix socket, made with mode 0600, on which the server is managed; None: none."""
+
+    log_format: str = "auto"
+    """``json``, ``text`` for people, or ``auto``: text on a terminal, else json."""
+
+    log_level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
+
+    access_log: bool = False
+    """Log a line for every request."""
+
+    access_log_sample: float = 1.0
+    """Share of the requests that are logged when ``access_log`` is on, from 0 to 1; failed ones
+    always are."""
+
+    exemplars: bool = False
+    """Show a request id beside the counts of slow requests, for scrapers that ask for it."""
+
+    tracing: bool = False
+    """Send OpenTelemetry spans as the ``OTEL_…`` variables say; needs the extra ``tracing``."""
+
+    def __post_init__(self) -> None:
+        within("port", self.port, 0, 65535)
+        if self.metrics_port is not None:
+            within("metrics_port", self.metrics_port, 0, 65535)
+        within("workers", self.workers, 1, 256)
+        within("replicas", self.replicas, 1, 256)
+        one_of("runner", self.runner, RUNNERS)
+        if not _DEVICES.fullmatch(self.devices):
+            raise ValueError(
+                f"devices: must be auto, cpu or like cuda:0,cuda:1, got {self.devices!r}"
+            )
+        for name in ("max_body_bytes", "max_inflated_bytes", "max_queue_rows", "max_queue_bytes"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("threads", "max_connections", "grace_s"):
+            at_least(name, getattr(self, name), 0)
+        for name in ("request_timeout_s", "keep_alive_s", "head_timeout_s", "body_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.access_log_sample <= 1:
+            raise ValueError(
+                f"access_log_sample: must be from 0 to 1, got {self.access_log_sample}"
+            )
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(self, name) and not self.tls_cert:
+                raise ValueError(f"{name}: needs tls_cert")
+        one_of("log_format", self.log_format, ("auto", "json", "text"))
+        one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
+
+
+_DEVICES = re.compile(r"auto|(?:cpu|cuda:\d{1,3})(?:,(?:cpu|cuda:\d{1,3}))*")
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Raise ValueError below ``low``."""
+    if value < low:
+        raise ValueError(f"{name}: must be at least {low}, got {value}")
+
+
+def within(name: str, value: int, low: int, high: int) -> None:
+    """Raise ValueError outside of ``low`` to ``high``."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}: must be from {low} to {high}, got {value}")
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError for a word that is not known."""
+    if value not in known:
+        raise ValueError(f"{name}: must be one of {', '.join(known)}, got {value!r}")

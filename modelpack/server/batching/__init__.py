@@ -1,0 +1,1 @@
+"""Gathers single requests into batches, and takes the answers apart again."""

@@ -1,0 +1,1 @@
+"""Turns the bytes of requests into arguments, and answers into bytes."""

@@ -1,0 +1,319 @@
+"""One connection: uvicorn's HTTP protocol, with a guard before it.
+
+    bytes ─► httptools ─► head checks ─► _begin ─► uvicorn ─► the application
+                             └─► refuse: a problem, then nothing more is read
+
+What always holds, whatever the request is and whichever way it takes then:
+
+* a bad head, or one that announces too much, is refused before anything else looks at it;
+* a refusal waits for the answers of earlier requests;
+* a refused client can read why: our side of the connection ends first, and what still comes is
+  thrown away for a while;
+* a request that stands still is ended, so is an idle connection (``sweep``).
+
+``FastProtocol`` adds the short way for plain calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from modelpack.server.http.front import (
+    BODY_TIMEOUT_S,
+    HEAD_TIMEOUT_S,
+    LINGER_BYTES,
+    LINGER_S,
+    Front,
+)
+from modelpack.server.http.heads import MAX_HEAD_BYTES, check_head, check_head_size
+from modelpack.server.observe.logs import log_internal
+from modelpack.server.problems import (
+    CONTENT_TYPE,
+    INTERNAL,
+    Headers,
+    Problem,
+    RefusedRequest,
+    bad_request,
+    head_too_large,
+    request_timeout,
+)
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+# Where a connection stands: between requests, in a head, in a body, or answered for good.
+IDLE, HEAD, BODY, DEAF = range(4)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection, as uvicorn handles it, behind our own checks."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        front: Front,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.front = front
+        self.phase = IDLE
+        self.phase_since = self.since = front.now
+        self._piece = b""  # what is being parsed
+        self._is_at_start = True  # the piece begins with a new request
+        self._head_floor = self._head_ceiling = 0  # bytes that the head has at least, and at most
+        self._unread = 0
+        self._raw_left = 0
+        self._awaits_continue = False
+        self._refusal: Problem | None = None
+        self._under_way: RequestResponseCycle | None = None
+
+    # Reading: httptools calls back, and every verdict is reached in the callbacks.
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        self.since = self.front.now
+        if self.phase == DEAF:
+            self._swallow(len(data))
+            return
+        if self._raw_left:
+            self._raw_body(data)
+            return
+        self._piece = data
+        self._is_at_start = self.phase == IDLE
+        if self.phase == HEAD:
+            self._head_floor += len(data)
+            self._head_ceiling += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._stop(error.__context__)
+            return
+        except httptools.HttpParserUpgrade as upgrade:
+            # Nothing is spoken here but HTTP/1.1: the request is answered as if it had not asked.
+            # The parser leaves its body to us.
+            self._raw_body(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self.refuse(bad_request(str(error)[:100] or "malformed"))
+            return
+        self._piece = b""
+        if self.phase == HEAD and self._head_floor > MAX_HEAD_BYTES:
+            self.refuse(head_too_large(MAX_HEAD_BYTES))
+
+    def on_message_begin(self) -> None:
+        """Start a request; uvicorn's scope is made only if the request becomes uvicorn's."""
+        self.phase = HEAD
+        self.phase_since = self.front.now
+        self.url = b""
+        self.headers = []
+        self._head_ceiling = len(self._piece)
+        self._head_floor = len(self._piece) if self._is_at_start else 0
+        self._is_at_start = False
+        self._unread = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header line; what comes behind the body (trailers) is not looked at."""
+        if self.phase == HEAD:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head, then let the request begin."""
+        version = self.parser.get_http_version()
+        if self._head_ceiling > MAX_HEAD_BYTES:
+            check_head_size(self.url, self.headers)
+        fields = check_head(version, self.headers, self.front.max_body_bytes)
+        self._begin(version, fields)
+        self.phase = BODY
+
+    def _begin(self, _version: str, fields: dict[bytes, bytes]) -> None:
+        """Let uvicorn have the request."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        self._awaits_continue = self.expect_100_continue
+        if self.parser.should_upgrade():
+            if b"transfer-encoding" in fields:
+                raise RefusedRequest(bad_request("an upgrade with a chunked body"))
+            self._raw_left = int(fields.get(b"content-length", b"0"))
+        super().on_headers_complete()
+        if self.front.is_draining:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self._awaits_continue = False
+        if self.cycle.response_complete:
+            self._swallow(len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Pass the whole request on."""
+        if not self._raw_left:
+            self.phase = IDLE
+            super().on_message_complete()
+
+    def _raw_body(self, data: bytes) -> None:
+        """Take the body of a request that asked for an upgrade."""
+        piece, rest = data[: self._raw_left], data[self._raw_left :]
+        self._raw_left -= len(piece)
+        if piece:
+            self.on_body(piece)
+            if not self._raw_left:
+                self.on_message_complete()
+        if rest:
+            self.data_received(rest)
+
+    # Answering
+
+    def on_response_complete(self) -> None:
+        """Go on with the next pipelined request, if there is one."""
+        self.server_state.total_requests += 1
+        self.since = self.front.now
+        if self.transport.is_closing():
+            return
+        if self._awaits_continue and self.phase == BODY:
+            # Whether the client still sends the body that it was not asked for, nobody knows.
+            self.transport.close()
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._refusal is not None:
+            self._write_refusal(self._refusal)
+
+    # Refusing
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer with a problem and read no further, once earlier requests have their answers."""
+        cycle = self.cycle
+        is_busy = cycle is not None and not cycle.response_complete
+        if self.phase == BODY:
+            if self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()  # it has not begun; one before it has
+            elif not is_busy or getattr(cycle, "response_started", False):
+                self.transport.close()  # this very request has its answer, or a part of it
+                return
+            else:
+                is_busy = False
+                self._abandon(cycle)
+        self.phase = DEAF
+        self.phase_since = self.front.now
+        if is_busy:
+            self._refusal = problem
+        else:
+            self._write_refusal(problem)
+
+    def _abandon(self, cycle: Any) -> None:
+        """Give up the request whose body is being read."""
+        cycle.disconnected = True  # what the application still says goes nowhere
+        cycle.message_event.set()
+
+    def _stop(self, cause: BaseException | None) -> None:
+        """End the connection for what a callback raised."""
+        if isinstance(cause, RefusedRequest):
+            self.refuse(cause.problem)
+        elif isinstance(cause, httptools.HttpParserError):
+            self.refuse(bad_request("the request target is malformed"))
+        else:
+            log_internal(cause)
+            self.refuse(INTERNAL)
+
+    def _write_refusal(self, problem: Problem) -> None:
+        self._refusal = None
+        self.phase_since = self.front.now
+        transport, front = self.transport, self.front
+        if transport.is_closing():
+            return
+        front.refused.add(problem.status, 0.0)
+        request_id = front.ids.id_for(dict(self.headers or ()).get(b"x-request-id"))
+        body = problem.to_bytes(request_id)
+        head = front.prefix(problem.status, CONTENT_TYPE)
+        middle = b"%d\r\nx-request-id: " % len(body)
+        tail = head_tail(problem.headers, closes=True)
+        transport.write(b"".join((head, middle, request_id, tail, body)))
+        # A close with unread bytes would reset the connection, and the client could lose the
+        # answer: so our side ends first, and what the client still sends is thrown away.
+        transport.write_eof()
+
+    def _swallow(self, count: int) -> None:
+        """Count what is read and thrown away; too much of it ends the connection."""
+        self._unread += count
+        if self._unread <= max(self.front.max_body_bytes, LINGER_BYTES):
+            return
+        if self._refusal is None:
+            self.transport.close()
+        else:
+            self.flow.pause_reading()  # earlier requests wait for their answers
+
+    # Ending
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Remember which of the pipelined requests the application is busy with."""
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application, also when another request was pipelined behind its own."""
+        super().connection_lost(exc)
+        cycle, self._under_way = self._under_way, None
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """True when no request is being read or answered."""
+        return self.phase == IDLE and (self.cycle is None or self.cycle.response_complete)
+
+    @property
+    def is_closable(self) -> bool:
+        """True when closing loses nothing."""
+        if self.transport.is_closing():
+            return False
+        return self.is_idle or (self.phase == DEAF and self._refusal is None)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        number: int = self.transport.get_extra_info("socket").fileno()
+        return number
+
+    def sweep(self) -> None:
+        """End a connection that has stood still for too long."""
+        now = self.front.now
+        if self.phase == HEAD:
+            if now - self.phase_since > HEAD_TIMEOUT_S:
+                self.refuse(request_timeout("the head of the request did not arrive in time"))
+        elif self.phase == BODY:
+            if now - self.since > BODY_TIMEOUT_S and not self.flow.read_paused:
+                self.refuse(request_timeout("the body of the request did not arrive in time"))
+        elif self.phase == DEAF:
+            if now - self.phase_since > LINGER_S and self._refusal is None:
+                self.transport.close()
+        elif self.is_idle and now - self.since > self.front.keep_alive_s:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Let the answer that is under way be the last of the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+
+def head_tail(headers: Headers, *, closes: bool) -> bytes:
+    """Return the rest of a head, from the end of the request id on."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if closes:
+        lines.append(b"connection: close\r\n")
+    return b"".join((b"\r\n", *lines, b"\r\n"))

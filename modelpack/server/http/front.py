@@ -1,0 +1,96 @@
+"""What all connections share: the routes of the fast lane, limits, the clock, header bytes.
+
+    Front ◄── one FastProtocol a connection
+      ▲
+      └── the server's tick: clock, Date header, time-outs
+
+The clock is coarse, one tick: reading it costs a connection nothing, and time-outs are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import formatdate
+from time import monotonic, time
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
+from modelpack.config.settings import ServerSettings
+from modelpack.server.endpoint import Endpoint
+from modelpack.server.http.heads import RequestIds
+from modelpack.server.observe.stats import ApiStats, Reading
+
+HEAD_TIMEOUT_S = 10.0
+"""Longest that the head of a request may take to arrive."""
+
+BODY_TIMEOUT_S = 20.0
+"""Longest pause inside a body."""
+
+LINGER_S = 2.0
+"""How long a refused client may take to read why, before its connection is cut."""
+
+
+LINGER_BYTES = 256 * 1024
+"""What is at least thrown away of a refused request before its connection is cut."""
+
+MAX_KNOWN_HEADS = 512
+MAX_KNOWN_HEAD_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """What the head of a plain call says."""
+
+    endpoint: Endpoint
+    body_bytes: int
+
+
+class Front:
+    """Shared by the connections of one server."""
+
+    def __init__(self, settings: ServerSettings, state: ServerState) -> None:
+        self.state = state
+        self.fast: dict[bytes, Endpoint] = {}
+        """Endpoints by raw path; empty while the service is not ready, or with the lane off."""
+        self.max_body_bytes = settings.max_body_bytes
+        self.keep_alive_s = settings.keep_alive_s
+        self.ids = RequestIds()
+        self.refused = ApiStats("")
+        """Requests that were refused by their head alone."""
+        self.is_ready = False
+        """True once the service is warm."""
+        self.is_draining = False
+        """True once the server was told to stop: each answer closes its connection."""
+        self.now = monotonic()
+        self.known_heads: dict[bytes, KnownHead] = {}
+        """Heads of plain calls that were judged before, byte for byte."""
+        self._prefixes: dict[tuple[int, bytes], bytes] = {}
+        self.refresh(time())
+
+    def remember(self, head: bytes, endpoint: Endpoint, body_bytes: int) -> None:
+        """Keep the head of a plain call; there are never more than ``MAX_KNOWN_HEADS``."""
+        if len(head) <= MAX_KNOWN_HEAD_BYTES:
+            if len(self.known_heads) >= MAX_KNOWN_HEADS:
+                self.known_heads.clear()
+            self.known_heads[head] = KnownHead(endpoint, body_bytes)
+
+    def refresh(self, wall_time: float) -> None:
+        """Set the Date header of the answers from now on; once a second is enough."""
+        self.state.default_headers = [(b"date", formatdate(wall_time, usegmt=True).encode())]
+        self._prefixes.clear()
+
+    def prefix(self, status: int, content_type: bytes) -> bytes:
+        """Return the head of an answer up to the value of Content-Length."""
+        key = (status, content_type)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            lines = [STATUS_LINE[status]]
+            lines += [b"%b: %b\r\n" % header for header in self.state.default_headers]
+            lines += [b"content-type: ", content_type, b"\r\ncontent-length: "]
+            prefix = self._prefixes[key] = b"".join(lines)
+        return prefix
+
+    def reading(self) -> Reading:
+        """Return what the metrics show of requests that were refused by their head."""
+        return Reading(self.refused, None, 0)

@@ -1,0 +1,1 @@
+"""From start to a clean end of the serving process."""

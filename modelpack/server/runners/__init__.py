@@ -1,0 +1,1 @@
+"""Calls the service's methods in the place that suits them."""

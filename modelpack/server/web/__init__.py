@@ -1,0 +1,1 @@
+"""The Starlette application: everything that the fast lane does not answer."""

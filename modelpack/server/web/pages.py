@@ -1,0 +1,118 @@
+"""Pages for people: a page to try the service, the documentation, and the files they need.
+
+    /                the try-it page, filled with the example of each api
+    /docs            Swagger UI over /openapi.json, without a request to anywhere else
+    /static/NAME     the files of the list below; no other name is looked up anywhere
+    /openapi.json    the document
+
+These pages answer only to hosts they know, so that a page of somebody else cannot reach them by
+DNS rebinding (threat model S13), and forbid everything that they do not use.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modelpack.server.problems import Headers, Problem
+from modelpack.server.web.replies import Reply, fields_of, problem_reply
+
+_FOLDER = Path(__file__).parent / "static"
+
+_FILES = {
+    "/": ("try.html", "text/html; charset=utf-8"),
+    "/static/try.js": ("try.js", "text/javascript; charset=utf-8"),
+    "/static/try.css": ("try.css", "text/css; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+    "/static/swagger-ui-bundle.js": (
+        "swagger/swagger-ui-bundle.js",
+        "text/javascript; charset=utf-8",
+    ),
+    "/static/swagger-ui.css": ("swagger/swagger-ui.css", "text/css; charset=utf-8"),
+    "/static/favicon-32x32.png": ("swagger/favicon-32x32.png", "image/png"),
+}
+
+SECURITY_HEADERS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+            b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+            b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    # A page must belong to the server that runs now, not to the one before.
+    (b"cache-control", b"no-cache"),
+)
+
+_FOREIGN = Problem(
+    403,
+    "host-refused",
+    "host refused",
+    "this page does not answer to that Host; add it to MODELPACK_ALLOWED_HOSTS",
+)
+
+
+def page_routes(bound_host: str, document: bytes) -> list[Route]:
+    """Return the routes of every page; the files are read now."""
+    hosts = allowed_hosts(bound_host)
+    replies = {
+        path: Reply(200, kind.encode(), (_FOLDER / name).read_bytes(), SECURITY_HEADERS)
+        for path, (name, kind) in _FILES.items()
+    }
+    replies["/openapi.json"] = Reply(200, b"application/json", document, SECURITY_HEADERS)
+    return [
+        Route(path, KnownHost(reply, hosts), methods=["GET"]) for path, reply in replies.items()
+    ]
+
+
+def allowed_hosts(bound_host: str) -> frozenset[str]:
+    """Return the host names that pages answer to, lower-case, without ports.
+
+    ``MODELPACK_ALLOWED_HOSTS`` adds more, separated by commas; ``*`` allows all.
+    """
+    more = os.environ.get("MODELPACK_ALLOWED_HOSTS", "").split(",")
+    names = {"localhost", bound_host, *(name.strip() for name in more)}
+    return frozenset(name.lower() for name in names if name)
+
+
+class KnownHost:
+    """Lets a request through when its Host is known, or is an address and not a name.
+
+    An address cannot be rebound: only names can be made to point at this machine.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse."""
+        host = host_name(fields_of(scope).get(b"host", b"").decode("latin-1"))
+        app = self._app
+        if host not in self._hosts and "*" not in self._hosts and not _is_address(host):
+            app = problem_reply(_FOREIGN, scope)
+        await app(scope, receive, send)
+
+
+def host_name(header: str) -> str:
+    """Return the host of a Host header, lower-case, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
