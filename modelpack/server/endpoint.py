@@ -1,6 +1,7 @@
 """One api of a running service: from a body to an answer, whichever way the bytes came.
 
-    accept(call, body) ──decode──► Batcher / Crowd ──► call.resolve(answer) ──encode──► call.send
+    fields ──asked──► Asked(read, write, timeout, priority)          what the head of a request says
+    accept(call, body, asked) ──read──► Batcher / Crowd ──► call.resolve(answer) ──write──► call.send
 
 ``HttpCall`` is a request as the queue sees it; the fast lane and the application each have a
 subclass that knows how to send.  What always holds: a call is answered once, counted once, and an
@@ -10,7 +11,8 @@ error of the service is logged once, with the request's id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +22,8 @@ from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.crowd import Crowd
 from modelpack.server.batching.rows import column_marker, group_key
-from modelpack.server.bodies import codecs
+from modelpack.server.bodies.readers import BodyReader, Read
+from modelpack.server.bodies.writers import AnswerWriter, Write
 from modelpack.server.observe.logs import log_failure, log_request
 from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.problems import (
@@ -34,15 +37,28 @@ from modelpack.server.problems import (
 from modelpack.server.runners.threads import AsyncRunner, SyncRunner, Worker
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the head of an inference call says, worked out once for heads that come again."""
+
+    read: Read
+    """Turns the body into arguments."""
+    write: Write
+    """Turns the answer into a body."""
+    timeout_s: float
+    """Longest that the request may take."""
+    priority: int = 0
+    """Who goes first: 0 before 1 before 2 ..."""
+
+
 class Endpoint:
     """An api with its queue and its runner."""
 
     def __init__(self, api: ApiSpec, settings: ServerSettings) -> None:
         self.api = api
         self.stats = ApiStats(api.name)
-        self.decode = codecs.decoder(api)
-        self.is_file_answer = api.returns.is_file and not api.is_stream
-        self.answer_type = api.returns.media_type.encode() if self.is_file_answer else _JSON
+        self.reader = BodyReader(api)
+        self.writer = AnswerWriter(api)
         self.queue: Batcher | Crowd | None = None
         self.worker: Worker | None = None
         self.method: Callable[..., Any] = _not_bound
@@ -56,7 +72,15 @@ class Endpoint:
     @property
     def is_fast(self) -> bool:
         """True when plain calls of the api may take the fast lane."""
-        return not self.api.is_stream and not any(p.value.is_file for p in self.api.parameters)
+        return not self.api.is_stream and not self.reader.is_heavy
+
+    def asked(self, fields: Mapping[bytes, bytes]) -> Asked:
+        """Return what header fields (names in lower case) ask for; raises RefusedRequest."""
+        return Asked(
+            read=self.reader.reader_for(fields),
+            write=self.writer.writer_for(fields.get(b"accept", b"")),
+            timeout_s=self.request_timeout_s,
+        )
 
     def bind(self, instance: object, loop: asyncio.AbstractEventLoop) -> None:
         """Take the service's instance; from now on requests can be answered."""
@@ -64,18 +88,19 @@ class Endpoint:
         self.method = getattr(instance, api.attribute)
         self.is_bound = True
         limit = self._settings.max_queue_rows
+        plain = _plain_method(self.method, self._encode(), is_async=api.is_async)
         if not api.is_async:
             self.worker = Worker(f"modelpack-{api.name}", loop)
         if api.is_stream:
             return
         if api.is_async and api.batch is None:
-            self.queue = Crowd(AsyncRunner(self.method, loop), limit, self._encode())
+            self.queue = Crowd(AsyncRunner(plain, loop), limit)
             return
         runner: SyncRunner | AsyncRunner
         if self.worker is None:
-            runner = AsyncRunner(self.method, loop)
+            runner = AsyncRunner(plain, loop)
         else:
-            runner = self._runner = SyncRunner(self.method, self.worker)
+            runner = self._runner = SyncRunner(plain, self.worker)
         self.queue = Batcher(
             runner,
             loop=loop,
@@ -83,23 +108,27 @@ class Endpoint:
             max_batch_size=api.batch.max_batch_size if api.batch else 1,
             max_queue_rows=limit,
             latency_s=_goal_s(api),
-            encode=self._encode(),
         )
 
-    def accept(self, call: HttpCall, body: bytes) -> None:
-        """Take a JSON body; the call is answered at once or later."""
-        self.begin(call)
+    def accept(self, call: HttpCall, body: bytes, asked: Asked) -> None:
+        """Take a body; the call is answered at once or later."""
+        self.begin(call, asked)
+        call.size_bytes = len(body)
         try:
-            arguments = self.decode(body)
+            arguments = asked.read(body)
         except Exception as error:  # whatever the bytes made fail is answered
             call.refuse(problem_from(error), error)
         else:
             self.submit(call, arguments)
 
-    def begin(self, call: HttpCall) -> None:
-        """Start the clock of a call whose request is complete."""
+    def begin(self, call: HttpCall, asked: Asked | None = None) -> None:
+        """Start the clock of a call whose request is complete; None: its head was refused."""
         call.started = perf_counter()
         self.stats.in_flight += 1
+        if asked is not None:
+            call.write = asked.write
+            call.priority = asked.priority
+            call.deadline = call.started + asked.timeout_s
 
     def submit(self, call: HttpCall, arguments: Arguments) -> None:
         """Queue a call that has begun."""
@@ -128,13 +157,6 @@ class Endpoint:
         self.stats.add(status, seconds)
         if self._access_log:
             log_request(self.api.name, call.request_id, status, seconds, call.rows)
-
-    def write(self, answer: Any) -> bytes:
-        """Return the bytes of an answer; raises BadOutput."""
-        if self.is_file_answer:
-            data: bytes = answer
-            return data
-        return codecs.dump(answer)
 
     @property
     def is_stuck(self) -> bool:
@@ -168,7 +190,7 @@ class Endpoint:
         """Return what turns the method's answer into plain values; it raises BadOutput."""
         returns = self.api.returns
         encode: Callable[[Any], Any] = returns.encode
-        if self.is_file_answer:
+        if self.writer.is_file:
             encode = returns.encode_bytes  # type: ignore[attr-defined]
         marker = column_marker(returns) if self.api.batch is not None else None
 
@@ -185,23 +207,24 @@ class Endpoint:
 class HttpCall(Call):
     """A request to an endpoint; subclasses send the answer."""
 
-    __slots__ = ("endpoint", "request_id")
+    __slots__ = ("endpoint", "request_id", "write")
 
     def __init__(self, endpoint: Endpoint, request_id: bytes) -> None:
         super().__init__()
         self.endpoint = endpoint
         self.request_id = request_id
+        self.write: Write = endpoint.writer.json
 
     def resolve(self, answer: Any) -> None:
         """Send the answer."""
         endpoint = self.endpoint
         try:
-            body = endpoint.write(answer)
+            content_type, body, headers = self.write(answer)
         except Exception as error:  # an answer may hold anything
             self.reject(error)
             return
         endpoint.count(self, 200)
-        self.send(200, endpoint.answer_type, body, ())
+        self.send(200, content_type, body, headers)
 
     def reject(self, error: BaseException) -> None:
         """Send the problem that an error of the queue or the service is."""
@@ -221,6 +244,19 @@ class HttpCall(Call):
         raise NotImplementedError
 
 
+def _plain_method(
+    method: Callable[..., Any], encode: Callable[[Any], Any], *, is_async: bool
+) -> Callable[..., Any]:
+    """Return the method with its answer turned into plain values."""
+    if not is_async:
+        return lambda **values: encode(method(**values))
+
+    async def plain(**values: Any) -> Any:
+        return encode(await method(**values))
+
+    return plain
+
+
 def _goal_s(api: ApiSpec) -> float | None:
     goal_ms = api.batch.latency_ms if api.batch else None
     return None if goal_ms is None else goal_ms / 1000
@@ -230,5 +266,4 @@ def _not_bound(**_values: Any) -> Any:
     raise RuntimeError("the service is not made yet")
 
 
-_JSON = b"application/json"
 _CLIENT_LEFT = 499

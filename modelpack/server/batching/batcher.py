@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -47,7 +47,6 @@ class Batcher:
         max_batch_size: int = 1,
         max_queue_rows: int = 4096,
         latency_s: float | None = None,
-        encode: Callable[[Any], Any] = lambda answer: answer,
     ) -> None:
         """``batched`` names the parameters with rows; empty: every call runs by itself.
 
@@ -60,7 +59,6 @@ class Batcher:
         self._max_rows = max_batch_size
         self._max_queue_rows = max_queue_rows
         self._latency_s = latency_s
-        self._encode = encode
         self._groups: dict[Hashable, deque[Call]] = {}
         self._retries: list[list[Slice]] = []
         self._running: list[Slice] = []
@@ -228,7 +226,7 @@ class Batcher:
         self._row_s += (row_s - self._row_s) * (_SMOOTHING if self._row_s else 1.0)
         if error is None:
             try:
-                self._deliver(batch, rows, self._encode(answer))
+                self._deliver(batch, rows, answer)
             except WrongRows as wrong:
                 self._reject(batch, wrong)  # whose rows are missing cannot be told
             except Exception as cause:

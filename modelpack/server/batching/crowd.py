@@ -8,7 +8,6 @@ The same face as a ``Batcher``; a call that is dropped or late is cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,10 +19,9 @@ from modelpack.server.runners.threads import AsyncRunner
 class Crowd:
     """The calls that an async api is busy with."""
 
-    def __init__(self, runner: AsyncRunner, max_calls: int, encode: Callable[[Any], Any]) -> None:
+    def __init__(self, runner: AsyncRunner, max_calls: int) -> None:
         self._runner = runner
         self._max_calls = max_calls
-        self._encode = encode
         self._tasks: dict[Call, asyncio.Task[Any]] = {}
         self._is_closed = False
         self.waiting_rows = 0
@@ -69,11 +67,6 @@ class Crowd:
         if call.is_done:
             return
         call.is_done = True
-        if error is None:
-            try:
-                answer = self._encode(answer)
-            except Exception as cause:
-                error = cause
         if error is None:
             call.resolve(answer)
         else:

@@ -20,7 +20,7 @@ from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
 from modelpack.sdk.files import ImageValue
 from modelpack.sdk.values import ChoiceValue, StringValue, describe
-from modelpack.server.bodies.codecs import parse
+from modelpack.server.bodies.codecs import decoder, parse
 from modelpack.server.http.heads import is_json
 from modelpack.server.problems import BadJson, RefusedRequest, unsupported_media_type
 
@@ -39,9 +39,9 @@ Read = Callable[[bytes], Arguments]
 class BodyReader:
     """Chooses how the bodies of one api are read."""
 
-    def __init__(self, api: ApiSpec, decode_json: Read) -> None:
+    def __init__(self, api: ApiSpec) -> None:
         self._api = api
-        self._decode_json = decode_json
+        self.json: Read = decoder(api)
         files = [p for p in api.parameters if p.value.is_file]
         alone = [p for p in files if all(q is p or not q.is_required for q in api.parameters)]
         self._alone = alone[0] if len(files) == 1 and alone else None
@@ -63,7 +63,7 @@ class BodyReader:
             raise RefusedRequest(unsupported_media_type(got, ["an uncompressed body"]))
         header = fields.get(b"content-type", b"")
         if is_json(header):
-            return self._decode_json
+            return self.json
         kind = header.partition(b";")[0].strip().lower().decode("latin-1")
         if kind == "multipart/form-data" and kind in self._accepted:
             return partial(_read_form, self._api, _boundary(header))

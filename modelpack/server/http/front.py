@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
-from modelpack.server.endpoint import Endpoint
+from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.observe.stats import ApiStats, Reading
 
@@ -43,6 +43,7 @@ class KnownHead:
     """What the head of a plain call says."""
 
     endpoint: Endpoint
+    asked: Asked
     body_bytes: int
 
 
@@ -68,12 +69,12 @@ class Front:
         self._prefixes: dict[tuple[int, bytes], bytes] = {}
         self.refresh(time())
 
-    def remember(self, head: bytes, endpoint: Endpoint, body_bytes: int) -> None:
+    def remember(self, head: bytes, call: KnownHead) -> None:
         """Keep the head of a plain call; there are never more than ``MAX_KNOWN_HEADS``."""
         if len(head) <= MAX_KNOWN_HEAD_BYTES:
             if len(self.known_heads) >= MAX_KNOWN_HEADS:
                 self.known_heads.clear()
-            self.known_heads[head] = KnownHead(endpoint, body_bytes)
+            self.known_heads[head] = call
 
     def refresh(self, wall_time: float) -> None:
         """Set the Date header of the answers from now on; once a second is enough."""

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.endpoint import Asked, Endpoint, HttpCall
 from modelpack.server.http.connection import IDLE, GuardedProtocol, head_tail
+from modelpack.server.http.front import KnownHead
 from modelpack.server.http.heads import is_plain
 from modelpack.server.problems import INTERNAL, Headers
 
@@ -35,8 +36,9 @@ class _Ignored:
 class FastCall(HttpCall):
     """A plain inference call; to uvicorn it looks like one of its own request cycles."""
 
-    __slots__ = ("disconnected", "keep_alive", "protocol", "response_complete")
+    __slots__ = ("asked", "disconnected", "keep_alive", "protocol", "response_complete")
 
+    asked: Asked
     message_event = _Ignored()
 
     def __init__(self, protocol: FastProtocol, endpoint: Endpoint, request_id: bytes) -> None:
@@ -84,7 +86,7 @@ class FastProtocol(GuardedProtocol):
         self.since = self.front.now
         call = FastCall(self, known.endpoint, self.front.ids.new_id())
         self.cycle = call  # type: ignore[assignment]
-        self._accept(call, data[end:])
+        self._accept(call, data[end:], known.asked)
         return True
 
     def _remember(self, call: FastCall, body: bytes) -> None:
@@ -94,7 +96,7 @@ class FastProtocol(GuardedProtocol):
         if self._head_ceiling == len(piece) and end == piece.find(b"\r\n\r\n") + 4:
             self._is_fresh = piece.startswith(b"POST ")
             if self._is_fresh and call.keep_alive and b"x-request-id" not in dict(self.headers):
-                self.front.remember(piece[:end], call.endpoint, len(body))
+                self.front.remember(piece[:end], KnownHead(call.endpoint, call.asked, len(body)))
 
     def _begin(self, version: str, fields: dict[bytes, bytes]) -> None:
         """Choose the way."""
@@ -109,6 +111,7 @@ class FastProtocol(GuardedProtocol):
             and not self.flow.write_paused
         ):
             call = FastCall(self, endpoint, front.ids.id_for(fields.get(b"x-request-id")))
+            call.asked = endpoint.asked(fields)
             call.keep_alive = self.parser.should_keep_alive()
             self.cycle = self._call = call  # type: ignore[assignment]
         else:
@@ -133,11 +136,11 @@ class FastProtocol(GuardedProtocol):
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
         self._remember(call, body)
-        self._accept(call, body)
+        self._accept(call, body, call.asked)
 
-    def _accept(self, call: FastCall, body: bytes) -> None:
+    def _accept(self, call: FastCall, body: bytes, asked: Asked) -> None:
         try:
-            call.endpoint.accept(call, body)
+            call.endpoint.accept(call, body, asked)
         except Exception as error:  # ours: the service's own errors do not come this way
             if not call.response_complete:
                 call.refuse(INTERNAL, error)

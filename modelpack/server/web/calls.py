@@ -13,7 +13,6 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from modelpack.server.bodies.readers import BodyReader
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.problems import NOT_READY, RefusedRequest, problem_from
 from modelpack.server.web.incoming import ClientLeft, WaitingCall, client_gone, read_body
@@ -26,7 +25,6 @@ class ApiRoute:
 
     def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
         self.endpoint = endpoint
-        self._reader = BodyReader(endpoint.api, endpoint.decode)
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,17 +47,20 @@ class ApiRoute:
         """Read the body and queue the call; a stream only gets its arguments."""
         endpoint = self.endpoint
         try:
-            read = self._reader.reader_for(fields_of(scope))
+            asked = endpoint.asked(fields_of(scope))
             body = await read_body(receive, self._max_body_bytes)
         except RefusedRequest as refused:
             endpoint.begin(call)
             call.refuse(refused.problem)
             return
-        endpoint.begin(call)
+        if not endpoint.api.is_stream and not endpoint.reader.is_heavy:
+            endpoint.accept(call, body, asked)
+            return
+        endpoint.begin(call, asked)
         try:
             # Pictures take long to decode: the event loop must not wait for them.
-            heavy = self._reader.is_heavy
-            arguments = await asyncio.to_thread(read, body) if heavy else read(body)
+            heavy = endpoint.reader.is_heavy
+            arguments = await asyncio.to_thread(asked.read, body) if heavy else asked.read(body)
         except Exception as error:  # whatever the bytes made fail is answered
             call.refuse(problem_from(error), error)
             return

@@ -275,23 +275,6 @@ def test_a_wrong_number_of_rows_fails_the_batch_and_shifts_nobody(change: Any) -
     assert runner.batches == [[0, 1, 2]]
 
 
-def test_an_answer_that_cannot_be_encoded_fails_only_its_request() -> None:
-    def encode(answer: Any) -> Any:
-        if any(row < 0 for row in answer):
-            raise BadOutput("a negative row")
-        return answer
-
-    batcher, loop = make(Runner(), encode=encode)
-    calls = [Recorded(np.array([n])) for n in (1, -1, 2)]
-
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
-
-    assert isinstance(calls[1].answer, BadOutput)
-    assert [calls[0].answer.tolist(), calls[2].answer.tolist()] == [[2], [4]]
-
-
 def test_a_dropped_request_never_reaches_the_runner() -> None:
     runner = Runner()
     runner.is_held = True

@@ -137,15 +137,15 @@ def test_the_fast_lane_never_makes_an_asgi_task(start: Start) -> None:
     echo = next(e for e in server.server.endpoints if e.api.name == "echo")
     accept = echo.accept
 
-    def watched(call: Any, body: bytes) -> None:
+    def watched(call: Any, body: bytes, asked: Any) -> None:
         ways.append(type(call).__name__)
-        accept(call, body)
+        accept(call, body, asked)
 
     echo.accept = watched
     server.send(request("/echo", TEXT))
     server.send(request("/echo?long", TEXT))
 
-    assert ways == ["FastCall"]
+    assert ways == ["FastCall", "WaitingCall"]
 
 
 def test_a_batched_answer_holds_the_own_rows(start: Start, lane: str) -> None:
