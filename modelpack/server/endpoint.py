@@ -11,17 +11,17 @@ error of the service is logged once, with the request's id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelpack.config.settings import ServerSettings
 from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.crowd import Crowd
-from modelpack.server.batching.rows import column_marker, group_key
+from modelpack.server.batching.rows import group_key
 from modelpack.server.bodies.readers import BodyReader, Read
 from modelpack.server.bodies.writers import AnswerWriter, Write
 from modelpack.server.observe.logs import log_failure, log_request
@@ -29,12 +29,14 @@ from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.problems import (
     CONTENT_TYPE,
     NOT_READY,
-    BadOutput,
     Headers,
     Problem,
     problem_from,
 )
-from modelpack.server.runners.threads import AsyncRunner, SyncRunner, Worker
+from modelpack.server.runners.base import Runs
+
+if TYPE_CHECKING:
+    from modelpack.server.runners.methods import OpenStream, PlainStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,9 @@ class Endpoint:
         self.reader = BodyReader(api)
         self.writer = AnswerWriter(api)
         self.queue: Batcher | Crowd | None = None
-        self.worker: Worker | None = None
-        self.method: Callable[..., Any] = _not_bound
+        self.open_stream: OpenStream = _not_bound
+        """Begins the answer of an api that streams."""
         self.is_bound = False
-        self._runner: SyncRunner | None = None
         self._settings = settings
         self._key = group_key(api) if api.batch else None
         self._access_log = settings.access_log
@@ -82,31 +83,22 @@ class Endpoint:
             timeout_s=self.request_timeout_s,
         )
 
-    def bind(self, instance: object, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the service's instance; from now on requests can be answered."""
-        api = self.api
-        self.method = getattr(instance, api.attribute)
+    def bind(self, queue: Batcher | Crowd | None, open_stream: OpenStream | None = None) -> None:
+        """Take what answers requests from now on: a queue, or for a stream what opens one."""
+        self.queue = queue
+        if open_stream is not None:
+            self.open_stream = open_stream
         self.is_bound = True
-        limit = self._settings.max_queue_rows
-        plain = _plain_method(self.method, self._encode(), is_async=api.is_async)
-        if not api.is_async:
-            self.worker = Worker(f"modelpack-{api.name}", loop)
-        if api.is_stream:
-            return
-        if api.is_async and api.batch is None:
-            self.queue = Crowd(AsyncRunner(plain, loop), limit)
-            return
-        runner: SyncRunner | AsyncRunner
-        if self.worker is None:
-            runner = AsyncRunner(plain, loop)
-        else:
-            runner = self._runner = SyncRunner(plain, self.worker)
-        self.queue = Batcher(
+
+    def make_batcher(self, runner: Runs) -> Batcher:
+        """Return a queue for the api's calls, with its limits and its goal, to be bound."""
+        api = self.api
+        return Batcher(
             runner,
-            loop=loop,
+            loop=asyncio.get_running_loop(),
             batched=api.batched,
             max_batch_size=api.batch.max_batch_size if api.batch else 1,
-            max_queue_rows=limit,
+            max_queue_rows=self._settings.max_queue_rows,
             latency_s=_goal_s(api),
         )
 
@@ -169,39 +161,15 @@ class Endpoint:
         waiting = self.queue.waiting_rows if self.queue is not None else 0
         return Reading(self.stats, batches, waiting)
 
-    def measured(self, seconds: list[float]) -> None:
-        """Tell the runner how long the calls of the warm-up took."""
-        if self._runner is not None:
-            self._runner.measured(seconds)
-
     def expire(self) -> None:
         """Answer 504 to every call that is older than it may be."""
         if self.queue is not None:
             self.queue.expire(perf_counter() - self.request_timeout_s)
 
     def close(self) -> None:
-        """Answer 503 to what is left, and let the thread end."""
+        """Answer 503 to what is left."""
         if self.queue is not None:
             self.queue.close()
-        if self.worker is not None:
-            self.worker.close()
-
-    def _encode(self) -> Callable[[Any], Any]:
-        """Return what turns the method's answer into plain values; it raises BadOutput."""
-        returns = self.api.returns
-        encode: Callable[[Any], Any] = returns.encode
-        if self.writer.is_file:
-            encode = returns.encode_bytes  # type: ignore[attr-defined]
-        marker = column_marker(returns) if self.api.batch is not None else None
-
-        def checked(answer: Any) -> Any:
-            try:
-                plain = encode(answer)
-                return plain if marker is None else marker(plain)
-            except Exception as cause:  # user classes take part
-                raise BadOutput(f"{type(cause).__name__}: {cause}") from cause
-
-        return checked
 
 
 class HttpCall(Call):
@@ -244,25 +212,12 @@ class HttpCall(Call):
         raise NotImplementedError
 
 
-def _plain_method(
-    method: Callable[..., Any], encode: Callable[[Any], Any], *, is_async: bool
-) -> Callable[..., Any]:
-    """Return the method with its answer turned into plain values."""
-    if not is_async:
-        return lambda **values: encode(method(**values))
-
-    async def plain(**values: Any) -> Any:
-        return encode(await method(**values))
-
-    return plain
-
-
 def _goal_s(api: ApiSpec) -> float | None:
     goal_ms = api.batch.latency_ms if api.batch else None
     return None if goal_ms is None else goal_ms / 1000
 
 
-def _not_bound(**_values: Any) -> Any:
+def _not_bound(_values: Mapping[str, Any]) -> PlainStream:
     raise RuntimeError("the service is not made yet")
 
 

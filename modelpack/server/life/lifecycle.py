@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -34,10 +33,9 @@ from modelpack.server.http.front import Front
 from modelpack.server.http.listening import listen_on, url_of
 from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.life.stopping import EXIT_INTERRUPTED, StopSignals
-from modelpack.server.life.warmup import make_ready, run_hooks
-from modelpack.server.observe.logs import configured, event, log_internal, trace_of
+from modelpack.server.observe.logs import configured, event, log_internal
 from modelpack.server.observe.metrics import Metrics
-from modelpack.server.runners.threads import Worker
+from modelpack.server.runners.place import Place, open_place
 from modelpack.server.web.app import make_app
 from modelpack.server.web.pages import page_routes
 
@@ -89,6 +87,7 @@ class Server:
         self._state = ServerState()
         self.front = Front(settings, self._state)
         self.endpoints = [Endpoint(api, settings) for api in spec.apis]
+        self.place: Place | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -107,29 +106,29 @@ class Server:
         protocol = partial(FastProtocol, self._config(), self._state, {}, loop, front=self.front)
         server = await loop.create_server(protocol, sock=self._listener)
         ticking = asyncio.ensure_future(self._tick())
-        instance = None
         try:
-            instance = await self._start()
-            if instance is not None:
+            self.place = await self._start()
+            if self.place is not None:
                 self._open(on_ready)
                 await self._stop.wait()
         finally:
-            grace_s = self._settings.grace_s if instance is not None else 0.0
+            grace_s = self._settings.grace_s if self.place is not None else 0.0
             is_clean = await drain(
                 server, self._state, self.endpoints, grace_s=grace_s, force=self._force
             )
             ticking.cancel()
             gc.unfreeze()
-        if instance is not None:
-            is_clean = await self._end(instance) and is_clean
+        if self.place is not None:
+            is_clean = await self.place.close() and is_clean
         event("stopped", clean=is_clean)
         if self._force.is_set():
             return EXIT_INTERRUPTED
         return 0 if is_clean else 1
 
-    async def _start(self) -> Any:
-        """Return the instance, warm; None when told to stop before."""
-        starting = asyncio.ensure_future(make_ready(self._spec, self.endpoints))
+    async def _start(self) -> Place | None:
+        """Return the place where the service runs, warm; None when told to stop before."""
+        opening = open_place(self._spec, self.endpoints, self._settings, source=None)
+        starting = asyncio.ensure_future(opening)
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -150,23 +149,6 @@ class Server:
         event("ready", url=url, service=self._spec.name, tag=self._tag)
         if on_ready is not None:
             on_ready(url)
-
-    async def _end(self, instance: Any) -> bool:
-        """Run the shut-down hooks; returns False when one failed."""
-        worker = Worker("modelpack-stop", asyncio.get_running_loop())
-        try:
-            await run_hooks(instance, self._spec.shutdown_hooks, worker)
-        except Exception as error:
-            event(
-                "shutdown-failed",
-                level=logging.ERROR,
-                error=str(error),
-                trace=trace_of(error),
-            )
-            return False
-        finally:
-            worker.close()
-        return True
 
     async def _tick(self) -> None:
         """Keep the clock, and end what takes too long."""

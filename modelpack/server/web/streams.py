@@ -14,14 +14,10 @@ a whole one.
 from __future__ import annotations
 
 import asyncio
-import inspect
-from functools import partial
-from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from modelpack.server.bodies.codecs import dump
-from modelpack.server.endpoint import Endpoint
 from modelpack.server.observe.logs import log_failure
 from modelpack.server.problems import BadOutput, TimedOut, problem_from
 from modelpack.server.web.incoming import WaitingCall, client_gone
@@ -93,49 +89,26 @@ def _last_words(call: WaitingCall, error: Exception, *, is_sse: bool) -> bytes:
 
 
 class _Pieces:
-    """The pieces of one stream, encoded."""
+    """The pieces of one stream, as JSON."""
 
     def __init__(self, call: WaitingCall) -> None:
         self.call = call
-        self._endpoint: Endpoint = call.endpoint
-        self._iterator: Any = None
+        self._pieces = call.endpoint.open_stream(call.values)
 
     async def next(self) -> bytes | None:
         """Return the next piece, or None at the end; raises what the generator raises."""
-        if self._iterator is None:
-            self._iterator = await self._open()
-        if hasattr(self._iterator, "__anext__"):
-            value = await anext(self._iterator, _END)
-        else:
-            value = await self._in_thread(partial(next, self._iterator, _END))
+        value = await anext(self._pieces, _END)
         if value is _END:
             return None
         try:
-            return dump(self._endpoint.api.encode(value))
+            return dump(value)
         except (TypeError, ValueError) as cause:
             raise BadOutput(f"{type(cause).__name__}: {cause}") from cause
 
     async def close(self) -> None:
         """Let the generator end where it stands."""
-        iterator, self._iterator = self._iterator, None
         try:
-            if hasattr(iterator, "aclose"):
-                await iterator.aclose()
-            elif hasattr(iterator, "close"):
-                await self._in_thread(iterator.close)
+            await self._pieces.aclose()
         except Exception as error:  # its own clean-up failed; the client has its answer
-            log_failure("model-error", error, self._endpoint.api.name, self.call.request_id)
-
-    async def _open(self) -> Any:
-        method = partial(self._endpoint.method, **self.call.values)
-        if self._endpoint.api.is_async:
-            produced = method()
-            if inspect.isawaitable(produced):
-                produced = await produced
-        else:
-            produced = await self._in_thread(method)
-        return aiter(produced) if hasattr(produced, "__aiter__") else iter(produced)
-
-    async def _in_thread(self, job: Any) -> Any:
-        worker = self._endpoint.worker
-        return job() if worker is None else await worker.run(job)
+            name = self.call.endpoint.api.name
+            log_failure("model-error", error, name, self.call.request_id)

@@ -60,7 +60,7 @@ class Demo:
 
 
 def instance_of(server: Any) -> Demo:
-    demo: Demo = server.server.endpoints[0].method.__self__
+    demo: Demo = server.server.place.replicas[0].instance
     return demo
 
 

@@ -70,7 +70,7 @@ class Streams:
 
 
 def service_of(server: Any) -> Any:
-    return server.server.endpoints[0].method.__self__
+    return server.server.place.replicas[0].instance
 
 
 @pytest.mark.parametrize(

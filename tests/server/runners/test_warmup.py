@@ -10,7 +10,7 @@ import pytest
 
 import modelpack
 from modelpack.sdk.service import spec_of
-from modelpack.server.life.warmup import is_safe_to_try
+from modelpack.server.runners.warmup import is_safe_to_try
 
 Start = Callable[..., Any]
 
@@ -81,7 +81,7 @@ def test_only_what_takes_arrays_alone_is_tried(name: str, expected: bool) -> Non
 
 def test_hooks_run_before_warm_calls_and_failing_ones_stop_nothing(start: Start) -> None:
     server = start(Demo)
-    demo = server.server.endpoints[0].method.__self__
+    demo = server.server.place.replicas[0].instance
 
     assert demo.calls[:2] == ["begin", "begin_async"]
     assert set(demo.calls[2:]) == {"compute (1, 2)", "fails"}
