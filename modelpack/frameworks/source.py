@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from modelpack.sdk.loading import find_service, load_import_string
+from modelpack.sdk.model import using_source
 from modelpack.sdk.service import ServiceSpec
 
 Kind = Literal["code", "bundle", "model"]
@@ -33,9 +34,6 @@ class Source:
 
     def open(self) -> ServiceSpec:
         """Return the service; raises as ``load_import_string`` and ``open_bundle`` do."""
-        from modelpack.frameworks.bundled import open_bundle
-        from modelpack.frameworks.zero import service_from_model
-
         folder = Path(self.folder)
         match self.kind:
             case "code":
@@ -43,9 +41,25 @@ class Source:
                     load_import_string(self.target, folder) if self.target else find_service(folder)
                 )
             case "bundle":
-                return open_bundle(folder)
+                from modelpack.frameworks.bundled import BundledModels, open_bundle
+
+                with using_source(BundledModels(folder)):
+                    return open_bundle(folder)
             case "model":
+                from modelpack.frameworks.zero import service_from_model
+
                 return service_from_model(folder / self.target)
+
+    @property
+    def code_folder(self) -> Path | None:
+        """The folder that goes first on the import path; None: there is no code."""
+        match self.kind:
+            case "code":
+                return Path(self.folder)
+            case "bundle":
+                return Path(self.folder, "code")
+            case "model":
+                return None
 
     def to_text(self) -> str:
         """Return it as JSON."""

@@ -8,12 +8,15 @@
 
 Where the files come from is told from outside, by ``set_source``: the store while developing, the
 bundle's own folder in an image.  There a bundle holds one version of a name, so only the name counts.
+A reference that is made inside ``using_source`` keeps that source for good, so that two versions of a
+bundle can run in one process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,9 +35,10 @@ class ModelSource(Protocol):
 
 
 class _Current:
-    """The source that this process uses."""
+    """The source that this process uses, and the one of a block in this thread."""
 
     source: ModelSource | None = None
+    inner: ContextVar[ModelSource | None] = ContextVar("modelpack_model_source", default=None)
 
 
 def set_source(source: ModelSource) -> None:
@@ -44,16 +48,16 @@ def set_source(source: ModelSource) -> None:
 
 @contextmanager
 def using_source(source: ModelSource) -> Iterator[None]:
-    """Take models from ``source`` inside the block only."""
-    before, _Current.source = _Current.source, source
+    """Take models from ``source`` inside the block; references made there keep it."""
+    token = _Current.inner.set(source)
     try:
         yield
     finally:
-        _Current.source = before
+        _Current.inner.reset(token)
 
 
 def has_source() -> bool:
-    """Say whether a source was set."""
+    """Say whether a source was set for this process."""
     return _Current.source is not None
 
 
@@ -62,6 +66,8 @@ class Model:
 
     def __init__(self, ref: str) -> None:
         self.tag = Tag.parse(ref)
+        self._home = _Current.inner.get()
+        self._files: _Files | None = None  # those that were loaded
         self._loaded: Any = None
         self._is_loaded = False
 
@@ -74,19 +80,46 @@ class Model:
     @property
     def path(self) -> Path:
         """The folder with its files; raises ModelNotFoundError."""
-        return _source().folder(self.tag)
+        return self._source().folder(self.tag)
 
     def load(self) -> Any:
         """Return the loaded model; raises ModelNotFoundError or UserCodeError."""
         if not self._is_loaded:
-            self._loaded = _source().load(self.path)
+            folder = self.path
+            self._files = _files_in(folder)
+            self._loaded = self._source().load(folder)
             self._is_loaded = True
         return self._loaded
 
+    def adopt(self, others: Iterable[Model]) -> bool:
+        """Take the model that one of the others has loaded from the very same files.
 
-def _source() -> ModelSource:
-    if _Current.source is None:
-        raise ModelpackError(
-            "no place is known to take models from", hint="use modelpack.Model, not its module"
-        )
-    return _Current.source
+        Returns False when there is none; raises ModelNotFoundError.
+        """
+        files = _files_in(self.path)
+        for other in others:
+            if other._is_loaded and other._files == files and not self._is_loaded:
+                self._loaded, self._files, self._is_loaded = other._loaded, files, True
+                return True
+        return False
+
+    def _source(self) -> ModelSource:
+        source = self._home or _Current.inner.get() or _Current.source
+        if source is None:
+            raise ModelpackError(
+                "no place is known to take models from", hint="use modelpack.Model, not its module"
+            )
+        return source
+
+
+_Files = tuple[str, frozenset[tuple[str, int, int, int]]]
+"""A folder, and path, size, time of change and inode of each of its files."""
+
+
+def _files_in(folder: Path) -> _Files:
+    """Return what tells these files from all others, without reading them."""
+    found = []
+    for path in folder.rglob("*"):
+        facts = path.stat()
+        found.append((str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino))
+    return str(folder), frozenset(found)
