@@ -142,11 +142,12 @@ class Endpoint:
             call.is_done = True
             self.count(call, _CLIENT_LEFT)
 
-    def count(self, call: HttpCall, status: int) -> None:
-        """Count an answered call, and log it if every request is."""
+    def count(self, call: HttpCall, status: int, code: str = "") -> None:
+        """Count an answered call (``code``: of its problem), and log it if every request is."""
         seconds = perf_counter() - call.started
-        self.stats.in_flight -= 1
-        self.stats.add(status, seconds)
+        stats = self.stats
+        stats.in_flight -= 1
+        stats.add(status, seconds, call.queue_s, call.run_s, call.rows, code=code)
         if self._access_log:
             log_request(self.api.name, call.request_id, status, seconds, call.rows)
 
@@ -203,7 +204,7 @@ class HttpCall(Call):
         self.is_done = True
         if error is not None and problem.status == 500:
             log_failure(problem.code, error, self.endpoint.api.name, self.request_id)
-        self.endpoint.count(self, problem.status)
+        self.endpoint.count(self, problem.status, problem.code)
         body = problem.to_bytes(self.request_id)
         self.send(problem.status, CONTENT_TYPE, body, problem.headers)
 

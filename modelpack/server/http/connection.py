@@ -237,7 +237,7 @@ class GuardedProtocol(HttpToolsProtocol):
         transport, front = self.transport, self.front
         if transport.is_closing():
             return
-        front.refused.add(problem.status, 0.0)
+        front.refused.add(problem.status, 0.0, code=problem.code)
         request_id = front.ids.id_for(dict(self.headers or ()).get(b"x-request-id"))
         body = problem.to_bytes(request_id)
         head = front.prefix(problem.status, CONTENT_TYPE)

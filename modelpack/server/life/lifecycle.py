@@ -35,8 +35,9 @@ from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.life.stopping import EXIT_INTERRUPTED, StopSignals
 from modelpack.server.observe.logs import configured, event, log_internal
 from modelpack.server.observe.metrics import Metrics
+from modelpack.server.observe.snapshot import own
 from modelpack.server.runners.place import Place, open_place
-from modelpack.server.web.app import make_app
+from modelpack.server.web.app import MetricsPage, make_app
 from modelpack.server.web.pages import page_routes
 
 TICK_S = 0.1
@@ -170,10 +171,11 @@ class Server:
     def _config(self) -> Config:
         version = self._tag.partition(":")[2] or "0"
         document = orjson.dumps(openapi_document(self._spec, version))
-        metrics = Metrics(self._readings, service=self._spec.name, tag=self._tag)
+        metrics = Metrics(service=self._spec.name, tag=self._tag)
+        page = MetricsPage(metrics, own(self._readings))
         pages = page_routes(self._settings.host, document)
         config = Config(
-            make_app(self.endpoints, self.front, metrics, pages),
+            make_app(self.endpoints, self.front, page, pages),
             http=FastProtocol,
             ws="none",
             lifespan="off",

@@ -1,119 +1,310 @@
-"""Plain counters on the hot path, Prometheus text when it is asked for.
+"""Prometheus text, made of plain counters when it is asked for.
 
-    ApiStats.add(status, seconds)          a dict and a list, some 0.3 µs
-    Metrics(read).render() ──► bytes       text/plain; version=0.0.4
+    list[Reading] ─┐
+                   ├─Metrics.render──► text/plain 0.0.4, or OpenMetrics for who asks for it
+    pids ──────────┘
 
-The counters are read by a collector as the page is asked for; the client library's own counters
-cost several times as much for each request.
-
-    modelpack_info{service,tag}                      what is served
-    modelpack_requests_total{api,status}             answered; 499: the client left before
-    modelpack_request_duration_seconds{api}          histogram, from the whole request to the answer
-    modelpack_refused_requests_total{api,reason}     of these, refused without asking the model
-    modelpack_batch_rows{api}                        histogram; sum / count is the mean batch
-    modelpack_queue_rows{api}                        rows that wait now
-    modelpack_in_flight_requests{api}                requests that wait or run now
-    process_…                                        processor time, memory, open files
+The counters are written by the hot path itself (``stats``): the client library's own cost several
+times as much for each request.  ``FAMILIES`` lists every metric that there is, with its labels and
+meaning; the page and the reference are both made from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from modelpack.server.observe.stats import BATCH_BOUNDS, LATENCY_BOUNDS_S, Reading
+from modelpack.server.observe.processes import Processes, Usage
+from modelpack.server.observe.stats import (
+    BATCH_BOUNDS,
+    LATENCY_BOUNDS_S,
+    BatchStats,
+    ConnectionStats,
+    Exemplar,
+    Reading,
+    RunnerStats,
+)
+from modelpack.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_REASONS = {429: "overloaded", 503: "unavailable", 504: "timeout"}
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric, as the page and the reference show it."""
+
+    name: str
+    kind: str
+    """``counter``, ``gauge`` or ``histogram``."""
+    labels: tuple[str, ...]
+    doc: str
+
+
+FAMILIES = (
+    Family("modelpack_info", "gauge", ("service", "tag"), "What is served."),
+    Family(
+        "modelpack_build_info", "gauge", ("version", "python"),
+        "Versions of modelpack and of Python.",
+    ),
+    Family(
+        "modelpack_requests_total", "counter", ("api", "status"),
+        "Answered requests; 499: the client left before.",
+    ),
+    Family(
+        "modelpack_request_duration_seconds", "histogram", ("api",),
+        "From the whole request to its answer.",
+    ),
+    Family(
+        "modelpack_refused_requests_total", "counter", ("api", "reason"),
+        "Of these, answered with a problem other than a failure, by its code.",
+    ),
+    Family(
+        "modelpack_failed_requests_total", "counter", ("api", "reason"),
+        "Of these, answered 500, by the code of the problem.",
+    ),
+    Family("modelpack_rows_total", "counter", ("api",), "Rows of the requests that were answered."),
+    Family("modelpack_in_flight_requests", "gauge", ("api",), "Requests that wait or run now."),
+    Family("modelpack_queue_rows", "gauge", ("api",), "Rows that wait now."),
+    Family("modelpack_queue_bytes", "gauge", ("api",), "Bytes of the requests that wait now."),
+    Family(
+        "modelpack_queue_duration_seconds", "histogram", ("api",),
+        "How long requests waited before their batch began.",
+    ),
+    Family(
+        "modelpack_overhead_seconds", "histogram", ("api",),
+        "Duration of requests less the run of their batch: all that is not the model.",
+    ),
+    Family("modelpack_batch_rows", "histogram", ("api",), "Rows that ran together."),
+    Family("modelpack_batch_duration_seconds", "histogram", ("api",), "How long batches ran."),
+    Family(
+        "modelpack_batch_releases_total", "counter", ("api", "reason"),
+        "Batches, by the reason why they were let go.",
+    ),
+    Family(
+        "modelpack_batch_elements_total", "counter", ("api", "kind"),
+        "Elements along axes of variable length: real, or padding that only fills up.",
+    ),
+    Family(
+        "modelpack_replayed_requests_total", "counter", ("api",),
+        "Requests that ran again because their runner was lost.",
+    ),
+    Family("modelpack_runners", "gauge", ("kind",), "Runners that can run calls now."),
+    Family(
+        "modelpack_runner_restarts_total", "counter", ("kind",),
+        "Runners that were started in place of a lost one.",
+    ),
+    Family("modelpack_connections", "gauge", (), "Open connections."),
+    Family("modelpack_connections_accepted_total", "counter", (), "Connections that were taken."),
+    Family(
+        "modelpack_connections_refused_total", "counter", (),
+        "Connections that were closed at once, because there were too many.",
+    ),
+    Family("modelpack_processes", "gauge", (), "Processes that the server is made of."),
+    Family("process_cpu_seconds_total", "counter", (), "Processor time of all of them."),
+    Family("process_resident_memory_bytes", "gauge", (), "Resident memory of all of them."),
+    Family("process_virtual_memory_bytes", "gauge", (), "Virtual memory of all of them."),
+    Family("process_open_fds", "gauge", (), "Open files of all of them."),
+    Family("process_max_fds", "gauge", (), "Limit on open files, added up."),
+    Family(
+        "process_start_time_seconds", "gauge", (), "Unix time at which the oldest was started."
+    ),
+)  # fmt: skip
+"""Every metric, in the order of the page."""
 
 
 class Metrics:
-    """Makes the page; ``read`` gives the state of every api."""
+    """Makes the page of one server."""
 
-    def __init__(self, read: Callable[[], Sequence[Reading]], *, service: str, tag: str) -> None:
-        from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+    def __init__(self, *, service: str, tag: str, processes: Processes | None = None) -> None:
+        """``processes`` remembers the processor time of those that have gone; None: anew."""
+        self._names = (service, tag)
+        self._processes = processes or Processes()
 
-        self._read = read
-        self._labels = {"service": service, "tag": tag}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+    def render(
+        self,
+        readings: Sequence[Reading],
+        pids: Iterable[int] = (),
+        *,
+        is_openmetrics: bool = False,
+    ) -> bytes:
+        """Return the page; ``pids`` are the processes of the server, none: this one."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-    def render(self) -> bytes:
-        """Return the page."""
-        from prometheus_client import generate_latest
+        sheet = _Sheet()
+        sheet.add("modelpack_info", self._names, 1)
+        sheet.add("modelpack_build_info", (__version__, platform.python_version()), 1)
+        for reading in readings:
+            _fill_reading(sheet, reading)
+        _fill_processes(sheet, self._processes.read([*pids] or [os.getpid()]))
+        registry = CollectorRegistry()
+        registry.register(sheet)
+        if is_openmetrics:
+            return bytes(generate_openmetrics(registry))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
 
-        return generate_latest(self._registry)
+
+def wants_openmetrics(accept: bytes) -> bool:
+    """Say whether an ``Accept`` header prefers OpenMetrics to the older text."""
+    weights = {b"application/openmetrics-text": 0.0, b"text/plain": 0.0}
+    for part in accept.lower().split(b","):
+        kind, *parameters = (piece.strip() for piece in part.split(b";"))
+        if kind in weights:
+            weights[kind] = max(weights[kind], _weight(parameters))
+    openmetrics, plain = weights.values()
+    return openmetrics > 0 and openmetrics >= plain
+
+
+def _weight(parameters: Iterable[bytes]) -> float:
+    for parameter in parameters:
+        if parameter.startswith(b"q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+class _Sheet:
+    """The families of one page as they fill."""
+
+    def __init__(self) -> None:
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        self._counters: dict[str, CounterMetricFamily] = {}
+        self._gauges: dict[str, GaugeMetricFamily] = {}
+        self._histograms: dict[str, HistogramMetricFamily] = {}
+        self._all: list[Metric] = []
+        for family in FAMILIES:
+            name, doc, labels = family.name, family.doc, family.labels
+            made: Metric
+            if family.kind == "counter":
+                made = self._counters[name] = CounterMetricFamily(name, doc, labels=labels)
+            elif family.kind == "gauge":
+                made = self._gauges[name] = GaugeMetricFamily(name, doc, labels=labels)
+            else:
+                made = self._histograms[name] = HistogramMetricFamily(name, doc, labels=labels)
+            self._all.append(made)
 
     def describe(self) -> list[Metric]:
         """Tell the registry nothing in advance, so that it does not collect to find out."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; called by the registry."""
-        from prometheus_client.core import InfoMetricFamily
+        """Yield every family; called by the registry."""
+        yield from self._all
 
-        readings = self._read()
-        info = InfoMetricFamily("modelpack", "What is served.")
-        info.add_metric([], self._labels)
-        yield info
-        yield from _requests(readings)
-        yield from _batches(readings)
+    def add(self, name: str, labels: Sequence[str], value: float) -> None:
+        """Add a sample to a counter or gauge."""
+        family = self._counters.get(name) or self._gauges[name]
+        family.add_metric(labels, value)
+
+    def add_histogram(
+        self,
+        name: str,
+        api: str,
+        bounds: Sequence[float],
+        counts: Sequence[int],
+        *,
+        total: float,
+        exemplars: Mapping[int, Exemplar] | None = None,
+    ) -> None:
+        """Add the histogram of an api; ``counts`` has one more than ``bounds``."""
+        from prometheus_client.core import Exemplar as Shown
+
+        names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+        buckets: list[tuple[str, float] | tuple[str, float, Shown]] = []
+        for index, (le, count) in enumerate(zip(names, accumulate(counts), strict=True)):
+            if exemplars and (one := exemplars.get(index)) is not None:
+                shown = Shown({"request_id": one.request_id}, one.seconds, round(one.at, 3))
+                buckets.append((le, count, shown))
+            else:
+                buckets.append((le, count))
+        self._histograms[name].add_metric([api], buckets, sum_value=total)
 
 
-def _requests(readings: Iterable[Reading]) -> Iterator[Metric]:
-    from prometheus_client.core import (
-        CounterMetricFamily,
-        GaugeMetricFamily,
-        HistogramMetricFamily,
+def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
+    stats, name = reading.stats, reading.stats.name
+    for status, count in sorted(stats.statuses.items()):
+        sheet.add("modelpack_requests_total", (name, str(status)), count)
+    for (status, code), count in sorted(stats.problems.items()):
+        kind = "failed" if status == 500 else "refused"
+        sheet.add(f"modelpack_{kind}_requests_total", (name, code), count)
+    sheet.add("modelpack_rows_total", (name,), stats.rows)
+    sheet.add("modelpack_in_flight_requests", (name,), stats.in_flight)
+    sheet.add("modelpack_queue_rows", (name,), reading.waiting_rows)
+    sheet.add("modelpack_queue_bytes", (name,), reading.waiting_bytes)
+    for family, counts, total, exemplars in (
+        ("request_duration", stats.buckets, stats.seconds, stats.exemplars),
+        ("queue_duration", stats.queue_buckets, stats.queue_s, None),
+        ("overhead", stats.overhead_buckets, stats.overhead_s, None),
+    ):
+        sheet.add_histogram(
+            f"modelpack_{family}_seconds",
+            name,
+            LATENCY_BOUNDS_S,
+            counts,
+            total=total,
+            exemplars=exemplars,
+        )
+    if reading.batches is not None:
+        _fill_batches(sheet, name, reading.batches)
+    if reading.connections is not None:
+        _fill_connections(sheet, reading.connections)
+    if reading.runners is not None:
+        _fill_runners(sheet, reading.runners)
+
+
+def _fill_batches(sheet: _Sheet, name: str, batches: BatchStats) -> None:
+    sheet.add_histogram(
+        "modelpack_batch_rows", name, BATCH_BOUNDS, batches.buckets, total=batches.rows
     )
-
-    total = CounterMetricFamily(
-        "modelpack_requests", "Requests by api and status.", labels=["api", "status"]
+    sheet.add_histogram(
+        "modelpack_batch_duration_seconds",
+        name,
+        LATENCY_BOUNDS_S,
+        batches.run_buckets,
+        total=batches.run_s,
     )
-    refused = CounterMetricFamily(
-        "modelpack_refused_requests",
-        "Requests refused without asking the model.",
-        labels=["api", "reason"],
-    )
-    duration = HistogramMetricFamily(
-        "modelpack_request_duration_seconds", "Time from request to answer.", labels=["api"]
-    )
-    flying = GaugeMetricFamily(
-        "modelpack_in_flight_requests", "Requests that wait or run.", labels=["api"]
-    )
-    for reading in readings:
-        stats = reading.stats
-        for status, count in sorted(stats.statuses.items()):
-            total.add_metric([stats.name, str(status)], count)
-            if status in _REASONS:
-                refused.add_metric([stats.name, _REASONS[status]], count)
-        buckets = _cumulative(LATENCY_BOUNDS_S, stats.buckets)
-        duration.add_metric([stats.name], buckets, sum_value=stats.seconds)
-        flying.add_metric([stats.name], stats.in_flight)
-    yield from (total, refused, duration, flying)
+    for reason, count in sorted(batches.reasons.items()):
+        sheet.add("modelpack_batch_releases_total", (name, reason), count)
+    sheet.add("modelpack_batch_elements_total", (name, "real"), batches.real_elements)
+    sheet.add("modelpack_batch_elements_total", (name, "padding"), batches.padded_elements)
+    sheet.add("modelpack_replayed_requests_total", (name,), batches.replays)
 
 
-def _batches(readings: Iterable[Reading]) -> Iterator[Metric]:
-    from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
-
-    rows = HistogramMetricFamily("modelpack_batch_rows", "Rows that ran together.", labels=["api"])
-    waiting = GaugeMetricFamily("modelpack_queue_rows", "Rows that wait.", labels=["api"])
-    for reading in readings:
-        name = reading.stats.name
-        waiting.add_metric([name], reading.waiting_rows)
-        if reading.batches is not None:
-            buckets = _cumulative(BATCH_BOUNDS, reading.batches.buckets)
-            rows.add_metric([name], buckets, sum_value=reading.batches.rows)
-    yield from (rows, waiting)
+def _fill_connections(sheet: _Sheet, connections: ConnectionStats) -> None:
+    sheet.add("modelpack_connections", (), connections.open)
+    sheet.add("modelpack_connections_accepted_total", (), connections.accepted)
+    sheet.add("modelpack_connections_refused_total", (), connections.refused)
 
 
-def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    names = [*(f"{float(bound)}" for bound in bounds), "+Inf"]
-    return list(zip(names, accumulate(counts), strict=True))
+def _fill_runners(sheet: _Sheet, runners: RunnerStats) -> None:
+    for kind in sorted({*runners.running, *runners.restarts}):
+        sheet.add("modelpack_runners", (kind,), runners.running.get(kind, 0))
+        sheet.add("modelpack_runner_restarts_total", (kind,), runners.restarts.get(kind, 0))
+
+
+def _fill_processes(sheet: _Sheet, usage: Usage) -> None:
+    for name, value in (
+        ("modelpack_processes", usage.count),
+        ("process_cpu_seconds_total", usage.cpu_s),
+        ("process_resident_memory_bytes", usage.resident_bytes),
+        ("process_virtual_memory_bytes", usage.virtual_bytes),
+        ("process_open_fds", usage.open_fds),
+        ("process_max_fds", usage.max_fds),
+        ("process_start_time_seconds", usage.started),
+    ):
+        sheet.add(name, (), value)

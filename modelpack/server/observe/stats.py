@@ -1,32 +1,51 @@
 """Plain counters of the hot path: a few list and dict operations a request, no library.
 
-ApiStats.add(status, seconds)      one answered request, some 0.3 µs
-BatchStats.add(rows)               one batch
-Reading                            what one api shows at one moment, read by ``metrics``
+    ApiStats.add(status, seconds, …)   one answered request, some 0.3 µs
+    BatchStats.add(rows, …)            one batch
+    ConnectionStats, RunnerStats       what the server stands on
+    Reading                            what one api, or the server, shows at one moment
+
+A ``Reading`` is what ``metrics`` makes a page of and what ``snapshot`` carries between processes.
+All times are counted in the same buckets, ``LATENCY_BOUNDS_S``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LATENCY_BOUNDS_S = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
+"""Upper bounds, in seconds, of every histogram of times."""
 
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds, in rows, of the histogram of batch sizes."""
 
 
 class BatchStats:
-    """Counts for the metrics."""
+    """Counts of the batches of one api."""
 
-    __slots__ = ("batches", "buckets", "rows")
+    __slots__ = (
+        "batches", "buckets", "padded_elements", "real_elements", "reasons", "replays", "rows",
+        "run_buckets", "run_s",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.batches = 0
         self.rows = 0
         self.buckets = [0] * (len(BATCH_BOUNDS) + 1)
+        self.reasons: dict[str, int] = {}
+        """Why batches were let go."""
+        self.run_s = 0.0
+        self.run_buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.real_elements = 0
+        """Elements of variable length that came from requests."""
+        self.padded_elements = 0
+        """Elements that only filled them up."""
+        self.replays = 0
+        """Calls that were run again because their runner was lost."""
 
     def add(self, rows: int) -> None:
         """Count one batch."""
@@ -38,27 +57,105 @@ class BatchStats:
 class ApiStats:
     """Counts of one api."""
 
-    __slots__ = ("buckets", "in_flight", "name", "seconds", "statuses")
+    __slots__ = (
+        "buckets", "exemplars", "in_flight", "name", "overhead_buckets", "overhead_s", "problems",
+        "queue_buckets", "queue_s", "rows", "seconds", "statuses",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.statuses: dict[int, int] = {}
+        self.problems: dict[tuple[int, str], int] = {}
+        """Requests that were answered with a problem, by its status and code."""
+        self.rows = 0
+        """Rows of the requests that were answered."""
         self.buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.seconds = 0.0
+        self.queue_buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.queue_s = 0.0
+        self.overhead_buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.overhead_s = 0.0
         self.in_flight = 0
+        self.exemplars: dict[int, Exemplar] = {}
+        """The last request of each bucket of ``buckets``, when those are kept."""
 
-    def add(self, status: int, seconds: float) -> None:
-        """Count one answered request."""
+    def add(
+        self,
+        status: int,
+        seconds: float,
+        queue_s: float = 0.0,
+        run_s: float = 0.0,
+        rows: int = 0,
+        *,
+        code: str = "",
+    ) -> None:
+        """Count one answered request.
+
+        ``seconds`` are those from the whole request to its answer; ``queue_s`` of them it waited,
+        and the batch that it was in ran for ``run_s``; 0: it never ran.  What is left beside the
+        run is the overhead.  ``code`` is that of the problem it was answered with.
+        """
         statuses = self.statuses
         statuses[status] = statuses.get(status, 0) + 1
         self.buckets[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
         self.seconds += seconds
+        if run_s:
+            self.queue_buckets[bisect_left(LATENCY_BOUNDS_S, queue_s)] += 1
+            self.queue_s += queue_s
+            overhead_s = seconds - run_s
+            self.overhead_buckets[bisect_left(LATENCY_BOUNDS_S, overhead_s)] += 1
+            self.overhead_s += overhead_s
+        if status < 400:
+            self.rows += rows
+        elif code:
+            key = (status, code)
+            self.problems[key] = self.problems.get(key, 0) + 1
+
+    def keep_exemplar(self, request_id: str, seconds: float, at: float) -> None:
+        """Let the request stand for the bucket that its time is in, until the next one."""
+        bucket = bisect_left(LATENCY_BOUNDS_S, seconds)
+        self.exemplars[bucket] = Exemplar(request_id, seconds, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One request of a bucket, so that it can be found in the logs."""
+
+    request_id: str
+    seconds: float
+    at: float
+    """When it was answered, as a Unix time."""
+
+
+@dataclass(slots=True)
+class ConnectionStats:
+    """Counts of the connections of a server."""
+
+    open: int = 0
+    """Those that are open now."""
+    accepted: int = 0
+    refused: int = 0
+    """Those that were closed at once, because there were too many."""
+
+
+@dataclass(slots=True)
+class RunnerStats:
+    """Counts of what methods run in, by kind: ``inline``, ``thread``, ``process``."""
+
+    running: dict[str, int] = field(default_factory=dict)
+    """Those that can run calls now."""
+    restarts: dict[str, int] = field(default_factory=dict)
+    """Those that were started in place of one that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one api shows at one moment; ``batches`` None: it has no batches."""
+    """What one api shows at one moment; that of the server itself has an api without a name."""
 
     stats: ApiStats
     batches: BatchStats | None
+    """None: it has no batches."""
     waiting_rows: int
+    waiting_bytes: int = 0
+    connections: ConnectionStats | None = None
+    runners: RunnerStats | None = None

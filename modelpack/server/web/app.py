@@ -24,7 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.http.front import Front
 from modelpack.server.observe.logs import log_internal
-from modelpack.server.observe.metrics import CONTENT_TYPE, Metrics
+from modelpack.server.observe.metrics import CONTENT_TYPE, OPENMETRICS, Metrics, wants_openmetrics
+from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import (
     INTERNAL,
     NOT_READY,
@@ -37,11 +38,11 @@ from modelpack.server.problems import (
     problem_from,
 )
 from modelpack.server.web.calls import ApiRoute
-from modelpack.server.web.replies import Reply, json_reply, problem_reply, set_request_id
+from modelpack.server.web.replies import Reply, fields_of, json_reply, problem_reply, set_request_id
 
 
 def make_app(
-    endpoints: Sequence[Endpoint], front: Front, metrics: Metrics, pages: list[Route]
+    endpoints: Sequence[Endpoint], front: Front, metrics: MetricsPage, pages: list[Route]
 ) -> ASGIApp:
     """Return the application."""
     calls = [
@@ -52,7 +53,7 @@ def make_app(
         *calls,
         Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
         Route("/readyz", Ready(front, endpoints), methods=["GET"]),
-        Route("/metrics", MetricsPage(metrics), methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
         *pages,
     ]
     app = Starlette(
@@ -82,14 +83,19 @@ class Ready:
 
 
 class MetricsPage:
-    """Answers scrapes."""
+    """Answers scrapes: what ``gather`` finds in all parts of the server, as one page."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, gather: Gather) -> None:
         self._metrics = metrics
+        self._gather = gather
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Render the page."""
-        await Reply(200, CONTENT_TYPE, self._metrics.render())(scope, receive, send)
+        """Render the page, in the form that the scraper prefers."""
+        found = await self._gather()
+        is_openmetrics = wants_openmetrics(fields_of(scope).get(b"accept", b""))
+        page = self._metrics.render(found.readings, found.pids, is_openmetrics=is_openmetrics)
+        content_type = OPENMETRICS if is_openmetrics else CONTENT_TYPE
+        await Reply(200, content_type, page)(scope, receive, send)
 
 
 class Guard:

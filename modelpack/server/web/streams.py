@@ -81,7 +81,7 @@ def _last_words(call: WaitingCall, error: Exception, *, is_sse: bool) -> bytes:
     """Return the piece that says why the stream ends early."""
     problem = problem_from(error, from_service=True)
     call.is_done = True
-    call.endpoint.count(call, problem.status)
+    call.endpoint.count(call, problem.status, problem.code)
     if problem.status == 500:
         log_failure(problem.code, error, call.endpoint.api.name, call.request_id)
     body = problem.to_bytes(call.request_id)
