@@ -83,6 +83,21 @@ STOPPING = "the server is stopping"
 STUCK = "an earlier call has not come back"
 
 
+class RunnerLost(Exception):
+    """A runner's process died; what a batch of it gets instead of an answer, never a client.
+
+    ``has_begun`` is false when the batch cannot have been the cause: it was not begun.
+    """
+
+    def __init__(self, has_begun: bool) -> None:
+        super().__init__("the runner's process died")
+        self.has_begun = has_begun
+
+
+class RunnerCrashed(Exception):
+    """The request was run alone, and its runner's process died of it, not for the first time."""
+
+
 class BadOutput(Exception):
     """The service returned something that cannot be its answer; the reason is for the log."""
 
@@ -140,6 +155,9 @@ _PROBLEM_OF: dict[type[BaseException], Problem] = {
     BadJson: Problem(400, "bad-json", "the body is not valid JSON"),
     TimedOut: Problem(504, "timeout", "timeout", "the request took longer than it may"),
     Unavailable: UNAVAILABLE,
+    RunnerCrashed: Problem(
+        500, "runner-crashed", "the runner crashed", "the process that ran the request died of it"
+    ),
     BadOutput: Problem(
         500, "bad-output", "bad output", "the service returned what cannot be its answer"
     ),
