@@ -268,6 +268,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application, also when another request was pipelined behind its own."""
         super().connection_lost(exc)
+        self.front.left()
         cycle, self._under_way = self._under_way, None
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True

@@ -18,6 +18,7 @@ from typing import cast
 from uvicorn.server import ServerState
 
 from modelpack.server.endpoint import Endpoint
+from modelpack.server.http.accepting import Acceptor
 from modelpack.server.http.listening import is_readable, refuse_newcomers
 from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.observe.logs import event
@@ -25,23 +26,33 @@ from modelpack.server.observe.logs import event
 LINGER_S = 0.5
 """How long an idle connection may bring one more request."""
 
+HANDSHAKE_S = 1.0
+"""How long after that a TLS handshake may take that had begun."""
+
 _STEP_S = 0.01
 _QUIET_STEPS = 3
 _LAST_WORDS_S = 0.5
 
 
 async def drain(
-    server: asyncio.Server,
+    acceptor: Acceptor,
     state: ServerState,
     endpoints: Sequence[Endpoint],
     *,
     grace_s: float,
     force: asyncio.Event,
+    hands_over: bool = False,
 ) -> bool:
-    """End every connection within ``grace_s``; returns False when some had to be cut off."""
+    """End every connection within ``grace_s``; returns False when some had to be cut off.
+
+    With ``hands_over`` other processes go on accepting from the same socket: this one leaves them
+    whoever comes, at once.
+    """
     began = monotonic()
-    listeners = [one.fileno() for one in server.sockets]
     event("draining", connections=len(state.connections))
+    if hands_over:
+        acceptor.close()
+    listeners = [one.fileno() for one in acceptor.sockets]
 
     def is_over(limit_s: float) -> bool:
         return force.is_set() or monotonic() - began >= limit_s
@@ -49,19 +60,21 @@ async def drain(
     def is_knocked_at() -> bool:
         return any(is_readable(number) for number in listeners)
 
-    while (state.connections or is_knocked_at()) and not is_over(min(LINGER_S, grace_s)):
+    while (acceptor.open_count or is_knocked_at()) and not is_over(min(LINGER_S, grace_s)):
         await asyncio.sleep(_STEP_S)
     for number in listeners:
         refuse_newcomers(number)
     quiet = 0
-    while quiet < _QUIET_STEPS and not is_over(grace_s):
+    while listeners and quiet < _QUIET_STEPS and not is_over(grace_s):
         quiet = 0 if is_knocked_at() else quiet + 1
         await asyncio.sleep(_STEP_S)
-    server.close()
-    while (state.connections or state.tasks) and not is_over(grace_s):
+    acceptor.close()
+    while (acceptor.open_count or state.tasks) and not is_over(grace_s):
         close_idle(state)
+        if is_over(LINGER_S + HANDSHAKE_S):
+            acceptor.hang_up()
         await asyncio.sleep(_STEP_S)
-    is_clean = not (state.connections or state.tasks)
+    is_clean = not (acceptor.open_count or state.tasks)
     if not is_clean:
         await _cut_off(state, endpoints)
     for endpoint in endpoints:

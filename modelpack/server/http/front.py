@@ -9,6 +9,7 @@ The clock is coarse, one tick: reading it costs a connection nothing, and time-o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from time import monotonic, time
@@ -63,6 +64,8 @@ class Front:
         """True once the service is warm."""
         self.is_draining = False
         """True once the server was told to stop: each answer closes its connection."""
+        self.left: Callable[[], None] = _nothing
+        """Called when a connection has ended."""
         self.now = monotonic()
         self.known_heads: dict[bytes, KnownHead] = {}
         """Heads of plain calls that were judged before, byte for byte."""
@@ -95,3 +98,7 @@ class Front:
     def reading(self) -> Reading:
         """Return what the metrics show of requests that were refused by their head."""
         return Reading(self.refused, None, 0)
+
+
+def _nothing() -> None:
+    """Do nothing."""

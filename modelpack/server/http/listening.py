@@ -60,11 +60,11 @@ def _explained(cause: OSError, host: str, port: int) -> PortInUseError | UsageEr
     return UsageError(f"'{host}' is not an address of this machine", hint=_HOST_HINT)
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, is_tls: bool = False) -> str:
     """Return a URL that reaches the socket from this machine."""
     host, port = listener.getsockname()[:2]
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
-    return f"http://{_join(anywhere.get(host, host), port)}"
+    return f"http{'s' if is_tls else ''}://{_join(anywhere.get(host, host), port)}"
 
 
 def _join(host: str, port: int) -> str:

@@ -28,10 +28,13 @@ from modelpack.config.settings import ServerSettings
 from modelpack.sdk.openapi import openapi_document
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
+from modelpack.server.http.accepting import Acceptor
+from modelpack.server.http.descriptors import raise_limit
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
 from modelpack.server.http.listening import listen_on, url_of
 from modelpack.server.http.protocol import FastProtocol
+from modelpack.server.http.tls import context_for
 from modelpack.server.life.stopping import EXIT_INTERRUPTED, StopSignals
 from modelpack.server.observe.logs import configured, event, log_internal
 from modelpack.server.observe.metrics import Metrics
@@ -54,6 +57,7 @@ def serve(
     """Serve until told to stop; see ``modelpack.server.run``."""
     # Its Linux wheel sends telemetry unless this is set before the import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    raise_limit()
     with (
         listen_on(settings.host, settings.port) as listener,
         configured(settings.log_format, settings.log_level),
@@ -85,6 +89,7 @@ class Server:
         self._listener = listener
         self._tag = tag
         self._fast_lane = fast_lane
+        self._tls = context_for(settings)
         self._state = ServerState()
         self.front = Front(settings, self._state)
         self.endpoints = [Endpoint(api, settings) for api in spec.apis]
@@ -105,7 +110,17 @@ class Server:
         """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice."""
         loop = asyncio.get_running_loop()
         protocol = partial(FastProtocol, self._config(), self._state, {}, loop, front=self.front)
-        server = await loop.create_server(protocol, sock=self._listener)
+        acceptor = Acceptor(
+            self._listener,
+            protocol,
+            loop,
+            self._tls,
+            self._settings.max_connections,
+            connections=self._state.connections,
+            handshake_timeout_s=self._settings.head_timeout_s,
+        )
+        self.front.left = acceptor.left
+        acceptor.start()
         ticking = asyncio.ensure_future(self._tick())
         try:
             self.place = await self._start()
@@ -115,7 +130,7 @@ class Server:
         finally:
             grace_s = self._settings.grace_s if self.place is not None else 0.0
             is_clean = await drain(
-                server, self._state, self.endpoints, grace_s=grace_s, force=self._force
+                acceptor, self._state, self.endpoints, grace_s=grace_s, force=self._force
             )
             ticking.cancel()
             gc.unfreeze()
@@ -146,7 +161,7 @@ class Server:
         if self._fast_lane:
             self.front.fast = {e.api.route.encode(): e for e in self.endpoints if e.is_fast}
         self.front.is_ready = True
-        url = url_of(self._listener)
+        url = url_of(self._listener, is_tls=self._tls is not None)
         event("ready", url=url, service=self._spec.name, tag=self._tag)
         if on_ready is not None:
             on_ready(url)
