@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelpack.errors import InputError, ModelpackError
     from modelpack.sdk.hints import Range
     from modelpack.sdk.model import Model
+    from modelpack.sdk.placement import device
     from modelpack.sdk.service import api, on_shutdown, on_startup, service
     from modelpack.sdk.tensor import Tensor, TensorSpec
     from modelpack.tag import Tag
@@ -39,6 +40,7 @@ __all__ = [
     "TensorSpec",
     "__version__",
     "api",
+    "device",
     "load",
     "models",
     "on_shutdown",
@@ -54,6 +56,7 @@ _HOMES = {
     "Tensor": "modelpack.sdk.tensor",
     "TensorSpec": "modelpack.sdk.tensor",
     "api": "modelpack.sdk.service",
+    "device": "modelpack.sdk.placement",
     "load": "modelpack.embed",
     "on_shutdown": "modelpack.sdk.service",
     "on_startup": "modelpack.sdk.service",

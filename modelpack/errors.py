@@ -16,8 +16,9 @@
     ├── ConflictError                 exit 5  something else stands there already
     ├── ToolMissingError              exit 6  a program that is needed is not there
     ├── UserCodeError                 exit 1  the user's own module failed
-    ├── PortInUseError                exit 1
+    ├── PortInUseError  DeviceMissingError    exit 1
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
+    ├── BenchError  GoalMissedError       exit 1
     └── InputError                            a request that does not fit the signature
 
 An error knows what to do next: the message says what happened, the hint what to do.  Both stay
@@ -170,6 +171,12 @@ class UserCodeError(ModelpackError):
     code = "service-failed"
 
 
+class DeviceMissingError(ModelpackError):
+    """A device was asked for that this machine, or a library here, does not offer."""
+
+    code = "device-missing"
+
+
 class PortInUseError(ModelpackError):
     """The address to listen on is taken."""
 
@@ -204,6 +211,18 @@ class DeployError(ModelpackError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.log_lines = tuple(log_lines)
+
+
+class BenchError(ModelpackError):
+    """A server cannot be put under load, or answers nothing but errors."""
+
+    code = "bench-failed"
+
+
+class GoalMissedError(ModelpackError):
+    """What was measured is not what was asked for."""
+
+    code = "goal-missed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     model.onnx ──OnnxModel──► model(x)["label"], model(x=...), model.run({"x": x})
 
+It is loaded on the device, and with the threads, of the replica that loads it (``sdk.placement``).
 External data files lie beside the model and are named plainly; a location that climbs, is absolute
 or is a link is refused before the runtime sees the model (threat model S18).
 """
@@ -10,15 +11,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.errors import RefusedError, UsageError
+from modelpack.errors import DeviceMissingError, RefusedError, UsageError
 from modelpack.frameworks.base import Saved
 from modelpack.frameworks.machine import processors
 from modelpack.frameworks.onnxfile import external_files
+from modelpack.frameworks.providers import CUDA_PROVIDER, check, choose
+from modelpack.sdk.placement import Placement, gpu_count, placement
 
 FILE = "model.onnx"
 
@@ -57,17 +60,26 @@ class OnnxModel:
     """A loaded ONNX model: call it with its inputs, get its outputs by name."""
 
     def __init__(self, file: Path, *, threads: int | None = None) -> None:
+        """Raise DeviceMissingError when the replica's device was asked for and is not there.
+
+        ``threads`` is how many onnxruntime uses for one call; None: the replica's.
+        """
         self.path = file
+        self._at = placement().resolve(), threads or _threads()
         _check_external(file)
-        self.session = _session(file, threads)
+        self.session = _session(file, self._at[1])
         self.inputs = tuple(_port(node) for node in self.session.get_inputs())
         self.outputs = tuple(_port(node) for node in self.session.get_outputs())
         self._input_names = [port.name for port in self.inputs]
         self._output_names = [port.name for port in self.outputs]
 
+    def is_at(self, where: Placement) -> bool:
+        """Say whether a model loaded in that placement would be the same."""
+        return self._at == (where.resolve(), _threads(where))
+
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run on named arrays; returns every output by its name."""
-        results = self.session.run(None, inputs)
+        results = self.session.run(self._output_names, inputs)
         return dict(zip(self._output_names, results, strict=True))
 
     def __call__(self, *args: Any, **named: Any) -> dict[str, Any]:
@@ -122,7 +134,7 @@ def open_onnx(file: Path) -> OnnxModel:
     """Load any ``.onnx`` file; raises UsageError when it is not one."""
     try:
         return OnnxModel(file)
-    except RefusedError:
+    except (RefusedError, DeviceMissingError):
         raise
     except Exception as cause:  # onnxruntime's own classes have no common base
         said = str(cause).splitlines()[0][:200]
@@ -132,25 +144,32 @@ def open_onnx(file: Path) -> OnnxModel:
         ) from cause
 
 
-def _session(file: Path, threads: int | None) -> Any:
+def _session(file: Path, threads: int) -> Any:
     # Its Linux wheel sends telemetry unless this is set before the import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    where = placement()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    if threads is None:
-        threads = int(os.environ.get("MODELPACK_ORT_THREADS", "0")) or processors()
     options.intra_op_num_threads = threads
     # Threads that spin while they wait burn the processor time of other services.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = onnxruntime.get_available_providers()
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers: Sequence[str] = [one for one in wanted if one in available]
-    if wanted[0] in providers and hasattr(onnxruntime, "preload_dlls"):
+    offered = onnxruntime.get_available_providers()
+    gpus = gpu_count() if CUDA_PROVIDER in offered else 0
+    providers = choose(where, offered, gpus)
+    if len(providers) > 1 and hasattr(onnxruntime, "preload_dlls"):
         # CUDA that came as wheels is not on the loader's path: "" searches site-packages.
         onnxruntime.preload_dlls(directory="")
-    return onnxruntime.InferenceSession(file, options, providers=providers)
+    session = onnxruntime.InferenceSession(file, options, providers=providers)
+    check(where, providers, session.get_providers())
+    return session
+
+
+def _threads(where: Placement | None = None) -> int:
+    """Return the threads for one call: as the user says, as the replica may, or all."""
+    said = int(os.environ.get("MODELPACK_ORT_THREADS", "0"))
+    return said or (where or placement()).threads or processors()
 
 
 def _port(node: Any) -> Port:

@@ -19,6 +19,7 @@ from modelpack.frameworks.catalog import load_model, read_record
 from modelpack.frameworks.onnx import OnnxModel, Port, open_onnx
 from modelpack.sdk.api import ApiSpec, Parameter
 from modelpack.sdk.containers import ListValue, MapValue, ObjectValue
+from modelpack.sdk.placement import placement
 from modelpack.sdk.service import ServiceSpec
 from modelpack.sdk.tensor import TensorSpec, TensorValue
 from modelpack.sdk.values import NumberValue, Value
@@ -55,9 +56,11 @@ def service_from_model(source: Path, name: str | None = None) -> ServiceSpec:
             hint="write a service around it: modelpack init NAME --template function",
         )
 
+    described = _Described(model)
+
     class Service(ModelService):
         def __init__(self) -> None:
-            super().__init__(model)
+            super().__init__(described.take())
 
     return ServiceSpec(
         name=name or name_from(source.stem),
@@ -66,6 +69,22 @@ def service_from_model(source: Path, name: str | None = None) -> ServiceSpec:
         models={},
         doc=f"The ONNX model '{source.stem}', as it is.",
     )
+
+
+class _Described:
+    """The model that was loaded to describe the service; its first instance may have it."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self._file = model.path
+        self._model: OnnxModel | None = model
+
+    def take(self) -> OnnxModel:
+        """Return the model of the replica that asks; raises as ``OnnxModel`` does."""
+        model, self._model = self._model, None
+        if model is not None and model.is_at(placement()):
+            return model
+        del model  # before there is a second one
+        return OnnxModel(self._file)
 
 
 def _predict(model: OnnxModel) -> ApiSpec:

@@ -4,7 +4,7 @@
         clf = modelpack.Model("digits-clf:latest")
 
     Digits.clf        the reference: .tag, .path (its files)
-    Digits().clf      the loaded model, loaded once a process
+    Digits().clf      the loaded model, loaded once a replica
 
 Where the files come from is told from outside, by ``set_source``: the store while developing, the
 bundle's own folder in an image.  There a bundle holds one version of a name, so only the name counts.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelpack.errors import ModelpackError
+from modelpack.sdk.placement import placement
 from modelpack.tag import Tag
 
 
@@ -67,12 +68,21 @@ class Model:
     def __init__(self, ref: str) -> None:
         self.tag = Tag.parse(ref)
         self._home = _Current.inner.get()
+        self._name = ""
         self._files: _Files | None = None  # those that were loaded
         self._loaded: Any = None
         self._is_loaded = False
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
     def __get__(self, instance: object | None, owner: type) -> Any:
-        return self if instance is None else self.load()
+        if instance is None:
+            return self
+        model = self.load()
+        if self._name and hasattr(instance, "__dict__"):
+            vars(instance)[self._name] = model  # found there at once from now on
+        return model
 
     def __repr__(self) -> str:
         return f"Model('{self.tag}')"
@@ -83,7 +93,15 @@ class Model:
         return self._source().folder(self.tag)
 
     def load(self) -> Any:
-        """Return the loaded model; raises ModelNotFoundError or UserCodeError."""
+        """Return the loaded model; raises ModelNotFoundError or UserCodeError.
+
+        It is loaded once a process, and once more for each further replica in the process.
+        """
+        where = placement()
+        if where.number:
+            if self not in where.models:
+                where.models[self] = self._source().load(self.path)
+            return where.models[self]
         if not self._is_loaded:
             folder = self.path
             self._files = _files_in(folder)

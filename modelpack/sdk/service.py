@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from modelpack.config.settings import BatchConfig
-from modelpack.errors import SignatureError, TagError, UsageError, UserCodeError
+from modelpack.errors import ModelpackError, SignatureError, TagError, UsageError, UserCodeError
 from modelpack.sdk.api import ApiSpec, Parameter
 from modelpack.sdk.hints import answer_of, hints_of, value_of
 from modelpack.sdk.model import Model
@@ -71,6 +71,8 @@ class ServiceSpec:
         """Make the instance and load its models; raises UserCodeError or ModelNotFoundError."""
         try:
             instance = self.cls()
+        except ModelpackError:
+            raise  # it says what to do
         except Exception as cause:
             raise UserCodeError(
                 f"'{self.cls.__name__}' failed as it was made: {type(cause).__name__}: {cause}",

@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from modelpack.errors import RefusedError, UsageError
+from modelpack.errors import DeviceMissingError, RefusedError, UsageError
 from modelpack.frameworks.onnx import OnnxFramework, OnnxModel, open_onnx
 from modelpack.frameworks.onnxfile import external_files
+from modelpack.sdk.placement import Placement, placed
 
 
 def doubler(*, axis: str | int = "batch") -> Any:
@@ -120,3 +121,31 @@ def test_the_skimmer_agrees_with_the_library(tmp_path: Path) -> None:
     model = onnx.load(str(file), load_external_data=False)
     wanted = {e.value for e in model.graph.initializer[0].external_data if e.key == "location"}
     assert set(external_files(file)) == wanted
+
+
+def test_a_model_is_loaded_with_the_threads_and_on_the_device_of_its_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(doubler().SerializeToString())
+    here = Placement(device="cpu", threads=3)
+    with placed(here):
+        model = OnnxModel(file)
+
+    assert model.session.get_session_options().intra_op_num_threads == 3
+    assert model.session.get_providers() == ["CPUExecutionProvider"]
+    assert model.is_at(here)
+    assert not model.is_at(Placement(device="cpu", threads=2))
+    assert not model.is_at(Placement(device="cuda:0", threads=3))
+
+    monkeypatch.setenv("MODELPACK_ORT_THREADS", "1")
+    with placed(here):
+        assert OnnxModel(file).session.get_session_options().intra_op_num_threads == 1
+
+
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(doubler().SerializeToString())
+
+    with placed(Placement(device="cuda:0")), pytest.raises(DeviceMissingError, match="'cuda:0'"):
+        open_onnx(file)

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelpack.errors import InputError
 from modelpack.frameworks.zero import service_from_model
+from modelpack.sdk.placement import Placement, placed
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +58,22 @@ def test_the_width_is_checked(tmp_path: Path, iris: tuple[Any, Any, Any]) -> Non
     with pytest.raises(InputError):
         api.decode({"X": [[1, 2, 3]]})
     assert api.decode(api.sample()).rows == 1
+
+
+def test_the_first_replica_has_the_model_that_was_described_the_next_one_its_own(
+    tmp_path: Path, iris: tuple[Any, Any, Any]
+) -> None:
+    spec = service_from_model(write(tmp_path, iris))
+    first, second = spec.create(), spec.create()
+
+    assert first.model is not second.model
+
+
+def test_a_replica_with_other_threads_loads_the_model_anew(
+    tmp_path: Path, iris: tuple[Any, Any, Any]
+) -> None:
+    spec = service_from_model(write(tmp_path, iris))
+    with placed(Placement(threads=3)):
+        model = spec.create().model
+
+    assert model.session.get_session_options().intra_op_num_threads == 3
