@@ -24,8 +24,10 @@ from modelpack.server.batching.crowd import Crowd
 from modelpack.server.batching.rows import group_key
 from modelpack.server.bodies.readers import BodyReader, Read
 from modelpack.server.bodies.writers import AnswerWriter, Write
-from modelpack.server.observe.logs import log_failure, log_request
+from modelpack.server.observe.logs import log_failure
 from modelpack.server.observe.stats import ApiStats, Reading
+from modelpack.server.observe.tracing import Trace
+from modelpack.server.observe.watching import Watching
 from modelpack.server.problems import (
     CONTENT_TYPE,
     NOT_READY,
@@ -34,10 +36,10 @@ from modelpack.server.problems import (
     problem_from,
 )
 from modelpack.server.runners.base import Runs
-
 if TYPE_CHECKING:
-    from modelpack.server.runners.methods import OpenStream, PlainStream
+    from opentelemetry.trace import Span
 
+    from modelpack.server.runners.methods import OpenStream, PlainStream
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -51,12 +53,20 @@ class Asked:
     """Longest that the request may take."""
     priority: int = 0
     """Who goes first: 0 before 1 before 2 ..."""
+    trace: Trace | None = None
+    """The trace that the request is part of; None: of none, or nobody wants to know."""
 
 
 class Endpoint:
     """An api with its queue and its runner."""
 
-    def __init__(self, api: ApiSpec, settings: ServerSettings) -> None:
+    def __init__(
+        self, api: ApiSpec, settings: ServerSettings, watching: Watching | None = None
+    ) -> None:
+        """``watching`` is shared by the apis of a service; None: as the settings say, for this one.
+
+        Raises UsageError when the settings ask for tracing and its extra is missing.
+        """
         self.api = api
         self.stats = ApiStats(api.name)
         self.reader = BodyReader(api)
@@ -67,7 +77,8 @@ class Endpoint:
         self.is_bound = False
         self._settings = settings
         self._key = group_key(api) if api.batch else None
-        self._access_log = settings.access_log
+        self.watch = (watching or Watching(settings)).watch(self.stats, api.route)
+        """What is done with each request beyond counting it; None: nothing."""
         self.request_timeout_s = settings.request_timeout_s
 
     @property
@@ -81,6 +92,7 @@ class Endpoint:
             read=self.reader.reader_for(fields),
             write=self.writer.writer_for(fields.get(b"accept", b"")),
             timeout_s=self.request_timeout_s,
+            trace=None if self.watch is None else self.watch.trace_of(fields),
         )
 
     def bind(self, queue: Batcher | Crowd | None, open_stream: OpenStream | None = None) -> None:
@@ -121,6 +133,8 @@ class Endpoint:
             call.write = asked.write
             call.priority = asked.priority
             call.deadline = call.started + asked.timeout_s
+        if self.watch is not None:
+            self.watch.began(call, asked.trace if asked is not None else None)
 
     def submit(self, call: HttpCall, arguments: Arguments) -> None:
         """Queue a call that has begun."""
@@ -143,13 +157,13 @@ class Endpoint:
             self.count(call, _CLIENT_LEFT)
 
     def count(self, call: HttpCall, status: int, code: str = "") -> None:
-        """Count an answered call (``code``: of its problem), and log it if every request is."""
+        """Count an answered call; ``code`` is that of the problem it was answered with."""
         seconds = perf_counter() - call.started
         stats = self.stats
         stats.in_flight -= 1
         stats.add(status, seconds, call.queue_s, call.run_s, call.rows, code=code)
-        if self._access_log:
-            log_request(self.api.name, call.request_id, status, seconds, call.rows)
+        if self.watch is not None:
+            self.watch.answered(call, status, seconds, code)
 
     @property
     def is_stuck(self) -> bool:
@@ -176,7 +190,10 @@ class Endpoint:
 class HttpCall(Call):
     """A request to an endpoint; subclasses send the answer."""
 
-    __slots__ = ("endpoint", "request_id", "write")
+    __slots__ = ("endpoint", "request_id", "span", "write")
+
+    span: Span
+    """Its span; only there while the endpoint's watch traces."""
 
     def __init__(self, endpoint: Endpoint, request_id: bytes) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 
 from modelpack.server.observe.logs import (
-    MAX_CHARS,
+    MAX_BYTES,
+    Output,
     configured,
     event,
     log_failure,
-    log_request,
+    output,
     trace_of,
 )
+from modelpack.server.web.incoming import read_body
 
 
 def lines_of(form: str, level: str = "info") -> tuple[io.StringIO, Any]:
@@ -54,6 +57,9 @@ def test_an_event_is_one_json_line_with_its_fields() -> None:
         "\0",
         "\udc80",
         "x" * 100_000,
+        "\0" * 100_000,
+        "é" * 100_000,
+        "\U000e0001" * 100_000,
     ],
 )
 def test_no_text_makes_a_second_line_or_moves_a_terminal(form: str, text: str) -> None:
@@ -66,7 +72,7 @@ def test_no_text_makes_a_second_line_or_moves_a_terminal(form: str, text: str) -
     assert len(written.splitlines()) == 2
     assert "\x1b" not in written
     assert "\0" not in written
-    assert len(written) < 2 * (MAX_CHARS + 300)
+    assert len(written.encode()) < 2 * (MAX_BYTES + 300)
 
 
 def test_text_lines_are_short_and_quote_only_what_needs_it() -> None:
@@ -96,14 +102,87 @@ def test_the_level_decides_what_is_written() -> None:
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["internal"]
 
 
-def test_a_request_line_holds_facts_and_no_payload() -> None:
+@pytest.mark.parametrize("char", ["x", '"', "\0", "é", "\u2028", "\U000e0001"])
+def test_a_field_takes_as_much_as_it_may_and_no_more(char: str) -> None:
     stream, logs = lines_of("json")
     with logs:
-        log_request("predict", b"id-1", 200, 0.0012346, 3)
+        event("request", text=char * 5000)
 
-    line = json.loads(stream.getvalue())
-    assert {"api", "status", "ms", "rows", "request_id"} < set(line)
-    assert (line["ms"], line["rows"], line["request_id"]) == (1.235, 3, "id-1")
+    kept = json.loads(stream.getvalue())["text"]
+    # Its form in the line ends before the closing brace and the newline, and begins after its key.
+    written = stream.getvalue().partition('"text":')[2].removesuffix("}\n").encode()
+    assert kept.endswith("...")
+    assert set(kept.removesuffix("...")) == {char}
+    assert MAX_BYTES - 12 <= len(written) <= MAX_BYTES
+
+
+def test_texts_inside_of_a_field_are_bounded_too() -> None:
+    stream, logs = lines_of("json")
+    with logs:
+        event("internal", trace=["x" * 9000, {"k" * 9000: "y" * 9000}])
+
+    assert len(stream.getvalue()) < 3 * MAX_BYTES + 200
+
+
+def test_lines_of_requests_gather_and_come_before_the_next_event() -> None:
+    async def requests() -> tuple[str, str]:
+        there = output()
+        assert there is not None
+        there.add(b"one")
+        there.add(b"two")
+        before = stream.getvalue()
+        event("stopped")
+        return before, stream.getvalue()
+
+    stream, logs = lines_of("json")
+    with logs:
+        before, after = asyncio.run(requests())
+
+    assert before == ""
+    assert after.splitlines()[:2] == ["one", "two"]
+    assert json.loads(after.splitlines()[2])["event"] == "stopped"
+
+
+def test_what_has_gathered_is_written_soon_without_any_event() -> None:
+    class Told(io.StringIO):
+        def flush(self) -> None:
+            is_written.set()
+
+    async def request() -> None:
+        Output(stream, is_text=False).add(b"one")
+        await asyncio.wait_for(is_written.wait(), 20)
+
+    stream, is_written = Told(), asyncio.Event()
+    asyncio.run(request())
+
+    assert stream.getvalue() == "one\n"
+
+
+def test_what_has_gathered_is_written_at_the_end() -> None:
+    async def request() -> None:
+        there = output()
+        assert there is not None
+        there.add(b"one")
+
+    stream, logs = lines_of("json")
+    with logs:
+        asyncio.run(request())
+
+    assert stream.getvalue() == "one\n"
+    assert output() is None
+
+
+def test_a_log_that_nobody_reads_any_more_harms_no_request() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    async def requests() -> None:
+        there = Output(Broken(), is_text=False)
+        there.add(b"one")
+        there.flush()
+
+    asyncio.run(requests())
 
 
 def test_a_failure_names_the_frames_of_the_service() -> None:
@@ -121,6 +200,19 @@ def test_a_failure_names_the_frames_of_the_service() -> None:
     assert line["error"] == "ValueError: no such row"
     assert [frame.rpartition(" in ")[2] for frame in line["trace"]][-1] == "predict"
     assert line["level"] == "error"
+
+
+def test_frames_of_the_server_are_shown_only_when_the_failure_is_ours() -> None:
+    async def broken() -> Any:
+        raise KeyError
+
+    with pytest.raises(KeyError) as caught:
+        asyncio.run(read_body(broken, 10))
+
+    theirs, ours = trace_of(caught.value), trace_of(caught.value, is_ours=True)
+    assert [frame for frame in ours if "/modelpack/server/web/" in frame]
+    assert not [frame for frame in theirs if "/modelpack/server/" in frame]
+    assert theirs
 
 
 def test_a_trace_is_bounded() -> None:
