@@ -36,10 +36,13 @@ from modelpack.server.problems import (
     problem_from,
 )
 from modelpack.server.runners.base import Runs
+from modelpack.server.wishes import priority_of, timeout_of
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from modelpack.server.runners.methods import OpenStream, PlainStream
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -91,7 +94,8 @@ class Endpoint:
         return Asked(
             read=self.reader.reader_for(fields),
             write=self.writer.writer_for(fields.get(b"accept", b"")),
-            timeout_s=self.request_timeout_s,
+            timeout_s=timeout_of(fields, self.request_timeout_s),
+            priority=priority_of(fields),
             trace=None if self.watch is None else self.watch.trace_of(fields),
         )
 

@@ -199,6 +199,12 @@ def bad_request(detail: str) -> Problem:
     return Problem(400, "bad-request", "bad request", detail, closes=True)
 
 
+def bad_header(name: str, expected: str, got: bytes) -> Problem:
+    """The value of a header is none that it may have; the connection goes on."""
+    text = got[:40].decode("latin-1")
+    return Problem(400, "bad-request", "bad request", f"{name}: expected {expected}, got '{text}'")
+
+
 def head_too_large(limit: int) -> Problem:
     """The header block is longer than the server reads."""
     detail = f"the header block may have at most {limit} bytes"
