@@ -15,17 +15,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modelpack.config.settings import ServerSettings
+    from modelpack.frameworks.source import Source
     from modelpack.sdk.service import ServiceSpec
+    from modelpack.server.life.record import RunRecord
+    from modelpack.server.life.starting import Companion
 
 __all__ = ["run"]
 
 
 def run(
-    spec: ServiceSpec,
+    spec: ServiceSpec | None,
     settings: ServerSettings,
     *,
     tag: str = "",
     on_ready: Callable[[str], None] | None = None,
+    source: Source | None = None,
+    record: RunRecord | None = None,
+    companion: Companion | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status.
 
@@ -33,9 +39,21 @@ def run(
     period, and 130 when a second SIGINT asked not to wait.
 
     ``tag`` is shown in logs and documents.  ``on_ready`` gets the URL once the service is warm and
-    listening.  Raises PortInUseError, UsageError (not an address of this machine) and UserCodeError
-    (the service could not be made) before that.
-    """
-    from modelpack.server.life.lifecycle import serve
+    listening.  ``source`` is how other processes open the service: without it there are none, and no
+    version can be swapped in; with it ``spec`` may be None, and is opened where it is needed.
+    ``record`` is where the server notes itself while it runs, and ``companion`` is awaited beside it.
 
-    return serve(spec, settings, tag=tag, on_ready=on_ready)
+    Raises PortInUseError, UsageError (not an address of this machine, or settings that cannot be
+    together) and UserCodeError (the service could not be made) before it is ready.
+    """
+    from modelpack.server.life.starting import serve
+
+    return serve(
+        spec,
+        settings,
+        tag=tag,
+        on_ready=on_ready,
+        source=source,
+        record=record,
+        companion=companion,
+    )

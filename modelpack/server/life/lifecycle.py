@@ -1,11 +1,13 @@
-"""From start to a clean end of the serving process.
+"""From start to a clean end of one serving process.
 
     listen ─► answer probes ─► load, warm up ─► ready ─── SIGTERM ─► drain ─► shut-down hooks ─► 0
+                                                  └── swap(source) ─► another version, nothing lost
 
-What always holds: the port is this process's own or ``PortInUseError``; readiness is true only
-between the end of the warm-up and the first signal; every request that was accepted before the
-signal is answered, also on connections that nobody had read yet; the process ends within the grace
-period and two seconds, whatever the service does.
+What always holds: readiness is true only between the end of the warm-up and the first signal; every
+request that was accepted before the signal is answered, also on connections that nobody had read
+yet; the process ends within the grace period and two seconds, whatever the service does.
+
+``versions`` has what answers, ``starting`` puts a process together, ``supervisor`` runs several.
 """
 
 from __future__ import annotations
@@ -15,33 +17,33 @@ import gc
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
 from typing import Any
 
-import orjson
-import uvloop
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
-from modelpack.sdk.openapi import openapi_document
+from modelpack.frameworks.source import Source
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.http.accepting import Acceptor
-from modelpack.server.http.descriptors import raise_limit
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
-from modelpack.server.http.listening import listen_on, url_of
+from modelpack.server.http.listening import url_of
 from modelpack.server.http.protocol import FastProtocol
+from modelpack.server.http.sharing import Share
 from modelpack.server.http.tls import context_for
-from modelpack.server.life.stopping import EXIT_INTERRUPTED, StopSignals
-from modelpack.server.observe.logs import configured, event, log_internal
-from modelpack.server.observe.metrics import Metrics
-from modelpack.server.observe.snapshot import own
-from modelpack.server.runners.place import Place, open_place
-from modelpack.server.web.app import MetricsPage, make_app
-from modelpack.server.web.pages import page_routes
+from modelpack.server.life.stopping import EXIT_INTERRUPTED
+from modelpack.server.life.versions import Versions, settle
+from modelpack.server.observe.logs import event, log_internal
+from modelpack.server.observe.snapshot import Gather, own
+from modelpack.server.observe.stats import Reading
+from modelpack.server.runners.place import Place
+from modelpack.server.web.app import metrics_app
 
 TICK_S = 0.1
 """How often time-outs are looked for."""
@@ -51,26 +53,22 @@ _TICKS_A_SECOND = 10
 OnReady = Callable[[str], None]
 
 
-def serve(
-    spec: ServiceSpec, settings: ServerSettings, *, tag: str, on_ready: OnReady | None
-) -> int:
-    """Serve until told to stop; see ``modelpack.server.run``."""
-    # Its Linux wheel sends telemetry unless this is set before the import.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    raise_limit()
-    with (
-        listen_on(settings.host, settings.port) as listener,
-        configured(settings.log_format, settings.log_level),
-        StopSignals(settings.grace_s) as signals,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        server = Server(spec, settings, listener, tag=tag)
-        signals.call(runner.get_loop(), server.stop)
-        return runner.run(server.run(on_ready))
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process has beside its own settings, when it is one of several."""
+
+    metrics_listener: socket.socket | None = None
+    """Where metrics are asked for; None: on the same socket as everything else."""
+    share: Share | None = None
+    """How many connections the other processes have that accept from the same socket."""
+    gather: Gather | None = None
+    """Asks all processes for their metrics; None: there are no others."""
+    runners: Callable[[Source | None], object | None] = lambda _: None
+    """Gives the runner processes for a version; None: it starts its own, if it wants any."""
 
 
 class Server:
-    """One process's server: its connections, its endpoints, its end."""
+    """One process's server: its connections, what answers them, its end."""
 
     def __init__(
         self,
@@ -79,103 +77,185 @@ class Server:
         listener: socket.socket,
         *,
         tag: str = "",
+        source: Source | None = None,
         fast_lane: bool | None = None,
+        around: Surroundings | None = None,
     ) -> None:
-        """``fast_lane`` None: as ``MODELPACK_FAST_LANE`` says, on unless that is ``0``."""
+        """``source`` is how the service can be opened again, by other processes too.
+
+        ``fast_lane`` None: as ``MODELPACK_FAST_LANE`` says, on unless that is ``0``.
+        Raises UsageError when TLS files cannot be used.
+        """
         if fast_lane is None:
             fast_lane = os.environ.get("MODELPACK_FAST_LANE", "1") != "0"
-        self._spec = spec
+        around = around or Surroundings()
         self._settings = settings
         self._listener = listener
-        self._tag = tag
-        self._fast_lane = fast_lane
+        self._around = around
         self._tls = context_for(settings)
         self._state = ServerState()
         self.front = Front(settings, self._state)
-        self.endpoints = [Endpoint(api, settings) for api in spec.apis]
-        self.place: Place | None = None
+        self.versions = Versions(
+            settings,
+            self.front,
+            self._state,
+            fast_lane=fast_lane,
+            gather=around.gather or own(self.readings),
+            runners=around.runners,
+        )
+        self.versions.begin(spec, tag, source)
+        self._acceptor: Acceptor | None = None
+        self._metrics_front = Front(settings, self._state)
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
+        self._hands_over = False
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints of every version that may still have calls."""
+        return self.versions.endpoints
+
+    @property
+    def place(self) -> Place | None:
+        """Where the service runs; None while it is not loaded."""
+        return self.versions.place
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready`` or ``draining``."""
+        if self.front.is_draining:
+            return "draining"
+        return "ready" if self.front.is_ready else "starting"
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return url_of(self._listener, is_tls=self._tls is not None)
+
+    def readings(self) -> list[Reading]:
+        """Return what the metrics show of this process."""
+        return [*self.versions.readings(), self.front.reading()]
 
     def stop(self) -> None:
         """Begin to end; asked for again, end without waiting.  Called on the event loop."""
         if self.front.is_draining:
             self._force.set()
-        self.front.is_draining = True
+        self.front.is_draining = self._metrics_front.is_draining = True
         for connection in list(self._state.connections):
             connection.shutdown()
         self._stop.set()
 
-    async def run(self, on_ready: OnReady | None = None) -> int:
-        """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice."""
-        loop = asyncio.get_running_loop()
-        protocol = partial(FastProtocol, self._config(), self._state, {}, loop, front=self.front)
-        acceptor = Acceptor(
-            self._listener,
-            protocol,
-            loop,
-            self._tls,
-            self._settings.max_connections,
-            connections=self._state.connections,
-            handshake_timeout_s=self._settings.head_timeout_s,
-        )
-        self.front.left = acceptor.left
-        acceptor.start()
+    def retire(self) -> None:
+        """Begin to end while other processes go on accepting from the same socket."""
+        if not self.front.is_draining:
+            self._hands_over = True
+            self.stop()
+
+    def listen(self) -> None:
+        """Accept connections from now on."""
+        if self._acceptor is None:
+            self._acceptor = self._open_door(
+                self._listener, self.versions.switch, self.front, self._around.share
+            )
+            self._acceptor.start()
+
+    async def run(self, on_ready: OnReady | None = None, *, is_quiet: bool = False) -> int:
+        """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice.
+
+        ``is_quiet``: accept nobody until ``listen`` is called.
+        """
         ticking = asyncio.ensure_future(self._tick())
+        metrics = None
         try:
-            self.place = await self._start()
-            if self.place is not None:
+            if not is_quiet:
+                self.listen()
+            if self._around.metrics_listener is not None:
+                metrics = self._open_door(
+                    self._around.metrics_listener,
+                    metrics_app(self.versions.metrics, self._metrics_front),
+                    self._metrics_front,
+                )
+                metrics.start()
+            if await self._start():
                 self._open(on_ready)
                 await self._stop.wait()
         finally:
-            grace_s = self._settings.grace_s if self.place is not None else 0.0
-            is_clean = await drain(
-                acceptor, self._state, self.endpoints, grace_s=grace_s, force=self._force
-            )
+            if metrics is not None:
+                metrics.close()
+            is_clean = await self._drain()
             ticking.cancel()
             gc.unfreeze()
-        if self.place is not None:
-            is_clean = await self.place.close() and is_clean
+        is_clean = await self.versions.close() and is_clean
         event("stopped", clean=is_clean)
         if self._force.is_set():
             return EXIT_INTERRUPTED
         return 0 if is_clean else 1
 
-    async def _start(self) -> Place | None:
-        """Return the place where the service runs, warm; None when told to stop before."""
-        opening = open_place(self._spec, self.endpoints, self._settings, source=None)
-        starting = asyncio.ensure_future(opening)
+    async def _drain(self) -> bool:
+        """Let the connections end; returns False when some had to be cut off."""
+        if self._acceptor is None:
+            return True
+        return await drain(
+            self._acceptor,
+            self._state,
+            self.endpoints,
+            grace_s=self._settings.grace_s if self.front.is_ready else 0.0,
+            force=self._force,
+            hands_over=self._hands_over,
+        )
+
+    def _open_door(
+        self, listener: socket.socket, app: ASGIApp, front: Front, share: Share | None = None
+    ) -> Acceptor:
+        """Return what accepts the connections of one socket; it is not started."""
+        loop = asyncio.get_running_loop()
+        acceptor = Acceptor(
+            listener,
+            partial(FastProtocol, _config(app), self._state, {}, loop, front=front),
+            loop,
+            self._tls,
+            self._settings.max_connections,
+            connections=self._state.connections,
+            handshake_timeout_s=self._settings.head_timeout_s,
+            share=share,
+        )
+        front.left = acceptor.left
+        return acceptor
+
+    async def _start(self) -> bool:
+        """Load the service and warm it up; returns False when told to stop before."""
+        starting = asyncio.ensure_future(self.versions.load())
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not starting.done():
             starting.cancel()
-            return None
-        return starting.result()
+            return False
+        starting.result()
+        return True
 
     def _open(self, on_ready: OnReady | None) -> None:
         """Take requests."""
-        # What is there now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        if self._fast_lane:
-            self.front.fast = {e.api.route.encode(): e for e in self.endpoints if e.is_fast}
+        settle()
         self.front.is_ready = True
-        url = url_of(self._listener, is_tls=self._tls is not None)
-        event("ready", url=url, service=self._spec.name, tag=self._tag)
+        now = self.versions.current
+        event("ready", url=self.url, service=now.spec.name, tag=now.tag)
         if on_ready is not None:
-            on_ready(url)
+            on_ready(self.url)
 
     async def _tick(self) -> None:
         """Keep the clock, and end what takes too long."""
         count = 0
+        fronts = (self.front, self._metrics_front)
         while True:
             try:
-                self.front.now = monotonic()
+                for front in fronts:
+                    front.now = monotonic()
                 for endpoint in self.endpoints:
                     endpoint.expire()
                 if count % _TICKS_A_SECOND == 0:
-                    self.front.refresh(time())
+                    for front in fronts:
+                        front.refresh(time())
                     for connection in list(self._state.connections):
                         connection.sweep()  # type: ignore[union-attr]
             except Exception as error:
@@ -183,26 +263,19 @@ class Server:
             count += 1
             await asyncio.sleep(TICK_S)
 
-    def _config(self) -> Config:
-        version = self._tag.partition(":")[2] or "0"
-        document = orjson.dumps(openapi_document(self._spec, version))
-        metrics = Metrics(service=self._spec.name, tag=self._tag)
-        page = MetricsPage(metrics, own(self._readings))
-        pages = page_routes(self._settings.host, document)
-        config = Config(
-            make_app(self.endpoints, self.front, page, pages),
-            http=FastProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-        )
-        config.load()
-        return config
 
-    def _readings(self) -> list[Any]:
-        readings = [endpoint.reading() for endpoint in self.endpoints]
-        return [*readings, self.front.reading()]
+def _config(app: ASGIApp) -> Config:
+    """Return what uvicorn's protocol wants to know."""
+    options: dict[str, Any] = {
+        "http": FastProtocol,
+        "ws": "none",
+        "lifespan": "off",
+        "interface": "asgi3",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+    }
+    config = Config(app, **options)
+    config.load()
+    return config

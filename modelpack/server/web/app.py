@@ -42,9 +42,9 @@ from modelpack.server.web.replies import Reply, fields_of, json_reply, problem_r
 
 
 def make_app(
-    endpoints: Sequence[Endpoint], front: Front, metrics: MetricsPage, pages: list[Route]
+    endpoints: Sequence[Endpoint], front: Front, metrics: MetricsPage | None, pages: list[Route]
 ) -> ASGIApp:
-    """Return the application."""
+    """Return the application; ``metrics`` None: they are asked for elsewhere."""
     calls = [
         Route(endpoint.api.route, ApiRoute(endpoint, front.max_body_bytes), methods=["POST"])
         for endpoint in endpoints
@@ -53,9 +53,18 @@ def make_app(
         *calls,
         Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
         Route("/readyz", Ready(front, endpoints), methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
+        *([Route("/metrics", metrics, methods=["GET"])] if metrics is not None else []),
         *pages,
     ]
+    return _guarded(routes, front)
+
+
+def metrics_app(page: ASGIApp, front: Front) -> ASGIApp:
+    """Return the application of a listener that has the metrics alone."""
+    return _guarded([Route("/metrics", page, methods=["GET"])], front)
+
+
+def _guarded(routes: list[Route], front: Front) -> ASGIApp:
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _no_route, Exception: _internal}
     )

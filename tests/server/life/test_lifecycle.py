@@ -20,7 +20,7 @@ import pytest
 
 import modelpack
 from modelpack.errors import PortInUseError, UserCodeError
-from modelpack.server.life.lifecycle import serve
+from modelpack.server.life.starting import serve
 
 Start = Callable[..., Any]
 

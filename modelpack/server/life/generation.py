@@ -1,0 +1,126 @@
+"""One version of the service as this process serves it: its endpoints, its pages, where it runs.
+
+    ServiceSpec ──Generation──► load ──► current: takes the requests ──retire──► gone
+                                  └──► discard, when it is not wanted after all
+
+A server has one that takes requests.  While a version is swapped there is a second one that loads,
+or one that finishes the calls it has.  What always holds: a call is answered by the generation that
+read its head, and a generation is closed when no call of it is left, or when its time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from time import monotonic
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from modelpack.config.settings import ServerSettings
+from modelpack.frameworks.source import Source
+from modelpack.sdk.openapi import openapi_document
+from modelpack.sdk.service import ServiceSpec
+from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.http.front import Front
+from modelpack.server.observe.logs import event
+from modelpack.server.observe.metrics import Metrics
+from modelpack.server.observe.processes import Processes
+from modelpack.server.observe.snapshot import Gather
+from modelpack.server.observe.stats import Reading
+from modelpack.server.observe.watching import Watching
+from modelpack.server.runners.place import Place
+from modelpack.server.web.app import MetricsPage, make_app
+from modelpack.server.web.pages import page_routes
+
+_STEP_S = 0.01
+
+
+class Switch:
+    """The application that connections know: the one of the current generation."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on to whoever answers at this moment."""
+        await self.app(scope, receive, send)
+
+
+class Generation:
+    """One version of the service with its endpoints."""
+
+    _names = count()
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        settings: ServerSettings,
+        front: Front,
+        *,
+        tag: str,
+        source: Source | None,
+        watching: Watching,
+        gather: Gather,
+        processes: Processes,
+    ) -> None:
+        """``gather`` asks all parts of the server for its metrics, not this version alone."""
+        self.name = str(next(self._names))
+        """Tells it from the others of this process."""
+        self.spec = spec
+        self.tag = tag
+        self.source = source
+        self.endpoints = [Endpoint(api, settings, watching) for api in spec.apis]
+        self.place: Place | None = None
+        """Where it runs, once it is loaded."""
+        self._front = front
+        metrics = Metrics(service=spec.name, tag=tag, processes=processes)
+        self.metrics = MetricsPage(metrics, gather)
+        document = orjson.dumps(openapi_document(spec, tag.partition(":")[2] or "0"))
+        pages = page_routes(settings.host, document)
+        here = self.metrics if settings.metrics_port is None else None
+        self.app: ASGIApp = make_app(self.endpoints, front, here, pages)
+
+    @property
+    def fast_routes(self) -> dict[bytes, Endpoint]:
+        """Endpoints of the fast lane, by raw path."""
+        return {e.api.route.encode(): e for e in self.endpoints if e.is_fast}
+
+    def readings(self) -> list[Reading]:
+        """Return the state of every api."""
+        return [endpoint.reading() for endpoint in self.endpoints]
+
+    async def finish(self, state: ServerState, limit_s: float) -> bool:
+        """Return once no call is left, or after ``limit_s``; False: some were still there."""
+        tasks = set(state.tasks)  # the application may be busy with any of these
+        end = monotonic() + limit_s
+        while self._is_busy(state, tasks):
+            if monotonic() >= end:
+                for task in tasks:
+                    task.cancel()
+                event("cut-off", tag=self.tag, tasks=len([t for t in tasks if not t.done()]))
+                return False
+            await asyncio.sleep(_STEP_S)
+        return True
+
+    def close(self) -> None:
+        """Answer 503 to what is left; may be called again."""
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+    def _is_busy(self, state: ServerState, tasks: set[asyncio.Task[Any]]) -> bool:
+        """Say whether a call of this generation waits, runs, or is still being read."""
+        own = set(self.endpoints)
+        # A head that was read before the switch may have been remembered after it.
+        known = self._front.known_heads
+        for head in [head for head, call in known.items() if call.endpoint in own]:
+            del known[head]
+        if any(endpoint.stats.in_flight for endpoint in own) or any(not t.done() for t in tasks):
+            return True
+        cycles: list[object] = [getattr(one, "cycle", None) for one in state.connections]
+        return any(
+            isinstance(cycle, HttpCall) and cycle.endpoint in own and not cycle.response_complete  # type: ignore[attr-defined]
+            for cycle in cycles
+        )
