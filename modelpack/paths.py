@@ -4,6 +4,8 @@
         store/         models and bundles, an OCI image layout
         deployments/   what the local target remembers
         run/           sockets and unpacked bundles of running processes
+    $XDG_CONFIG_HOME/modelpack, else ~/.config/modelpack
+        config.yaml    what the user sets for every project; only read
     $MODELPACK_CACHE, else $XDG_CACHE_HOME/modelpack, else ~/.cache/modelpack
         envs/          Python environments made from locks; safe to delete
 
@@ -28,6 +30,11 @@ def cache_dir() -> Path:
     if set_cache := os.environ.get("MODELPACK_CACHE"):
         return Path(set_cache).expanduser().absolute()
     return _xdg("XDG_CACHE_HOME", ".cache") / "modelpack"
+
+
+def user_config_file() -> Path:
+    """Return the file with what the user sets for every project."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "modelpack" / "config.yaml"
 
 
 def store_dir() -> Path:

@@ -6,7 +6,7 @@
 
 ``MODELPACK_HOME`` is a fresh folder for each test; ``MODELPACK_CACHE``, which holds environments
 that take long to make, is one for the whole run.  No other ``MODELPACK_…`` variable of the
-developer's reaches a test.
+developer's reaches a test, nor does their own settings file.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
     os.environ["MODELPACK_HOME"] = str(Path(root, "home"))
     os.environ["MODELPACK_CACHE"] = str(Path(root, "cache"))
+    os.environ["XDG_CONFIG_HOME"] = str(Path(root, "config"))  # no user file of the developer's
     # What a build leaves out is compared: the projects of tests stay as they were written.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True

@@ -48,16 +48,14 @@ def containerize(
     needs, and the plan says why. With --dockerfile no
     engine is needed: 'docker build DIR' makes the same image elsewhere.
     """
-    from modelpack.cli.project import bundle_for
-    from modelpack.config.settings import ImageSettings, recorded_settings
+    from modelpack.cli.project import bundle_for, image_settings_of
     from modelpack.config.units import format_size
     from modelpack.image import build_image, default_reference, plan_image, write_context
     from modelpack.store import Store
 
     store = Store()
     entry = bundle_for(tag, store)
-    settings = recorded_settings(ImageSettings, store.bundle_manifest(entry).settings)
-    plan = plan_image(store, entry, settings, base=base, cuda=cuda)
+    plan = plan_image(store, entry, image_settings_of(entry, store), base=base, cuda=cuda)
     if dockerfile is not None:
         folder = write_context(plan, store, dockerfile)
         console.note(f"build it with: docker build -t {default_reference(entry.tag)} {dockerfile}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +12,9 @@ from modelpack.cli import console
 from modelpack.cli.grammar import Format, FormatOption
 
 if TYPE_CHECKING:
-    from modelpack.config.settings import DeploySettings
+    from modelpack.config.settings import DeploySettings, Project
     from modelpack.deploy import Plan, Status, Target
-    from modelpack.store import Store
+    from modelpack.store import Entry, Store
 
 PLAN_HAS_CHANGES = 10
 """Exit status with ``--exit-code``."""
@@ -80,7 +80,7 @@ def deploy(
     from modelpack.image import default_reference
     from modelpack.store import Store
 
-    settings = _with_flags(load_project(file).deploy, target=target, host=host, port=port)
+    settings = _settings(load_project(file), {"target": target, "host": host, "port": port})
     place = _target(settings, option or [])
     store = Store()
     entry = bundle_for(tag, store, folder=file)
@@ -97,24 +97,15 @@ def deploy(
     ):
         console.note("nothing was changed")
         raise typer.Exit(1)
-    _print_status(_apply(place, plan, store, base), form)
+    _print_status(_apply(place, plan, store, entry, base=base), form)
 
 
-def _with_flags(
-    settings: DeploySettings, *, target: str | None, host: str | None, port: int | None
-) -> DeploySettings:
-    """Lay the flags over the settings; raises UsageError."""
+def _settings(project: Project, flags: Mapping[str, object]) -> DeploySettings:
+    """Lay user file, project and flags over each other; raises UsageError."""
+    from modelpack.config.layers import deploy_settings, project_layer
     from modelpack.errors import UsageError
 
-    try:
-        settings = replace(
-            settings,
-            target=settings.target if target is None else target,
-            host=settings.host if host is None else host,
-            port=settings.port if port is None else port,
-        )
-    except ValueError as error:
-        raise UsageError(f"--{error}") from None
+    settings = deploy_settings(project_layer(project, "deploy"), flags).settings
     if settings.target is None:
         from modelpack.deploy.catalog import installed
 
@@ -138,13 +129,13 @@ def _target(settings: DeploySettings, options: list[str]) -> Target:
     return target(settings.target or "", values)
 
 
-def _apply(place: Target, plan: Plan, store: Store, base: str | None) -> Status:
+def _apply(place: Target, plan: Plan, store: Store, entry: Entry, *, base: str | None) -> Status:
+    from modelpack.cli.project import image_settings_of
     from modelpack.deploy import rollout
     from modelpack.deploy.bundles import image_maker
 
-    return rollout.apply_plan(
-        place, plan, ensure_image=image_maker(store, base=base), progress=console.Steps()
-    )
+    ensure_image = image_maker(store, image_settings_of(entry, store), base=base)
+    return rollout.apply_plan(place, plan, ensure_image=ensure_image, progress=console.Steps())
 
 
 def _print_plan(plan: Plan, form: Format) -> None:

@@ -1,7 +1,7 @@
 """Finds what a command works on: the service of a project, or the bundle that was built of it.
 
 folder ──load_project──► Project ──service_of──► ServiceSpec
-                            └──────bundle_for───► Entry of the store
+                            └──────bundle_for───► Entry of the store ──image_settings_of──► its image
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from modelpack.errors import BundleNotFoundError, UsageError
 from modelpack.tag import Tag
 
 if TYPE_CHECKING:
-    from modelpack.config.settings import Project
+    from modelpack.config.settings import ImageSettings, Project
     from modelpack.sdk.service import ServiceSpec
     from modelpack.store import Entry, Store
 
@@ -39,6 +39,15 @@ def bundle_for(tag: str | None, store: Store, *, folder: Path = Path()) -> Entry
         raise BundleNotFoundError(
             f"the project '{name}' has no bundle yet", hint="run 'modelpack build' first"
         ) from error
+
+
+def image_settings_of(entry: Entry, store: Store) -> ImageSettings:
+    """Return what the image of a bundle holds, the user's own file counted."""
+    from modelpack.config.layers import bundle_layer, image_settings
+    from modelpack.config.settings import ImageSettings, recorded_settings
+
+    recorded = recorded_settings(ImageSettings, store.bundle_manifest(entry).settings)
+    return image_settings(bundle_layer(recorded, entry.tag)).settings
 
 
 def bundle_name(folder: Path) -> str:

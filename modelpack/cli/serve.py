@@ -7,7 +7,7 @@ bundle ──unpack, environment──► a clean process       python -I -m mod
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ import typer
 from modelpack.cli import console
 
 if TYPE_CHECKING:
+    from modelpack.config.layers import Layer
     from modelpack.config.settings import ServerSettings
     from modelpack.sdk.service import ServiceSpec
     from modelpack.tag import Tag
@@ -77,18 +78,19 @@ class Address:
 
 def _serve_project(folder: Path, service: str | None, flags: Address) -> int:
     from modelpack.cli.project import service_of
+    from modelpack.config.layers import project_layer
     from modelpack.config.load import load_project
 
     project = load_project(folder)
-    settings = settings_for(project.server, flags)
+    settings = settings_for(project_layer(project, "server"), flags)
     return _run(service_of(project, service), settings, folder=project.root)
 
 
 def _serve_model(file: Path, flags: Address) -> int:
-    from modelpack.config.settings import ServerSettings
+    from modelpack.config.layers import Layer
     from modelpack.frameworks.zero import service_from_model
 
-    settings = settings_for(ServerSettings(), flags)
+    settings = settings_for(Layer(), flags)
     return _run(service_from_model(file), settings, folder=file.parent)
 
 
@@ -107,6 +109,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     """Become the server of a bundle; returns only when that fails."""
     from modelpack.archive import ensure_environment
     from modelpack.cli.announce import announce_from_outside
+    from modelpack.config.layers import bundle_layer
     from modelpack.config.settings import ServerSettings, recorded_settings
     from modelpack.embed import unpacked
     from modelpack.server.http.listening import listen_on, url_of
@@ -116,7 +119,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     entry = store.find(tag, Kind.BUNDLE)
     manifest = store.bundle_manifest(entry)
     recorded = recorded_settings(ServerSettings, manifest.settings)
-    settings = settings_for(recorded, flags)
+    settings = settings_for(bundle_layer(recorded, entry.tag), flags)
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
     if manifest.carries_code:
         console.warn("its models run code as they are loaded: serve it only if you trust it")
@@ -133,35 +136,22 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
 
 def _environment(settings: ServerSettings, bundle: Path, tag: str) -> dict[str, str]:
     """Return this process's variables, with what the server is told laid over them."""
+    from modelpack.config.settings import settings_to_env
+
     inherited = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     return {
         **inherited,
+        **settings_to_env(settings),
         "MODELPACK_BUNDLE": str(bundle),
         "MODELPACK_TAG": tag,
-        "MODELPACK_HOST": settings.host,
-        "MODELPACK_PORT": str(settings.port),
-        "MODELPACK_LOG_FORMAT": settings.log_format,
     }
 
 
-def settings_for(settings: ServerSettings, flags: Address) -> ServerSettings:
-    """Lay the environment and then the flags over the settings; raises UsageError."""
-    from modelpack.config.settings import settings_from_env
-    from modelpack.errors import UsageError
+def settings_for(own: Layer, flags: Address) -> ServerSettings:
+    """Lay user file, ``own``, environment and flags over each other; raises UsageError."""
+    from modelpack.config.layers import server_settings
 
-    try:
-        settings = settings_from_env(settings, os.environ)
-    except ValueError as error:
-        raise UsageError(str(error), hint="mend the variable, or unset it") from None
-    try:
-        settings = replace(
-            settings,
-            host=settings.host if flags.host is None else flags.host,
-            port=settings.port if flags.port is None else flags.port,
-        )
-    except ValueError as error:
-        raise UsageError(f"--{error}") from None
-    return settings
+    return server_settings(own, asdict(flags)).settings
 
 
 def _where(folder: Path) -> Path:

@@ -1,10 +1,12 @@
-"""Checks what a project file says and makes the project of it.
+"""Checks what a file of settings says: a project's, or the user's own.
 
     Document(values, places)
         │ schema      keys and types, by pydantic
         │ settings    ranges, by the settings themselves, one value at a time
         ▼ words       names, patterns, requirements
-    Project           and in ``document.mistakes`` all that is wrong, each at its place
+    Given             what is right, and where it stands
+        ▼             and in ``document.mistakes`` all that is wrong, each at its place
+    Project
 
 A value with a mistake is left out and the rest goes on being checked, so that nobody has to run
 the same command five times to hear of five mistakes.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,32 +34,73 @@ from modelpack.tag import check_name, check_version
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_SettingsClass = type[ServerSettings] | type[ImageSettings] | type[DeploySettings]
+    from modelpack.config.schema import Section
+
+SettingsClass = type[ServerSettings] | type[ImageSettings] | type[DeploySettings]
+
+SECTIONS: dict[str, SettingsClass] = {
+    "server": ServerSettings,
+    "image": ImageSettings,
+    "deploy": DeploySettings,
+}
+"""The sections of a file and what is made of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a file says, as far as it is right."""
+
+    words: dict[str, Any]
+    """What stands at its top, by key."""
+
+    sections: dict[str, dict[str, Any]]
+    """Values of each section, by field of its settings."""
+
+    places: dict[str, str]
+    """Where each of them stands, ``FILE:LINE:COLUMN`` by ``name`` or ``server.port``."""
+
+
+def checked(document: Document, shape: type[Section]) -> Given:
+    """Return what is right in the document; ``shape`` says which keys there are."""
+    from pydantic import ValidationError
+
+    values: dict[str, Any] = dict(document.values)
+    try:
+        typed = shape.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        for detail in details:
+            document.mistake(_path_of(detail), _said(detail, shape))
+        values = _without(values, [_path_of(detail) for detail in details])
+        typed = shape.model_validate(values)
+    given = typed.model_dump(exclude_unset=True)
+    places: dict[str, str] = {}
+    sections = {
+        name: _good(document, cls, given.pop(name, {}), name, places)
+        for name, cls in SECTIONS.items()
+    }
+    for path, what in _word_mistakes(given):
+        document.mistake(path, f"{dotted(path)}: {what}")
+    for name in given:
+        places[name] = _where(document, (name,))
+    words: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return Given(words, sections, places)
 
 
 def checked_project(document: Document, *, root: Path, source: Path) -> Project:
     """Return the project; it is worth something only when the document has no mistakes."""
-    from pydantic import ValidationError
-
     from modelpack.config.schema import project_file
 
-    values: dict[str, Any] = dict(document.values)
-    try:
-        checked = project_file().model_validate(values)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        for detail in details:
-            document.mistake(_path_of(detail), _said(detail))
-        values = _without(values, [_path_of(detail) for detail in details])
-        checked = project_file().model_validate(values)
-    given = checked.model_dump(exclude_unset=True)
-    server = settings_from(ServerSettings, _good(document, ServerSettings, given, "server"))
-    image = settings_from(ImageSettings, _good(document, ImageSettings, given, "image"))
-    deploy = settings_from(DeploySettings, _good(document, DeploySettings, given, "deploy"))
-    for path, what in _word_mistakes(given):
-        document.mistake(path, f"{dotted(path)}: {what}")
-    words: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return Project(root=root, source=source, server=server, image=image, deploy=deploy, **words)
+    given = checked(document, project_file())
+    return Project(
+        root=root,
+        source=source,
+        server=settings_from(ServerSettings, given.sections["server"]),
+        image=settings_from(ImageSettings, given.sections["image"]),
+        deploy=settings_from(DeploySettings, given.sections["deploy"]),
+        places=given.places,
+        **given.words,
+    )
 
 
 def _without(values: dict[str, Any], paths: list[KeyPath]) -> dict[str, Any]:
@@ -77,12 +121,12 @@ def _path_of(detail: ErrorDetails) -> KeyPath:
     return tuple(detail["loc"])
 
 
-def _said(detail: ErrorDetails) -> str:
+def _said(detail: ErrorDetails, shape: type[Section]) -> str:
     """Return pydantic's complaint in our words, with the path of keys before it."""
     path = _path_of(detail)
     kind, given = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(path)
+        return _unknown_key(path, shape)
     if kind == "value_error":
         return f"{dotted(path)}: {detail['ctx']['error']}"
     advice = ""
@@ -106,36 +150,51 @@ _EXPECTED = {
 }
 
 
-def _unknown_key(path: KeyPath) -> str:
+def _unknown_key(path: KeyPath, shape: type[Section]) -> str:
     within, key = path[:-1], str(path[-1])
-    known = _keys_of(within)
+    known = _keys_of(within, shape)
     near = did_you_mean(key, known)
     more = f", did you mean '{near}'?" if near else f"; known are {', '.join(known)}"
     return f"{dotted(within)}{': ' if within else ''}unknown key '{clipped(key)}'{more}"
 
 
-def _keys_of(path: KeyPath) -> list[str]:
+def _keys_of(path: KeyPath, shape: type[Section]) -> list[str]:
     """Return the keys that may stand in the section at ``path``."""
-    from modelpack.config.schema import project_file
-
-    section: Any = project_file()
+    section: Any = shape
     for key in path:
         section = section.model_fields[key].annotation
     return list(section.model_fields)
 
 
 def _good(
-    document: Document, cls: _SettingsClass, given: dict[str, Any], section: str
+    document: Document,
+    cls: SettingsClass,
+    given: Mapping[str, Any],
+    section: str,
+    places: dict[str, str],
 ) -> dict[str, Any]:
-    """Take the section out of ``given`` and return its values, by field, that are in range."""
+    """Return the values of a section, by field, that are in range; notes where they stand."""
     good: dict[str, Any] = {}
-    for path, field, value in _flat(given.pop(section, {}), (section,)):
-        mistakes = list(_range_mistakes(cls, path, field, value))
+    doubtful: list[tuple[KeyPath, str, Any]] = []
+    for path, field, value in _flat(given, (section,)):
+        places[f"{section}.{field}"] = _where(document, path)
+        if any(_range_mistakes(cls, {}, (path, field, value))):
+            doubtful.append((path, field, value))
+        else:
+            good[field] = tuple(value) if isinstance(value, list) else value
+    # Some values are right only beside others.
+    for path, field, value in doubtful:
+        mistakes = list(_range_mistakes(cls, good, (path, field, value)))
         for place, what in mistakes:
             document.mistake(place, f"{dotted(place)}: {what}")
         if not mistakes:
-            good[field] = value
+            good[field] = tuple(value) if isinstance(value, list) else value
     return good
+
+
+def _where(document: Document, path: KeyPath) -> str:
+    place = document.place_of(path)
+    return f"{document.file}:{place.line}:{place.column}" if place else document.file
 
 
 def _flat(section: Mapping[str, Any], at: KeyPath) -> Iterator[tuple[KeyPath, str, Any]]:
@@ -148,9 +207,10 @@ def _flat(section: Mapping[str, Any], at: KeyPath) -> Iterator[tuple[KeyPath, st
 
 
 def _range_mistakes(
-    cls: _SettingsClass, path: KeyPath, field: str, value: Any
+    cls: SettingsClass, others: Mapping[str, Any], one: tuple[KeyPath, str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Make the settings with this value alone; of a list or mapping, with each entry alone."""
+    """Make the settings with this value beside the others; of a list or mapping, each entry alone."""
+    path, field, value = one
     parts: list[tuple[KeyPath, Any]] = [(path, value)]
     if isinstance(value, dict):
         parts = [((*path, key), {key: entry}) for key, entry in value.items()]
@@ -158,7 +218,7 @@ def _range_mistakes(
         parts = [((*path, index), (entry,)) for index, entry in enumerate(value)]
     for place, part in parts:
         try:
-            cls(**{field: part})
+            cls(**{**others, field: part})
         except ValueError as error:
             # The settings say 'field: what', or 'field.key: what'; the place says it already.
             yield place, str(error).partition(": ")[2]

@@ -1,22 +1,28 @@
-"""Finds and reads the settings of a project.
+"""Finds and reads the settings of a project, and those of the user.
 
-    modelpack.yaml, or [tool.modelpack] in pyproject.toml
+    modelpack.yaml, or [tool.modelpack] in pyproject.toml; ~/.config/modelpack/config.yaml
         │ yaml_file, toml_file      text ──► values with their places
         ▼ check                     keys, types, ranges, words
-    Project                         or ConfigError with every mistake, in the order of the file
+    Project; Given                  or ConfigError with every mistake, in the order of the file
 
-A project without either file is a project with defaults.  Only the folder's own file is read:
-``MODELPACK_…`` variables and flags are laid over it by who uses the settings.
+A project without either file is a project with defaults.  A project is what its own file says:
+what a user sets for all of them, variables and flags are laid around it by ``layers``, so that a
+build depends on nobody's settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from modelpack import paths
 from modelpack.config.document import Document
 from modelpack.config.settings import Project
 from modelpack.errors import ConfigError, Mistake, UsageError
+
+if TYPE_CHECKING:
+    from modelpack.config.check import Given
 
 PROJECT_FILE = "modelpack.yaml"
 PYPROJECT_FILE = "pyproject.toml"
@@ -45,10 +51,35 @@ def load_project(path: Path) -> Project:
 
     source, document = found
     project = checked_project(document, root=folder.resolve(), source=source.resolve())
+    _refuse_mistakes(document)
+    return project
+
+
+def load_user_settings() -> Given | None:
+    """Return what the user's own file says, None when there is none.
+
+    Raises ConfigError with all mistakes of the file.
+    """
+    path = paths.user_config_file()
+    if not path.exists():
+        return None
+
+    from modelpack.config.check import checked
+    from modelpack.config.schema import user_file
+    from modelpack.config.yaml_file import read_yaml
+
+    document = _read(path, read_yaml)
+    if document is None:
+        return None
+    given = checked(document, user_file())
+    _refuse_mistakes(document)
+    return given
+
+
+def _refuse_mistakes(document: Document) -> None:
     if document.mistakes:
         in_order = sorted(document.mistakes, key=lambda m: (m.file, m.line or 0, m.column or 0))
         raise ConfigError(in_order)
-    return project
 
 
 def _find(folder: Path) -> tuple[Path, Document] | None:

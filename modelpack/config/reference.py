@@ -46,7 +46,16 @@ deploy:
 
 or, with the same keys, in the table `[tool.modelpack]` of `pyproject.toml`. One of the two, not both.
 
-A flag on the command line beats a `MODELPACK_…` variable, which beats the file, which beats the default.
+## What wins
+
+A flag on the command line beats a `MODELPACK_…` variable, which beats the project's file, which beats the user's own
+file, which beats the default. A value replaces the one below it whole; lists and mappings are not merged.
+
+The user's own file is `$XDG_CONFIG_HOME/modelpack/config.yaml`, else `~/.config/modelpack/config.yaml`. It may hold the sections
+`server`, `image` and `deploy`, by the same rules, and is read by `serve`, `containerize` and `deploy`. A build does not
+read it: a bundle holds what its project says, whoever builds it. Inside an image there is none.
+
+`modelpack config show --origin` lists every setting with its value and where that comes from.
 
 ## What the file may hold
 

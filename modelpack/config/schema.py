@@ -4,6 +4,7 @@
     ImageSettings  ─┼─fields──► ProjectFile (pydantic) ─┬─► load          checks a file
     DeploySettings ─┤                                   ├─► file_schema   JSON Schema for editors
     Project        ─┘                                   └─► reference     the page of all settings
+                        UserFile   the same without the project's own keys: what a user sets for all
 
 A setting is declared once, in ``settings``; the types here are made from it.  What people write
 differs in three ways: text may be written as a number (``version: 1.10`` is '1.10'), sizes have
@@ -160,25 +161,40 @@ def _section(name: str, doc: str, settings: list[Setting], **more: type[Section]
 @cache
 def project_file() -> type[Section]:
     """Return the type of a whole project file."""
+    return _section(
+        "ProjectFile",
+        "What modelpack.yaml may say; all of it optional.",
+        [s for s in settings_of(Project) if s.field in PROJECT_KEYS],
+        **_sections(),
+    )
+
+
+@cache
+def user_file() -> type[Section]:
+    """Return the type of the user's own file: what is true for every project of theirs."""
+    return _section("UserFile", "What the user's own file may say.", [], **_sections())
+
+
+@cache
+def _sections() -> dict[str, type[Section]]:
     deploy = settings_of(DeploySettings)
     resources = _section(
         "Resources",
         "What a deployment may use at most.",
         [s for s in deploy if s.field in RESOURCES],
     )
-    return _section(
-        "ProjectFile",
-        "What modelpack.yaml may say; all of it optional.",
-        [s for s in settings_of(Project) if s.field in PROJECT_KEYS],
-        server=_section("Server", _first_line(ServerSettings), list(settings_of(ServerSettings))),
-        image=_section("Image", _first_line(ImageSettings), list(settings_of(ImageSettings))),
-        deploy=_section(
+    return {
+        "server": _section(
+            "Server", _first_line(ServerSettings), list(settings_of(ServerSettings))
+        ),
+        "image": _section("Image", _first_line(ImageSettings), list(settings_of(ImageSettings))),
+        "deploy": _section(
             "Deploy",
             _first_line(DeploySettings),
             [s for s in deploy if s.field not in RESOURCES],
             resources=resources,
         ),
-    )
+    }
 
 
 def file_schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -30,6 +30,9 @@ __all__ = [
     "recorded_settings",
     "settings_from",
     "settings_from_env",
+    "settings_to_env",
+    "variable_of",
+    "variables_in",
 ]
 
 
@@ -134,6 +137,9 @@ class Project:
     image: ImageSettings = field(default_factory=ImageSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)
 
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each setting of the file stands, ``FILE:LINE:COLUMN`` by ``name`` or ``server.port``."""
+
 
 _Settings = TypeVar("_Settings", ServerSettings, ImageSettings, DeploySettings)
 _Recorded = TypeVar("_Recorded", ServerSettings, ImageSettings)
@@ -195,16 +201,41 @@ def settings_from_env(settings: ServerSettings, environ: Mapping[str, str]) -> S
 
     Raises ValueError that names the variable.
     """
-    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    values = variables_in(environ)
+    try:
+        return replace(settings, **values)
+    except ValueError as cause:
+        name, _, what = str(cause).partition(": ")
+        raise ValueError(f"{variable_of(name)}: {what}" if name in values else str(cause)) from None
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a field of the server's settings."""
+    return f"MODELPACK_{name.upper()}"
+
+
+def variables_in(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of the server's settings that variables give; ranges are not checked.
+
+    Raises ValueError that names the variable.
+    """
     hints = get_type_hints(ServerSettings)
-    for name in values:
-        variable = f"MODELPACK_{name.upper()}"
-        if (text := environ.get(variable)) is not None:
+    values = {}
+    for item in fields(ServerSettings):
+        if (text := environ.get(variable_of(item.name))) is not None:
             try:
-                values[name] = _parse(text, hints[name])
+                values[item.name] = _parse(text, hints[item.name])
             except ValueError as cause:
-                raise ValueError(f"{variable}: {cause}") from None
-    return ServerSettings(**values)
+                raise ValueError(f"{variable_of(item.name)}: {cause}") from None
+    return values
+
+
+def settings_to_env(settings: ServerSettings) -> dict[str, str]:
+    """Return the variables that give every field its value, whatever another process begins with."""
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    return {
+        variable_of(name): "" if value is None else str(value) for name, value in values.items()
+    }
 
 
 def _has_type(value: object, hint: Any) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelpack.config.schema import file_schema
+from modelpack.config.schema import PROJECT_KEYS, file_schema, settings_of
+from modelpack.config.settings import DeploySettings, ImageSettings, ServerSettings
 
 Cli = Callable[..., Any]
 
@@ -34,3 +35,62 @@ def test_check_shows_what_the_settings_are(cli: Cli, project: Path) -> None:
 def test_check_reports_mistakes(cli: Cli, project: Path) -> None:
     (project / "modelpack.yaml").write_text("nme: x\n")
     cli("config", "check", project).failed_well(2, "bad-config")
+
+
+def test_show_says_where_each_value_comes_from(cli: Cli, project: Path, tmp_path: Path) -> None:
+    (project / "modelpack.yaml").write_text("name: x\nserver:\n  port: 80\n")
+    user = tmp_path / "config" / "modelpack" / "config.yaml"
+    user.parent.mkdir(parents=True)
+    user.write_text("server: {port: 1, grace_s: 5}\ndeploy: {resources: {memory: 1GB}}\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "MODELPACK_HOST": "0.0.0.0"}
+
+    done = cli("config", "show", "--origin", cwd=project, env=env)
+
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[0] == ["SETTING", "VALUE", "ORIGIN"]
+    assert ["name", "x", "modelpack.yaml:1:1"] in lines
+    assert ["server.port", "80", "modelpack.yaml:3:3"] in lines
+    assert ["server.grace_s", "5.0", f"{user}:1:19"] in lines
+    assert ["server.host", "0.0.0.0", "MODELPACK_HOST"] in lines
+    assert ["server.workers", "1", "default"] in lines
+    assert ["deploy.resources.memory", "1000000000", f"{user}:2:22"] in lines
+
+    found = json.loads(cli("config", "show", "--origin", "-o", "json", cwd=project, env=env).out)
+    by_name = {one.pop("name"): one for one in found}
+    assert by_name["server.port"] == {
+        "value": 80,
+        "source": "project",
+        "place": "modelpack.yaml:3:3",
+    }
+    assert by_name["server.host"]["source"] == "variable"
+    assert by_name["server.grace_s"]["source"] == "user"
+    assert by_name["image.env"] == {"value": {}, "source": "default", "place": None}
+    assert len(by_name) == len(lines) - 1
+
+
+def test_show_lists_every_setting(cli: Cli, project: Path) -> None:
+    done = cli("config", "show", cwd=project)
+    shown = {line.split()[0] for line in done.out.splitlines()}
+
+    sections = {"server": ServerSettings, "image": ImageSettings, "deploy": DeploySettings}
+    wanted = {
+        f"{section}.{setting.key}"
+        for section, cls in sections.items()
+        for setting in settings_of(cls)
+    }
+    wanted -= {"deploy.cpu", "deploy.memory"}
+    assert shown == wanted | {*PROJECT_KEYS, "deploy.resources.cpu", "deploy.resources.memory"}
+
+
+def test_mistakes_of_the_users_own_file_are_reported(cli: Cli, tmp_path: Path) -> None:
+    user = tmp_path / "modelpack" / "config.yaml"
+    user.parent.mkdir()
+    user.write_text("server: {prot: 1}\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+
+    for words in (("config", "show"), ("serve",), ("deploy", "-t", "local")):
+        folder = tmp_path / "empty"
+        folder.mkdir(exist_ok=True)
+        done = cli(*words, cwd=folder, env=env)
+        done.failed_well(2, "bad-config")
+        assert f"{user}:1:10: server: unknown key 'prot', did you mean 'port'?" in done.err

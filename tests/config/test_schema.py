@@ -31,7 +31,7 @@ def test_every_setting_can_be_written_in_the_file() -> None:
     assert keys("Image") == names(ImageSettings)
     assert keys("Deploy") == names(DeploySettings) - set(RESOURCES) | {"resources"}
     assert keys("Resources") == {"cpu", "memory"}
-    assert set(schema["properties"]) == names(Project) - {"root", "source"}
+    assert set(schema["properties"]) == names(Project) - {"root", "source", "places"}
     assert set(PROJECT_KEYS) < names(Project)
 
 
