@@ -183,11 +183,11 @@ class TensorValue(Value):
         if array.size == 0:
             return array.astype(dtype) if kind == "f" else None
         if dtype.startswith("f"):
-            return _to_float(array, dtype) if kind in "fiu" else None
+            return to_float(array, dtype) if kind in "fiu" else None
         if kind == "f" and dtype == "uint64" and all(_fits(one, dtype) for one in _leaves(raw)):
             # numpy sees integers on both sides of 2**63 as floats, unless it is told.
             return np.array(raw, dtype=np.uint64)
-        return _to_integer(array, dtype) if kind in "iu" else None
+        return to_integer(array, dtype) if kind in "iu" else None
 
     def _blame(self, raw: Any, at: str) -> Issue:
         """Find the first place that does not fit, slowly, to say where and what it is."""
@@ -217,24 +217,33 @@ def _element(dtype: str) -> str:
     return f"{words.get(dtype[0], 'an integer')} ({dtype})"
 
 
-def _to_float(array: Array, dtype: str) -> Array | None:
+def to_float(array: Array, dtype: str) -> Array | None:
+    """Return numbers as floats of a dtype, or None when one is too large for it.
+
+    Integers become doubles first, so that a number means the same whatever stands beside it.
+    """
+    wide: Array = array.astype(np.float64, copy=False)
     if dtype == "float64":
-        return array.astype(np.float64, copy=False)
+        return wide
+    limit = _LARGEST[dtype]
+    # Not min() and max(), which cost three times as much for small arrays; and no cast before it
+    # is known to fit, because that warns, and not to warn costs a microsecond.
+    if wide.item(wide.argmax()) <= limit and wide.item(wide.argmin()) >= -limit:
+        return wide.astype(dtype)
     with np.errstate(over="ignore"):
-        narrow: Array = array.astype(dtype)
-        flat = narrow.ravel()
-        # One dot product tells for nearly every request that nothing became infinite; it may
-        # overflow by itself, so only then is each element looked at.
-        if dtype == "float32" and math.isfinite(flat.dot(flat)):
-            return narrow
-        return narrow if np.isfinite(flat).all() else None
+        narrow: Array = wide.astype(dtype)  # a little more than the largest is rounded down
+    return narrow if np.isfinite(narrow).all() else None
 
 
-def _to_integer(array: Array, dtype: str) -> Array | None:
+_LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32")}
+
+
+def to_integer(array: Array, dtype: str) -> Array | None:
+    """Return integers as those of a dtype, or None when one is out of its range."""
     if array.dtype == dtype:
         return array
     info = np.iinfo(dtype)
-    if int(array.min()) < info.min or int(array.max()) > info.max:
+    if array.item(array.argmax()) > info.max or array.item(array.argmin()) < info.min:
         return None
     return array.astype(dtype)
 

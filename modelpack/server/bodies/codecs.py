@@ -1,7 +1,10 @@
 """JSON in, JSON out.
 
-    bytes ──Decoder(api)──► Arguments                    BadJson: syntax; InputError: does not fit
+    bytes ──plain_decoder(api)──► Arguments              BadJson: syntax; InputError: does not fit
     answer ──dump──► bytes                               BadOutput: no JSON form
+
+This is the decoder that takes everything and says what is wrong; ``decoders`` has quicker ones for
+arrays of numbers, which leave to it what they are not sure of.
 
 The verdicts are those of ``ApiSpec.decode``; what is added here is what only the bytes show: broken
 syntax, a key that stands twice, nesting deeper than ``MAX_DEPTH``, numbers that no float holds.
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import BoolValue, ChoiceValue, NumberValue, StringValue
@@ -33,12 +36,9 @@ _FLAT = (TensorValue, BoolValue, ChoiceValue, NumberValue, StringValue)
 Decoder = Callable[[bytes], Arguments]
 
 
-def decoder(api: ApiSpec) -> Decoder:
-    """Return what turns a JSON body into the api's arguments."""
+def plain_decoder(api: ApiSpec) -> Decoder:
+    """Return what turns any JSON body into the api's arguments, or says what is wrong with it."""
     is_flat = all(isinstance(p.value, _FLAT) for p in api.parameters)
-    tensor = api.parameters[0].value if len(api.parameters) == 1 else None
-    if isinstance(tensor, TensorValue) and tensor.spec.dtype not in ("bool", "str"):
-        return _tensor_decoder(api, api.parameters[0].name, tensor)
 
     def decode(body: bytes) -> Arguments:
         parsed = parse(body)
@@ -46,33 +46,6 @@ def decoder(api: ApiSpec) -> Decoder:
         if not is_flat and _may_be_deep(body):
             check_depth(parsed)
         return _decode(api, parsed, body)
-
-    return decode
-
-
-def _tensor_decoder(api: ApiSpec, name: str, tensor: TensorValue) -> Decoder:
-    """Return a decoder for the commonest api of all, one array; the verdicts are the same."""
-    convert = tensor.decode_clean
-    has_rows = api.batch is not None and tensor.has_rows
-    pointer = f"/{name}"
-
-    def decode(body: bytes) -> Arguments:
-        parsed = parse(body)
-        if (
-            type(parsed) is dict
-            and len(parsed) == 1
-            and name in parsed
-            and b"true" not in body
-            and b"false" not in body
-        ):
-            issues: list[Issue] = []
-            try:
-                array = convert(parsed[name], pointer, issues)
-            except RecursionError:
-                raise _too_deep() from None
-            if not issues and (not has_rows or len(array)):
-                return Arguments({name: array}, len(array) if has_rows else 1)
-        return _decode(api, parsed, body)  # says what is wrong, or takes what is only unusual
 
     return decode
 

@@ -20,8 +20,9 @@ from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
 from modelpack.sdk.files import ImageValue
 from modelpack.sdk.values import ChoiceValue, StringValue, describe
-from modelpack.server.bodies.codecs import decoder, parse
-from modelpack.server.http.heads import is_json
+from modelpack.server.bodies.codecs import parse
+from modelpack.server.bodies.decoders import json_decoder
+from modelpack.server.bodies.media import is_json
 from modelpack.server.problems import BadJson, RefusedRequest, unsupported_media_type
 
 MAX_PARTS = 128
@@ -41,7 +42,7 @@ class BodyReader:
 
     def __init__(self, api: ApiSpec) -> None:
         self._api = api
-        self.json: Read = decoder(api)
+        self.json: Read = json_decoder(api)
         files = [p for p in api.parameters if p.value.is_file]
         alone = [p for p in files if all(q is p or not q.is_required for q in api.parameters)]
         self._alone = alone[0] if len(files) == 1 and alone else None

@@ -17,7 +17,8 @@ import modelpack
 from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import spec_of
-from modelpack.server.bodies.codecs import MAX_DEPTH, decoder, dump, parse
+from modelpack.server.bodies.codecs import MAX_DEPTH, dump, parse
+from modelpack.server.bodies.decoders import json_decoder as decoder
 from modelpack.server.problems import BadJson, BadOutput
 
 
