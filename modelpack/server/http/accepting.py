@@ -20,12 +20,14 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Sized
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelpack.server.http.descriptors import room_for_connections
 from modelpack.server.http.sharing import Share
 from modelpack.server.observe.logs import event, log_internal
+from modelpack.server.observe.stats import ConnectionStats
 
 if TYPE_CHECKING:
     import ssl
@@ -36,7 +38,6 @@ RETRY_S = 0.1
 _AT_ONCE = 16
 _DEFER_S = 0.001
 _QUIET_S = 60.0
-_SHUTDOWN_S = 2.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -69,6 +70,7 @@ class Acceptor:
         self._is_on = self._is_reading = False
         self._timer: asyncio.TimerHandle | None = None
         self._told_at = -_QUIET_S
+        self._stats = ConnectionStats()
         self.max_connections = max_connections or room_for_connections()
         """Most connections at a time, handshakes included."""
 
@@ -81,6 +83,11 @@ class Acceptor:
     def open_count(self) -> int:
         """Connections that are open, handshakes included."""
         return len(self._connections) + len(self._opening)
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """What the metrics show of the connections."""
+        return replace(self._stats, open=self.open_count, limit=self.max_connections)
 
     @property
     def is_full(self) -> bool:
@@ -162,6 +169,7 @@ class Acceptor:
     def _take(self) -> bool:
         """Take one; returns False when there is none, or no room."""
         if self.is_full:
+            self._stats.waits += 1
             self._tell(self.max_connections, "the limit is reached")
             self._rest()
             return False
@@ -172,10 +180,12 @@ class Acceptor:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 return True  # that one has left already
+            self._stats.waits += 1
             self._tell(self.open_count, str(error.strerror))
             self._rest(RETRY_S)
             return False
         connection.setblocking(False)
+        self._stats.accepted += 1
         task = self._loop.create_task(self._open(connection))
         self._opening.add(task)
         task.add_done_callback(self._opened)
@@ -194,9 +204,9 @@ class Acceptor:
                     connection,
                     ssl=self._ssl,
                     ssl_handshake_timeout=self._timeout_s,
-                    ssl_shutdown_timeout=_SHUTDOWN_S,
                 )
         except (OSError, asyncio.CancelledError):
+            self._stats.failed += 1
             connection.close()  # it left, or does not speak TLS as it must, or is hung up on
         except Exception as error:
             connection.close()

@@ -17,7 +17,6 @@ import orjson
 
 from modelpack.server.observe.logs import Output, output, text_line
 
-
 _HEAD = ("time", "level", "event")
 _WHOLE = 1 - 1e-9
 """Ten times a tenth, in floating point."""

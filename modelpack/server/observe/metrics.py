@@ -19,6 +19,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from modelpack.server.observe.processes import Processes, Usage
+from modelpack.server.observe.snapshot import merge
 from modelpack.server.observe.stats import (
     BATCH_BOUNDS,
     LATENCY_BOUNDS_S,
@@ -102,10 +103,15 @@ FAMILIES = (
         "Runners that were started in place of a lost one.",
     ),
     Family("modelpack_connections", "gauge", (), "Open connections."),
+    Family("modelpack_connections_limit", "gauge", (), "Most connections at a time."),
     Family("modelpack_connections_accepted_total", "counter", (), "Connections that were taken."),
     Family(
-        "modelpack_connections_refused_total", "counter", (),
-        "Connections that were closed at once, because there were too many.",
+        "modelpack_connections_failed_total", "counter", (),
+        "Of these, ended before a request could be read: left, or did not speak TLS.",
+    ),
+    Family(
+        "modelpack_connection_waits_total", "counter", (),
+        "How often newcomers had to wait because there was no room.",
     ),
     Family("modelpack_processes", "gauge", (), "Processes that the server is made of."),
     Family("process_cpu_seconds_total", "counter", (), "Processor time of all of them."),
@@ -142,7 +148,7 @@ class Metrics:
         sheet = _Sheet()
         sheet.add("modelpack_info", self._names, 1)
         sheet.add("modelpack_build_info", (__version__, platform.python_version()), 1)
-        for reading in readings:
+        for reading in merge(readings):  # no api may stand there twice
             _fill_reading(sheet, reading)
         _fill_processes(sheet, self._processes.read([*pids] or [os.getpid()]))
         registry = CollectorRegistry()
@@ -287,8 +293,10 @@ def _fill_batches(sheet: _Sheet, name: str, batches: BatchStats) -> None:
 
 def _fill_connections(sheet: _Sheet, connections: ConnectionStats) -> None:
     sheet.add("modelpack_connections", (), connections.open)
+    sheet.add("modelpack_connections_limit", (), connections.limit)
     sheet.add("modelpack_connections_accepted_total", (), connections.accepted)
-    sheet.add("modelpack_connections_refused_total", (), connections.refused)
+    sheet.add("modelpack_connections_failed_total", (), connections.failed)
+    sheet.add("modelpack_connection_waits_total", (), connections.waits)
 
 
 def _fill_runners(sheet: _Sheet, runners: RunnerStats) -> None:

@@ -11,7 +11,7 @@ stays and what it held goes: no counter ever falls because a worker died or a se
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from modelpack.server.observe.stats import (
@@ -198,7 +198,7 @@ def _sum_connections(
     if one is None or two is None:
         return one or two
     return ConnectionStats(
-        one.open + two.open, one.accepted + two.accepted, one.refused + two.refused
+        *(getattr(one, name) + getattr(two, name) for name in ConnectionStats.__slots__)
     )
 
 
@@ -218,6 +218,6 @@ def _ended(reading: Reading) -> Reading:
         ended.batches,
         0,
         0,
-        connections and ConnectionStats(0, connections.accepted, connections.refused),
+        connections and replace(connections, open=0, limit=0),
         runners and RunnerStats({}, dict(runners.restarts)),
     )

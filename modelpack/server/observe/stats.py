@@ -47,11 +47,15 @@ class BatchStats:
         self.replays = 0
         """Calls that were run again because their runner was lost."""
 
-    def add(self, rows: int) -> None:
-        """Count one batch."""
+    def add(self, rows: int, reason: str = "", run_s: float = 0.0) -> None:
+        """Count one batch that ran, for how long, and why it was let go."""
         self.batches += 1
         self.rows += rows
         self.buckets[bisect_left(BATCH_BOUNDS, rows)] += 1
+        self.run_s += run_s
+        self.run_buckets[bisect_left(LATENCY_BOUNDS_S, run_s)] += 1
+        if reason:
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
 class ApiStats:
@@ -133,9 +137,13 @@ class ConnectionStats:
 
     open: int = 0
     """Those that are open now."""
+    limit: int = 0
+    """Most that may be open at a time."""
     accepted: int = 0
-    refused: int = 0
-    """Those that were closed at once, because there were too many."""
+    failed: int = 0
+    """Those that ended before a request could be read: they left, or did not speak TLS."""
+    waits: int = 0
+    """How often newcomers had to wait because there was no room."""
 
 
 @dataclass(slots=True)

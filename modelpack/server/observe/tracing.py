@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -86,37 +86,32 @@ class Tracing:
 
     def batch(
         self,
-        spans: Iterable[Span],
+        spans: Sequence[Span],
         *,
         began: float,
         run_s: float,
-        rows: int,
-        reason: str = "",
+        facts: Mapping[str, Any],
         error: BaseException | None = None,
     ) -> None:
         """Make the span of a batch that has run: from ``began`` (``perf_counter``) for ``run_s``."""
         from opentelemetry.trace import Link, StatusCode
 
-        spans = list(spans)
         start = time.time_ns() - int((perf_counter() - began) * 1e9)
-        facts: dict[str, Any] = {
-            "modelpack.api": self._api,
-            "modelpack.batch.rows": rows,
-            "modelpack.batch.requests": len(spans),
-        }
-        if reason:
-            facts["modelpack.batch.reason"] = reason
         batch = self._tracer.start_span(
             f"batch {self._api}",
             links=[Link(span.get_span_context()) for span in spans],
-            attributes=facts,
+            attributes={
+                "modelpack.api": self._api,
+                **{f"modelpack.batch.{name}": value for name, value in facts.items()},
+            },
             start_time=start,
         )
         if error is not None:
             batch.set_attribute("error.type", type(error).__qualname__)
             batch.set_status(StatusCode.ERROR)
         for span in spans:
-            span.add_link(batch.get_span_context())
+            if span.is_recording():  # else its client has left meanwhile
+                span.add_link(batch.get_span_context())
         batch.end(start + int(run_s * 1e9))
 
 

@@ -28,6 +28,18 @@ from modelpack.server.observe.tracing import (
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
+
+class Batch(Protocol):
+    """Requests that ran together."""
+
+    @property
+    def slices(self) -> Sequence[tuple[object, int, int]]:
+        """The requests, each with the rows of it that ran."""
+
+    rows: int
+    reason: str
+
+
 _LONGEST_ID = 100
 """OpenMetrics allows 128 characters for all labels of an exemplar."""
 
@@ -90,21 +102,14 @@ class Watch:
             call.span = self.tracing.begin(call.request_id, trace)
 
     def batched(
-        self,
-        calls: Sequence[object],
-        began: float,
-        run_s: float,
-        *,
-        rows: int,
-        reason: str = "",
-        error: BaseException | None = None,
+        self, batch: Batch, began: float, run_s: float, error: BaseException | None
     ) -> None:
         """Take note of a batch that has run, before its answers are passed on."""
         if self.tracing is not None:
+            calls = [one[0] for one in batch.slices]
             spans = [call.span for call in calls if hasattr(call, "span")]
-            self.tracing.batch(
-                spans, began=began, run_s=run_s, rows=rows, reason=reason, error=error
-            )
+            facts = {"rows": batch.rows, "requests": len(calls), "reason": batch.reason}
+            self.tracing.batch(spans, began=began, run_s=run_s, facts=facts, error=error)
 
     def answered(self, call: Watched, status: int, seconds: float, code: str) -> None:
         """Take note of a request that has its answer."""

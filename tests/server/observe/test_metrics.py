@@ -104,7 +104,7 @@ def test_what_a_server_stands_on_is_on_the_page() -> None:
 
     found = page_of(
         Reading(ApiStats("predict"), batches, 0),
-        Reading(ApiStats(""), None, 0, connections=ConnectionStats(5, 9, 1), runners=runners),
+        Reading(ApiStats(""), None, 0, connections=ConnectionStats(5, 8, 9, 1, 2), runners=runners),
     )
 
     assert found["modelpack_batch_releases_total,api=predict,reason=idle"] == 4
@@ -114,8 +114,23 @@ def test_what_a_server_stands_on_is_on_the_page() -> None:
     assert found["modelpack_runners,kind=thread"] == 0
     assert found["modelpack_runner_restarts_total,kind=process"] == 3
     assert found["modelpack_connections"] == 5
+    assert found["modelpack_connections_limit"] == 8
     assert found["modelpack_connections_accepted_total"] == 9
-    assert found["modelpack_connections_refused_total"] == 1
+    assert found["modelpack_connections_failed_total"] == 1
+    assert found["modelpack_connection_waits_total"] == 2
+
+
+def test_readings_of_one_api_are_one_series() -> None:
+    """A page with a series twice is refused by Prometheus as a whole."""
+    one, two = ApiStats("predict"), ApiStats("predict")
+    one.add(200, 0.1)
+    two.add(200, 0.1)
+
+    page = Metrics(service="s", tag="t").render([Reading(one, None, 1), Reading(two, None, 2)])
+
+    lines = [line.rpartition(" ")[0] for line in page.decode().splitlines() if line[0] != "#"]
+    assert len(lines) == len(set(lines))
+    assert samples(page.decode())["modelpack_queue_rows,api=predict"] == 3
 
 
 def test_every_family_is_on_the_page_in_its_order() -> None:
@@ -192,6 +207,31 @@ def test_what_clients_saw_is_what_the_page_says(start: Start, lane: str) -> None
     assert found["modelpack_in_flight_requests,api=double"] == 0
     assert found["modelpack_queue_rows,api=double"] == 0
     assert not re.search(r"\bnan\b", answer.text.lower())
+
+
+def test_a_server_shows_what_it_stands_on(start: Start) -> None:
+    server = start(Demo)
+    for _ in range(3):
+        server.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.post("/double", {"x": [1]})
+
+    found = samples(server.client.get("/metrics").text)
+
+    assert found["modelpack_connections"] >= 1
+    assert found["modelpack_connections_accepted_total"] == 4
+    assert found["modelpack_connections_limit"] > 1
+    assert found["modelpack_connection_waits_total"] == 0
+    assert sum(v for k, v in found.items() if k.startswith("modelpack_runners,")) == 1
+    assert found["modelpack_queue_bytes,api=double"] == 0
+    assert sum(v for k, v in found.items() if "_releases_total,api=double" in k) == 1
+    for name in ("overhead_seconds", "queue_duration_seconds", "batch_duration_seconds"):
+        assert found[f"modelpack_{name}_count,api=double"] == 1
+        assert 0 < found[f"modelpack_{name}_sum,api=double"] < 10
+    overhead, run, whole = (
+        found[f"modelpack_{name}_seconds_sum,api=double"]
+        for name in ("overhead", "batch_duration", "request_duration")
+    )
+    assert overhead + run == pytest.approx(whole)
 
 
 def test_a_scraper_that_asks_for_openmetrics_gets_it(start: Start) -> None:

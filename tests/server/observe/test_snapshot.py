@@ -42,7 +42,7 @@ def readings(draw: st.DrawFn) -> list[Reading]:
                 batches if name else None,
                 draw(st.integers(0, 99)),
                 draw(st.integers(0, 99)),
-                None if name else ConnectionStats(1, draw(st.integers(0, 9)), 2),
+                None if name else ConnectionStats(1, 9, draw(st.integers(0, 9)), 2),
                 None if name else runners,
             )
         )
@@ -129,7 +129,7 @@ def test_what_a_dead_worker_held_is_gone_and_what_it_counted_stays() -> None:
     stats.add(200, 0.5)
     stats.in_flight = 4
     own = Reading(
-        ApiStats(""), None, 0, connections=ConnectionStats(7, 9, 1),
+        ApiStats(""), None, 0, connections=ConnectionStats(7, 8, 9, 1, 2),
         runners=RunnerStats({"process": 2}, {"process": 5}),
     )  # fmt: skip
     totals = Totals()
@@ -140,7 +140,7 @@ def test_what_a_dead_worker_held_is_gone_and_what_it_counted_stays() -> None:
     predict, server = totals.readings()
     assert predict.stats.statuses == {200: 1}
     assert (predict.stats.in_flight, predict.waiting_rows, predict.waiting_bytes) == (0, 0, 0)
-    assert server.connections == ConnectionStats(0, 9, 1)
+    assert server.connections == ConnectionStats(0, 0, 9, 1, 2)
     assert server.runners == RunnerStats({}, {"process": 5})
     assert stats.in_flight == 4
 

@@ -200,7 +200,8 @@ def test_without_the_setting_there_are_no_spans_and_no_library(
     assert exporter.get_finished_spans() == ()
     endpoint = server.server.endpoints[0]
     assert endpoint.watch is None
-    assert endpoint.asked({b"traceparent": PARENT.encode()}).trace is None
+    fields = {b"content-type": b"application/json", b"traceparent": PARENT.encode()}
+    assert endpoint.asked(fields).trace is None
 
 
 def test_a_client_that_leaves_ends_its_span(
