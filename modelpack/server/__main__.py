@@ -3,18 +3,19 @@
 $MODELPACK_BUNDLE    folder with bundle.json, code, models
 $MODELPACK_TAG       name:version, shown in logs and documents
 $MODELPACK_PORT …    any server setting; the bundle's own settings are the defaults
+$MODELPACK_RUN_RECORD  file in which it notes itself for ``modelpack servers``
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modelpack.config.settings import ServerSettings
+    from modelpack.server.life.record import RunRecord
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from modelpack import paths
     from modelpack.errors import ModelpackError, UsageError
-    from modelpack.frameworks.bundled import open_bundle
+    from modelpack.frameworks.source import Source
     from modelpack.server import run
 
     try:
@@ -32,12 +33,26 @@ def main() -> int:
             raise UsageError(
                 "MODELPACK_BUNDLE is not set", hint="let it name the folder of an unpacked bundle"
             )
-        settings = _settings(folder)
-        return run(open_bundle(folder), settings, tag=os.environ.get("MODELPACK_TAG", ""))
+        return run(
+            None,
+            _settings(folder),
+            tag=os.environ.get("MODELPACK_TAG", ""),
+            source=Source("bundle", "", str(folder)),
+            record=_record(),
+        )
     except ModelpackError as error:
         hint = f"\n  help: {error.hint}" if error.hint else ""
         sys.stderr.write(f"error[{error.code}]: {error.message}{hint}\n")
         return error.exit_code
+
+
+def _record() -> RunRecord | None:
+    """Return where this server notes itself, if it was told to."""
+    from modelpack.server.life.record import RunRecord
+
+    # Whatever the service starts is not this server.
+    file = os.environ.pop("MODELPACK_RUN_RECORD", None)
+    return RunRecord.at(Path(file)) if file else None
 
 
 def _settings(folder: Path) -> ServerSettings:
@@ -53,13 +68,7 @@ def _settings(folder: Path) -> ServerSettings:
         raise UsageError(str(cause), hint="mend the variable, or unset it") from cause
 
 
-def _leave(status: int) -> NoReturn:
-    """Exit; threads of the service that never end are not waited for longer than two seconds."""
-    timer = threading.Timer(2.0, os._exit, (status,))
-    timer.daemon = True
-    timer.start()
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    _leave(main())
+    from modelpack.server.life.stopping import leave
+
+    leave(main())

@@ -86,6 +86,12 @@ class Channel:
         finally:
             self.close()
 
+    async def finish(self) -> None:
+        """Hang up when all that was said is on its way."""
+        self.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
     def close(self) -> None:
         """Hang up."""
         self.is_open = False

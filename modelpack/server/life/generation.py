@@ -29,7 +29,7 @@ from modelpack.server.observe.logs import event
 from modelpack.server.observe.metrics import Metrics
 from modelpack.server.observe.processes import Processes
 from modelpack.server.observe.snapshot import Gather
-from modelpack.server.observe.stats import Reading
+from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.observe.watching import Watching
 from modelpack.server.runners.place import Place
 from modelpack.server.web.app import MetricsPage, make_app
@@ -75,7 +75,6 @@ class Generation:
         self.endpoints = [Endpoint(api, settings, watching) for api in spec.apis]
         self.place: Place | None = None
         """Where it runs, once it is loaded."""
-        self._front = front
         metrics = Metrics(service=spec.name, tag=tag, processes=processes)
         self.metrics = MetricsPage(metrics, gather)
         document = orjson.dumps(openapi_document(spec, tag.partition(":")[2] or "0"))
@@ -89,8 +88,11 @@ class Generation:
         return {e.api.route.encode(): e for e in self.endpoints if e.is_fast}
 
     def readings(self) -> list[Reading]:
-        """Return the state of every api."""
-        return [endpoint.reading() for endpoint in self.endpoints]
+        """Return the state of every api, and of what they run in."""
+        readings = [endpoint.reading() for endpoint in self.endpoints]
+        if self.place is not None:
+            readings.append(Reading(ApiStats(""), None, 0, runners=self.place.stats))
+        return readings
 
     async def finish(self, state: ServerState, limit_s: float) -> bool:
         """Return once no call is left, or after ``limit_s``; False: some were still there."""
@@ -113,10 +115,6 @@ class Generation:
     def _is_busy(self, state: ServerState, tasks: set[asyncio.Task[Any]]) -> bool:
         """Say whether a call of this generation waits, runs, or is still being read."""
         own = set(self.endpoints)
-        # A head that was read before the switch may have been remembered after it.
-        known = self._front.known_heads
-        for head in [head for head, call in known.items() if call.endpoint in own]:
-            del known[head]
         if any(endpoint.stats.in_flight for endpoint in own) or any(not t.done() for t in tasks):
             return True
         cycles: list[object] = [getattr(one, "cycle", None) for one in state.connections]

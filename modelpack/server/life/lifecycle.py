@@ -17,7 +17,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -63,6 +63,8 @@ class Surroundings:
     """How many connections the other processes have that accept from the same socket."""
     gather: Gather | None = None
     """Asks all processes for their metrics; None: there are no others."""
+    is_one_of_several: bool = False
+    """True: somebody else says when the server is ready."""
     runners: Callable[[Source | None], object | None] = lambda _: None
     """Gives the runner processes for a version; None: it starts its own, if it wants any."""
 
@@ -134,22 +136,30 @@ class Server:
 
     def readings(self) -> list[Reading]:
         """Return what the metrics show of this process."""
-        return [*self.versions.readings(), self.front.reading()]
+        connections = None if self._acceptor is None else self._acceptor.stats
+        own = replace(self.front.reading(), connections=connections)
+        return [*self.versions.readings(), own]
 
-    def stop(self) -> None:
-        """Begin to end; asked for again, end without waiting.  Called on the event loop."""
-        if self.front.is_draining:
-            self._force.set()
+    def warn(self) -> None:
+        """Let readiness be false and each answer the last of its connection; nothing ends yet."""
         self.front.is_draining = self._metrics_front.is_draining = True
         for connection in list(self._state.connections):
             connection.shutdown()
+
+    def stop(self) -> None:
+        """Begin to end.  Called on the event loop, like all of these."""
+        self.warn()
         self._stop.set()
 
     def retire(self) -> None:
         """Begin to end while other processes go on accepting from the same socket."""
-        if not self.front.is_draining:
-            self._hands_over = True
-            self.stop()
+        self._hands_over = True
+        self.stop()
+
+    def force(self) -> None:
+        """End without waiting for requests."""
+        self.stop()
+        self._force.set()
 
     def listen(self) -> None:
         """Accept connections from now on."""
@@ -186,7 +196,8 @@ class Server:
             ticking.cancel()
             gc.unfreeze()
         is_clean = await self.versions.close() and is_clean
-        event("stopped", clean=is_clean)
+        if not self._around.is_one_of_several:
+            event("stopped", clean=is_clean)
         if self._force.is_set():
             return EXIT_INTERRUPTED
         return 0 if is_clean else 1
@@ -219,7 +230,7 @@ class Server:
             handshake_timeout_s=self._settings.head_timeout_s,
             share=share,
         )
-        front.left = acceptor.left
+        front.left, front.is_full = acceptor.left, lambda: acceptor.is_full
         return acceptor
 
     async def _start(self) -> bool:
@@ -239,7 +250,8 @@ class Server:
         settle()
         self.front.is_ready = True
         now = self.versions.current
-        event("ready", url=self.url, service=now.spec.name, tag=now.tag)
+        if not self._around.is_one_of_several:
+            event("ready", url=self.url, service=now.spec.name, tag=now.tag)
         if on_ready is not None:
             on_ready(self.url)
 

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import ModelpackError
@@ -36,7 +36,7 @@ class Outside:
         self._notifier = Notifier()
         self._stack = ExitStack()
         self._socket: socket.socket | None = None
-        self._kept: list[Any] = []
+        self._closing: list[Callable[[], object]] = []
 
     def __enter__(self) -> Outside:
         """Take the admin socket; raises as ``private_socket`` does when one was asked for."""
@@ -65,9 +65,9 @@ class Outside:
     async def open(self, managed: Managed) -> None:
         """Answer on the admin socket, and do the duties of process 1; called on the event loop."""
         if self._socket is not None:
-            self._kept.append(await open_admin(self._socket, managed))
+            self._closing.append((await open_admin(self._socket, managed)).close)
         if os.getpid() == 1:
-            self._kept.append(asyncio.ensure_future(_bury_the_dead()))
+            self._closing.append(asyncio.ensure_future(_bury_the_dead()).cancel)
 
     def ready(self, url: str, service: str, tag: str) -> None:
         """Let everybody know that requests are answered."""
@@ -84,8 +84,8 @@ class Outside:
 
     def close(self) -> None:
         """Answer nobody any more; called on the event loop."""
-        for one in self._kept:
-            one.close() if isinstance(one, asyncio.Server) else one.cancel()
+        for close in self._closing:
+            close()
 
 
 async def _bury_the_dead() -> None:

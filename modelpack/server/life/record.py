@@ -24,6 +24,11 @@ class RunRecord:
     file: Path
     socket: Path
 
+    @classmethod
+    def at(cls, file: Path) -> RunRecord:
+        """Return the note in a file, whose admin socket lies beside it."""
+        return cls(file, file.with_suffix(".sock"))
+
     def write(self, **facts: object) -> None:
         """Leave the note, whole; raises OSError."""
         value = {**_own_identity(), "socket": str(self.socket), **facts}

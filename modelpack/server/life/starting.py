@@ -59,6 +59,14 @@ def serve(
         outside = stack.enter_context(Outside(settings, record))
         signals = stack.enter_context(StopSignals(settings.grace_s))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        if settings.workers > 1 and source is not None:
+            from modelpack.server.life.supervisor import Supervisor
+
+            supervisor = Supervisor(
+                settings, listener, metrics=metrics, source=source, tag=tag, outside=outside
+            )
+            signals.call(runner.get_loop(), supervisor.stop)
+            return runner.run(supervisor.run(on_ready))
         around = Surroundings(metrics_listener=metrics)
         opened = spec or _open(source)
         server = Server(opened, settings, listener, tag=tag, source=source, around=around)
@@ -92,8 +100,11 @@ class Alone:
 
     def stop(self) -> None:
         """Begin to end; asked for again, end without waiting."""
-        self._outside.stopping()
-        self._server.stop()
+        if self._server.state == "draining":
+            self._server.force()
+        else:
+            self._outside.stopping()
+            self._server.stop()
 
     async def run(self, on_ready: OnReady | None) -> int:
         """Serve to the end; returns the exit status."""

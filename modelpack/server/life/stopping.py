@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from modelpack.server.observe.logs import event
 
 EXIT_INTERRUPTED = 130
 _EXIT_CUT_OFF = 1
 _WATCHDOG_S = 1.8
+_THREADS_S = 2.0
 
 
 class StopSignals:
@@ -71,3 +73,11 @@ class StopSignals:
         if not self._is_over.wait(self._grace_s + _WATCHDOG_S):
             event("killed", reason="the service did not let the server end")
             os._exit(_EXIT_CUT_OFF)
+
+
+def leave(status: int) -> NoReturn:
+    """Exit; threads of the service that never end are not waited for longer than two seconds."""
+    timer = threading.Timer(_THREADS_S, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(status)

@@ -92,7 +92,7 @@ class Versions:
             generation.place = await self._open(generation)
             if self._next is not coming:
                 await generation.place.close()
-                raise ConflictError("the server stops", hint="start it again")
+                raise ConflictError("the server is stopping")
         except BaseException as error:
             await self.discard()
             if isinstance(error, ModelpackError) or not isinstance(error, Exception):

@@ -1,0 +1,97 @@
+"""Takes all workers of a supervisor to another version, or none of them.
+
+    prepare ──► every worker loads it beside the one it serves
+                    all did ──► commit: each answers with it from now on
+                    one did not ──► discard: nothing has changed
+
+A worker that was just starting comes with the version from before; it is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from modelpack.errors import ConflictError, ModelpackError
+from modelpack.frameworks.source import Source
+from modelpack.server.life.channel import ChannelClosedError
+from modelpack.server.life.swapping import check_swap, tag_for
+from modelpack.server.observe.logs import event
+
+if TYPE_CHECKING:
+    from modelpack.server.life.handle import WorkerProcess
+    from modelpack.server.life.supervisor import Supervisor
+
+
+class Switching:
+    """Which version is served, and how it is changed."""
+
+    def __init__(self, supervisor: Supervisor, source: Source, tag: str) -> None:
+        self._supervisor = supervisor
+        self.source = source
+        self.tag = tag
+        self.version = 0
+        """Counts what was swapped in."""
+        self.lock = asyncio.Lock()
+        """Held while the set of workers, or what they serve, is being changed."""
+
+    async def swap(self, source: Source, tag: str) -> None:
+        """Serve another version; raises what kept a worker from loading it, and changes nothing."""
+        if self.lock.locked():
+            raise ConflictError("the server is being changed", hint="try again when that is done")
+        async with self.lock:
+            await asyncio.to_thread(check_swap, self.source, source)
+            tag = tag_for(self.source, self.tag, source, tag)
+            prepared = await self._prepare(source, tag)
+            was, self.source, self.tag = self.tag, source, tag
+            self.version += 1
+            answers = await self._ask_all(prepared, "commit")
+            for worker, answer in zip(prepared, answers, strict=True):
+                if isinstance(answer, dict):
+                    worker.version = self.version
+                    worker.service, worker.runner = answer["service"], answer["runner"]
+            for worker in self._supervisor.present:
+                if worker.state == "ready" and worker.version != self.version:
+                    self._supervisor.keep(self._supervisor.renew(worker))
+            service = next((one.service for one in prepared if one.service), "")
+            event("swapped", service=service, tag=tag, was=was)
+            self._supervisor.tell_ready(service)
+
+    async def scale(self, replicas: int) -> None:
+        """Run the service that many times in every worker; raises what kept one from it."""
+        async with self.lock:
+            ready = self._ready()
+            answers = await self._ask_all(ready, "scale", replicas=replicas)
+            for error in _errors(answers):
+                raise error
+
+    async def _prepare(self, source: Source, tag: str) -> list[WorkerProcess]:
+        """Let every worker load the version; returns those that have, and live."""
+        ready = self._ready()
+        answers = await self._ask_all(ready, "prepare", source=source.to_text(), tag=tag)
+        if errors := _errors(answers):
+            await self._ask_all(ready, "discard")
+            raise errors[0]
+        alive = [w for w, answer in zip(ready, answers, strict=True) if not _is_gone(answer)]
+        if not alive:
+            raise ConflictError("no worker serves", hint="try again when one does")
+        return alive
+
+    def _ready(self) -> list[WorkerProcess]:
+        return [worker for worker in self._supervisor.workers if worker.state == "ready"]
+
+    async def _ask_all(
+        self, workers: list[WorkerProcess], kind: str, **fields: str | int
+    ) -> list[Any]:
+        """Return what each worker answers, or the error that it raises."""
+        asked: list[Awaitable[Any]] = [one.channel.ask(kind, None, **fields) for one in workers]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def _is_gone(answer: object) -> bool:
+    return isinstance(answer, ChannelClosedError)
+
+
+def _errors(answers: list[Any]) -> list[ModelpackError]:
+    return [one for one in answers if isinstance(one, ModelpackError) and not _is_gone(one)]
