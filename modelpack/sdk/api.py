@@ -76,6 +76,9 @@ class ApiSpec:
     example: Mapping[str, Any] | None = None
     """A valid body given by the user; None: made from the types."""
 
+    nan: str = "null"
+    """What becomes of NaN and infinities in arrays: ``null`` in JSON, or an ``error``."""
+
     @property
     def batched(self) -> tuple[str, ...]:
         """Names of the parameters whose first axis is the batch."""

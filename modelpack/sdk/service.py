@@ -16,7 +16,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 from modelpack.config.settings import BatchConfig
 from modelpack.errors import ModelpackError, SignatureError, TagError, UsageError, UserCodeError
@@ -39,6 +39,9 @@ RESERVED_ROUTES = frozenset(
 )
 """Paths that the server answers itself."""
 
+NanPolicy = Literal["null", "error"]
+"""What becomes of NaN and infinities in the arrays of an api."""
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
 _SERVICE, _API, _HOOK = "__modelpack_service__", "__modelpack_api__", "__modelpack_hook__"
@@ -50,6 +53,7 @@ class _ApiMark:
     route: str | None
     batch: BatchConfig | None
     example: Mapping[str, Any] | None
+    nan: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,7 @@ def api(
     max_batch_size: int = 32,
     latency_ms: float | None = None,
     example: Mapping[str, Any] | None = None,
+    nan: NanPolicy = "null",
 ) -> Callable[[_Function], _Function]: ...
 def api(
     function: Callable[..., Any] | None = None,
@@ -121,6 +126,7 @@ def api(
     max_batch_size: int = 32,
     latency_ms: float | None = None,
     example: Mapping[str, Any] | None = None,
+    nan: NanPolicy = "null",
 ) -> Any:
     """Mark a method as an api: sync, async, or a generator, which streams.
 
@@ -130,6 +136,8 @@ def api(
     max_batch_size  most rows in one call, 1 or more; default 32
     latency_ms      longest that a request should take, in milliseconds; default: no goal
     example         a valid body, shown in the docs; default: made from the types
+    nan             ``"null"``: NaN and infinities of an answer are ``null`` in JSON; ``"error"``:
+                    an answer with one is a 500, a binary body with one a 400
 
     Raises UsageError for a value out of range.
     """
@@ -138,8 +146,11 @@ def api(
     except ValueError as cause:
         raise UsageError(f"@modelpack.api: {cause}") from cause
 
+    if nan not in get_args(NanPolicy):
+        raise UsageError(f"@modelpack.api: nan: must be 'null' or 'error', got {nan!r}")
+
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(function, _API, _ApiMark(route, config if batch else None, example))
+        setattr(function, _API, _ApiMark(route, config if batch else None, example, nan))
         return function
 
     return mark if function is None else mark(function)
@@ -231,6 +242,7 @@ def _compile_api(cls: type, attribute: str, function: Callable[..., Any]) -> Api
         is_stream=is_stream or is_generator,
         doc=inspect.cleandoc(function.__doc__ or ""),
         example=mark.example,
+        nan=mark.nan,
     )
     _check_batch(spec, where)
     return spec
