@@ -22,6 +22,7 @@ from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.crowd import Crowd
 from modelpack.server.batching.rows import group_key
+from modelpack.server.bodies.aside import Aside
 from modelpack.server.bodies.readers import BodyReader, Read
 from modelpack.server.bodies.writers import AnswerWriter, Write
 from modelpack.server.observe.logs import log_failure
@@ -33,6 +34,7 @@ from modelpack.server.problems import (
     NOT_READY,
     Headers,
     Problem,
+    TimedOut,
     problem_from,
 )
 from modelpack.server.runners.base import Runs
@@ -52,6 +54,8 @@ class Asked:
     """Turns the body into arguments."""
     write: Write
     """Turns the answer into a body."""
+    light_bytes: int
+    """Longest body that is read on the event loop; -1: none is."""
     timeout_s: float
     """Longest that the request may take."""
     priority: int = 0
@@ -72,8 +76,9 @@ class Endpoint:
         """
         self.api = api
         self.stats = ApiStats(api.name)
-        self.reader = BodyReader(api)
+        self.reader = self._reader(api, settings)
         self.writer = AnswerWriter(api)
+        self._aside: Aside[HttpCall] = Aside(self._was_read, settings.max_queue_bytes)
         self.queue: Batcher | Crowd | None = None
         self.open_stream: OpenStream = _not_bound
         """Begins the answer of an api that streams."""
@@ -87,13 +92,14 @@ class Endpoint:
     @property
     def is_fast(self) -> bool:
         """True when plain calls of the api may take the fast lane."""
-        return not self.api.is_stream and not self.reader.is_heavy
+        return not self.api.is_stream
 
     def asked(self, fields: Mapping[bytes, bytes]) -> Asked:
         """Return what header fields (names in lower case) ask for; raises RefusedRequest."""
         return Asked(
             read=self.reader.reader_for(fields),
             write=self.writer.writer_for(fields.get(b"accept", b"")),
+            light_bytes=self.reader.light_bytes(fields),
             timeout_s=timeout_of(fields, self.request_timeout_s),
             priority=priority_of(fields),
             trace=None if self.watch is None else self.watch.trace_of(fields),
@@ -123,11 +129,23 @@ class Endpoint:
         self.begin(call, asked)
         call.size_bytes = len(body)
         try:
+            if len(body) > asked.light_bytes:
+                self._aside.begin(call, body, asked.read)
+                return
             arguments = asked.read(body)
         except Exception as error:  # whatever the bytes made fail is answered
             call.refuse(problem_from(error), error)
         else:
             self.submit(call, arguments)
+
+    def _was_read(
+        self, call: HttpCall, arguments: Arguments | None, error: BaseException | None
+    ) -> None:
+        """Go on with a call whose body was read in a thread."""
+        if arguments is not None:
+            self.submit(call, arguments)
+        elif error is not None:
+            call.refuse(problem_from(error), error)
 
     def begin(self, call: HttpCall, asked: Asked | None = None) -> None:
         """Start the clock of a call whose request is complete; None: its head was refused."""
@@ -155,7 +173,7 @@ class Endpoint:
     def drop(self, call: HttpCall) -> None:
         """Forget a call whose client has left."""
         if not call.is_done:
-            if self.queue is not None:
+            if not self._aside.forget(call) and self.queue is not None:
                 self.queue.drop(call)
             call.is_done = True
             self.count(call, _CLIENT_LEFT)
@@ -168,6 +186,11 @@ class Endpoint:
         stats.add(status, seconds, call.queue_s, call.run_s, call.rows, code=code)
         if self.watch is not None:
             self.watch.answered(call, status, seconds, code)
+
+    @staticmethod
+    def _reader(api: ApiSpec, settings: ServerSettings) -> BodyReader:
+        most = settings.max_inflated_bytes if settings.accept_encoding else None
+        return BodyReader(api, most)
 
     @property
     def is_stuck(self) -> bool:
@@ -182,6 +205,9 @@ class Endpoint:
 
     def expire(self) -> None:
         """Answer 504 to every call that is older than it may be."""
+        for call in self._aside.calls():
+            if call.deadline <= perf_counter() and self._aside.forget(call):
+                call.reject(TimedOut())
         if self.queue is not None:
             self.queue.expire(perf_counter() - self.request_timeout_s)
 

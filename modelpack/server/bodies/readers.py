@@ -1,13 +1,17 @@
-"""Reads request bodies by their content type.
+"""Chooses how a body is read, by what its head says of it.
 
-    application/json             the parameters as an object                     every api
-    multipart/form-data          one part a parameter, files as they are         apis with a file
-    application/octet-stream     the only file, nothing around it                apis with one file
+    application/json             the parameters as an object            every api
+    application/octet-stream     one array, dtype and shape in headers   apis whose only required
+    application/x-npy            the same, with a header of its own      parameter is an array
+    multipart/form-data          one part a parameter                    apis with a file
+    application/octet-stream     the only file, nothing around it        apis with one file
     image/*                      the same, for a picture
 
-Anything else is refused before it is read (415), pickles and compressed bodies first of all.  Forms
-are for apis with a file or image parameter only; parts, part headers and the boundary are limited,
-and the whole by the limit of every body (threat model S15).
+    fields ──reader_for──► Read: bytes ──► Arguments        raises InputError, BadJson
+                       └──► RefusedRequest: 415, unread
+
+Anything else is refused before it is read, pickles first of all; so are compressed bodies, unless
+the server takes them.  ``light_bytes`` says up to which size a body is read on the event loop.
 """
 
 from __future__ import annotations
@@ -19,193 +23,149 @@ from typing import Any
 from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
 from modelpack.sdk.files import ImageValue
-from modelpack.sdk.values import ChoiceValue, StringValue, describe
-from modelpack.server.bodies.codecs import parse
+from modelpack.sdk.tensor import TensorValue
+from modelpack.server.bodies import binary, npy
 from modelpack.server.bodies.decoders import json_decoder
-from modelpack.server.bodies.media import is_json
-from modelpack.server.problems import BadJson, RefusedRequest, unsupported_media_type
-
-MAX_PARTS = 128
-"""Most parts of a form."""
-
-MAX_BOUNDARY = 70
-"""Longest boundary between parts (RFC 2046)."""
-
-MAX_PART_HEADERS = 8 * 1024
-"""Longest header block of one part, in bytes."""
+from modelpack.server.bodies.forms import form_reader
+from modelpack.server.bodies.inflate import CODINGS, inflate
+from modelpack.server.bodies.media import BINARY, JSON, NPY, is_json, media_type
+from modelpack.server.problems import RefusedRequest, unsupported_media_type
 
 Read = Callable[[bytes], Arguments]
+
+LIGHT_BYTES = 256 * 1024
+"""Longest JSON body that is read on the event loop: half a millisecond, or ten when it is wrong."""
+
+LIGHT_BINARY_BYTES = 4 * 1024 * 1024
+"""The same for a body that is only copied."""
+
+_FORM = "multipart/form-data"
 
 
 class BodyReader:
     """Chooses how the bodies of one api are read."""
 
-    def __init__(self, api: ApiSpec) -> None:
+    def __init__(self, api: ApiSpec, max_inflated_bytes: int | None = None) -> None:
+        """``max_inflated_bytes`` is the longest body after decompression; None: none is taken."""
         self._api = api
+        self._max_inflated_bytes = max_inflated_bytes
         self.json: Read = json_decoder(api)
-        files = [p for p in api.parameters if p.value.is_file]
-        alone = [p for p in files if all(q is p or not q.is_required for q in api.parameters)]
-        self._alone = alone[0] if len(files) == 1 and alone else None
-        self.is_heavy = bool(files)
-        """True when a body is better read off the event loop."""
-        self._accepted = ["application/json"]
-        if files:
-            self._accepted.append("multipart/form-data")
-        if self._alone is not None:
-            is_image = isinstance(self._alone.value, ImageValue)
-            self._accepted.append("application/octet-stream")
-            self._accepted.extend(["image/*"] if is_image else [])
+        self.has_files = any(p.value.is_file for p in api.parameters)
+        """True when the api takes a file or image: its bodies take long to decode."""
+        self._file = _alone(api, lambda p: p.value.is_file)
+        self._array = binary_parameter(api)
+        self.accepted = _accepted(self._file, self._array, has_files=self.has_files)
+        """Content types that the api reads."""
 
     def reader_for(self, fields: Mapping[bytes, bytes]) -> Read:
         """Return what reads a body with these header fields; raises RefusedRequest (415)."""
-        coding = fields.get(b"content-encoding", b"identity").strip().lower()
-        if coding != b"identity":
-            got = f"content coding '{coding.decode('latin-1')}'"
-            raise RefusedRequest(unsupported_media_type(got, ["an uncompressed body"]))
+        coding = _coding(fields)
+        if coding == "identity":
+            return self._plain_reader(fields)
+        most = self._max_inflated_bytes
+        if most is None or coding not in CODINGS:
+            raise _wrong_coding(coding, CODINGS if most is not None else ())
+        read = self._plain_reader(fields)
+        return lambda body: read(inflate(body, coding, most))
+
+    def light_bytes(self, fields: Mapping[bytes, bytes]) -> int:
+        """Return the longest body with these fields that is read on the event loop; -1: none."""
+        if self.has_files or _coding(fields) != "identity":
+            return -1  # a picture, or what is much larger than it looks
+        return LIGHT_BYTES if is_json(fields.get(b"content-type", b"")) else LIGHT_BINARY_BYTES
+
+    def _plain_reader(self, fields: Mapping[bytes, bytes]) -> Read:
         header = fields.get(b"content-type", b"")
         if is_json(header):
             return self.json
-        kind = header.partition(b";")[0].strip().lower().decode("latin-1")
-        if kind == "multipart/form-data" and kind in self._accepted:
-            return partial(_read_form, self._api, _boundary(header))
-        if self._alone is not None and (
-            kind in self._accepted or (kind.startswith("image/") and "image/*" in self._accepted)
+        kind = media_type(header)
+        if kind not in self.accepted and not (
+            kind.startswith("image/") and "image/*" in self.accepted
         ):
-            return partial(_read_alone, self._api, self._alone.name)
-        got = f"'{header.decode('latin-1')}'" if header else ""
-        raise RefusedRequest(unsupported_media_type(got, self._accepted))
+            got = f"'{header.decode('latin-1')}'" if header else ""
+            raise RefusedRequest(unsupported_media_type(got, self.accepted))
+        if kind == _FORM:
+            return form_reader(self._api, header)
+        if self._array is not None:
+            return _array_reader(self._api, self._array, kind, fields)
+        if self._file is not None:
+            return partial(_read_file, self._api, self._file.name)
+        raise AssertionError(f"nothing reads '{kind}'")
 
 
-def _read_alone(api: ApiSpec, name: str, body: bytes) -> Arguments:
+def binary_parameter(api: ApiSpec) -> Parameter | None:
+    """Return the array that may be a whole body, as bytes; None: there is none."""
+    return _alone(api, lambda p: isinstance(p.value, TensorValue) and p.value.spec.dtype != "str")
+
+
+def _alone(api: ApiSpec, fits: Callable[[Parameter], bool]) -> Parameter | None:
+    """Return the parameter that fits, if it is the only such and no other one is required."""
+    found = [p for p in api.parameters if fits(p)]
+    if len(found) != 1 or any(p.is_required for p in api.parameters if p is not found[0]):
+        return None
+    return found[0]
+
+
+def _accepted(file: Parameter | None, array: Parameter | None, *, has_files: bool) -> list[str]:
+    accepted = [JSON]
+    if has_files:
+        accepted.append(_FORM)
+    if file is not None:
+        accepted.append(BINARY)
+        if isinstance(file.value, ImageValue):
+            accepted.append("image/*")
+    elif array is not None:
+        accepted.extend((BINARY, NPY))
+    return accepted
+
+
+def _coding(fields: Mapping[bytes, bytes]) -> str:
+    coding = fields.get(b"content-encoding")
+    if coding is None:
+        return "identity"
+    name = coding.strip().lower().decode("latin-1")
+    return {"x-gzip": "gzip", "": "identity"}.get(name, name)
+
+
+def _wrong_coding(coding: str, taken: tuple[str, ...]) -> RefusedRequest:
+    expected = [f"a body in {one}" for one in taken] or ["an uncompressed body"]
+    return RefusedRequest(unsupported_media_type(f"content coding '{coding}'", expected))
+
+
+def _read_file(api: ApiSpec, name: str, body: bytes) -> Arguments:
     return api.decode({name: body})
 
 
-def _read_form(api: ApiSpec, boundary: bytes, body: bytes) -> Arguments:
-    parts = parse_form(body, boundary)
-    known = {p.name: p for p in api.parameters}
-    issues: list[Issue] = []
-    values: dict[str, Any] = {}
-    for name, data in parts.items():
-        if name in known:
-            values[name] = _part_value(known[name], data, issues)
-        else:
-            values[name] = None  # decode names it among the unknown keys
-    if issues:
-        raise InputError(f"{issues[0].pointer}: {issues[0].expected}", issues=issues)
-    return api.decode(values)
+def _array_reader(
+    api: ApiSpec, parameter: Parameter, kind: str, fields: Mapping[bytes, bytes]
+) -> Read:
+    """Return what reads an array's bytes; what is wrong with its head is said as it is read."""
+    value: Any = parameter.value
+    name, at = parameter.name, f"/{parameter.name}"
+    defaults = {p.name: p.default for p in api.parameters if p is not parameter}
+    refuses_nan = api.nan == "error"
 
+    def arguments(array: Any) -> Arguments:
+        values = {name: array, **defaults}
+        return Arguments(values, api.count_rows(values))
 
-def _part_value(parameter: Parameter, data: bytes, issues: list[Issue]) -> Any:
-    """Return what JSON would have at that key: a form has only bytes and text."""
-    value = parameter.value
-    if value.is_file:
-        return data
-    pointer = f"/{parameter.name}"
+    if kind == NPY:
+
+        def read_npy(body: bytes) -> Arguments:
+            claim, data = npy.read(body, at)
+            return arguments(binary.to_array(value, at, claim, data, refuses_nan=refuses_nan))
+
+        return read_npy
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        issues.append(Issue(pointer, value.expectation, "bytes that are not UTF-8"))
-        return None
-    if isinstance(value, StringValue) or (isinstance(value, ChoiceValue) and text in value.options):
-        return text
-    try:
-        return parse(data)
-    except BadJson:
-        issues.append(Issue(pointer, f"{value.expectation}, as JSON", describe(text)))
-        return None
+        claim = binary.told(fields, value, at)
+        make = binary.maker(value, at, claim, refuses_nan=refuses_nan)
+    except InputError as error:
+        return partial(_refuse, error.message, error.issues)
+    if api.batched == (name,) and claim.shape[0]:
+        rows = claim.shape[0]
+        return lambda body: Arguments({name: make(body), **defaults}, rows)
+    return lambda body: arguments(make(body))
 
 
-def _boundary(header: bytes) -> bytes:
-    from python_multipart.multipart import parse_options_header
-
-    boundary: bytes = parse_options_header(header)[1].get(b"boundary", b"")
-    if not 0 < len(boundary) <= MAX_BOUNDARY:
-        raise RefusedRequest(
-            unsupported_media_type("a form without a valid boundary", ["multipart/form-data"])
-        )
-    return boundary
-
-
-class _FormError(Exception):
-    """The form is not one, or has more than it may."""
-
-
-class _Parts:
-    """Collects the parts of a form as its parser calls back."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-        self._headers: dict[bytes, bytes] = {}
-        self._field = self._value = b""
-        self._header_bytes = 0
-        self._data: list[bytes] = []
-
-    def callbacks(self) -> dict[str, Callable[..., None]]:
-        """Return the callbacks by the names that the parser knows."""
-        names = ("on_part_begin", "on_part_data", "on_part_end", "on_header_field",
-                 "on_header_value", "on_header_end")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
-
-    def on_part_begin(self) -> None:
-        self._headers, self._data, self._header_bytes = {}, [], 0
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-        self._count(end - start)
-
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-        self._count(end - start)
-
-    def on_header_end(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field = self._value = b""
-
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._data.append(data[start:end])
-
-    def on_part_end(self) -> None:
-        from python_multipart.multipart import parse_options_header
-
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if not name:
-            raise _FormError("a part without a name")
-        if name in self.values:
-            raise _FormError(f"two parts '{name[:60]}'")
-        if len(self.values) >= MAX_PARTS:
-            raise _FormError(f"more than {MAX_PARTS} parts")
-        self.values[name] = b"".join(self._data)
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_PART_HEADERS:
-            raise _FormError("too long a header in a part")
-
-
-def parse_form(body: bytes, boundary: bytes) -> dict[str, bytes]:
-    """Return the parts of a form by name; raises InputError."""
-    from python_multipart.exceptions import FormParserError
-    from python_multipart.multipart import MultipartParser
-
-    parts = _Parts()
-    is_complete = False
-
-    def on_end() -> None:
-        nonlocal is_complete
-        is_complete = True
-
-    parser = MultipartParser(boundary, {**parts.callbacks(), "on_end": on_end})  # type: ignore
-    try:
-        parser.write(body)
-        parser.finalize()
-    except (FormParserError, _FormError) as error:
-        raise _bad_form(str(error)) from None
-    if not is_complete:
-        raise _bad_form("it ends before its last boundary")
-    return parts.values
-
-
-def _bad_form(why: str) -> InputError:
-    issue = Issue("", "a form as in RFC 7578", why[:200])
-    return InputError(f"the form is malformed: {issue.got}", issues=[issue])
+def _refuse(message: str, issues: tuple[Issue, ...], _body: bytes) -> Arguments:
+    raise InputError(message, issues=issues)

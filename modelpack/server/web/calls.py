@@ -53,21 +53,18 @@ class ApiRoute:
             endpoint.begin(call)
             call.refuse(refused.problem)
             return
-        if not endpoint.api.is_stream and not endpoint.reader.is_heavy:
+        if not endpoint.api.is_stream:
             endpoint.accept(call, body, asked)
             return
         endpoint.begin(call, asked)
         try:
             # Pictures take long to decode: the event loop must not wait for them.
-            heavy = endpoint.reader.is_heavy
+            heavy = len(body) > asked.light_bytes
             arguments = await asyncio.to_thread(asked.read, body) if heavy else asked.read(body)
         except Exception as error:  # whatever the bytes made fail is answered
             call.refuse(problem_from(error), error)
-            return
-        if endpoint.api.is_stream:
-            call.values = arguments.values
         else:
-            endpoint.submit(call, arguments)
+            call.values = arguments.values
 
 
 async def _wait(call: WaitingCall, receive: Receive) -> Reply | None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 import modelpack
 from modelpack.errors import InputError
-from modelpack.server.bodies.readers import MAX_PARTS, parse_form
+from modelpack.server.bodies.forms import MAX_PARTS, parse_form
 
 Start = Callable[..., Any]
 
