@@ -17,6 +17,7 @@ from typing import Any
 
 from modelpack.config.settings import BatchConfig
 from modelpack.errors import InputError, Issue, did_you_mean
+from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import MISSING, Value, describe, escape
 
 
@@ -85,6 +86,24 @@ class ApiSpec:
         if self.batch is None:
             return ()
         return tuple(p.name for p in self.parameters if p.value.has_rows)
+
+    @property
+    def variable_axes(self) -> dict[str, tuple[int, ...]]:
+        """The axes without a length behind the first one, of batched arrays of numbers that say
+        their axes: those that ``buckets`` pads.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        for name, value in ((p.name, p.value) for p in self.parameters):
+            if name in self.batched and isinstance(value, TensorValue) and value.spec.shape:
+                first, *others = value.spec.shape
+                axes = tuple(
+                    axis
+                    for axis, dim in enumerate(others, 1)
+                    if not isinstance(dim, int) and (dim is None or dim != first)
+                )
+                if axes and value.spec.dtype != "str":
+                    found[name] = axes
+        return found
 
     def decode(self, body: object) -> Arguments:
         """Check the parsed JSON body; raises InputError with every issue found."""
@@ -161,10 +180,7 @@ class ApiSpec:
             "stream": self.is_stream,
         }
         if self.batch is not None:
-            record["batch"] = {
-                "max_batch_size": self.batch.max_batch_size,
-                "latency_ms": self.batch.latency_ms,
-            }
+            record["batch"] = _plain(self.batch)
         return record
 
     @property
@@ -180,6 +196,22 @@ class ApiSpec:
                 expected = f"'{near}'" if near else f"only the keys {self._keys}"
                 issues.append(Issue("/" + escape(str(key)), expected, "an unknown key"))
         return issues
+
+
+def _plain(batch: BatchConfig) -> dict[str, Any]:
+    """Return what a bundle records of the batching: beside the first two what is not default."""
+    record: dict[str, Any] = {
+        "max_batch_size": batch.max_batch_size,
+        "latency_ms": batch.latency_ms,
+    }
+    if batch.max_wait_ms is not None:
+        record["max_wait_ms"] = batch.max_wait_ms
+    if batch.preferred_batch_sizes:
+        record["preferred_batch_sizes"] = list(batch.preferred_batch_sizes)
+    if batch.buckets:
+        record["buckets"] = list(batch.buckets)
+        record["pad_value"] = batch.pad_value
+    return record
 
 
 def _summary(issues: list[Issue]) -> str:

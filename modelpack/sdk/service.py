@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, overload
+
+import numpy as np
 
 from modelpack.config.settings import BatchConfig
 from modelpack.errors import ModelpackError, SignatureError, TagError, UsageError, UserCodeError
 from modelpack.sdk.api import ApiSpec, Parameter
 from modelpack.sdk.hints import answer_of, hints_of, value_of
 from modelpack.sdk.model import Model
+from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import (
     MISSING,
     AnyValue,
@@ -114,6 +117,10 @@ def api(
     batch: bool = False,
     max_batch_size: int = 32,
     latency_ms: float | None = None,
+    max_wait_ms: float | None = None,
+    preferred_batch_sizes: Sequence[int] = (),
+    buckets: Sequence[int] = (),
+    pad_value: float = 0.0,
     example: Mapping[str, Any] | None = None,
     nan: NanPolicy = "null",
 ) -> Callable[[_Function], _Function]: ...
@@ -125,6 +132,10 @@ def api(
     batch: bool = False,
     max_batch_size: int = 32,
     latency_ms: float | None = None,
+    max_wait_ms: float | None = None,
+    preferred_batch_sizes: Sequence[int] = (),
+    buckets: Sequence[int] = (),
+    pad_value: float = 0.0,
     example: Mapping[str, Any] | None = None,
     nan: NanPolicy = "null",
 ) -> Any:
@@ -135,6 +146,13 @@ def api(
                     array or list parameter and of the answer is the batch
     max_batch_size  most rows in one call, 1 or more; default 32
     latency_ms      longest that a request should take, in milliseconds; default: no goal
+    max_wait_ms     longest that a request is held for company, in milliseconds; default: nothing
+                    waits, but for a goal that waiting helps
+    preferred_batch_sizes
+                    sizes, in rows, that are run as soon as requests make one up; default: any
+    buckets         lengths to which axes of variable length are padded, so that requests of
+                    different length share a call; default: only equal shapes do
+    pad_value       what padding is made of; default 0
     example         a valid body, shown in the docs; default: made from the types
     nan             ``"null"``: NaN and infinities of an answer are ``null`` in JSON; ``"error"``:
                     an answer with one is a 500, a binary body with one a 400
@@ -142,7 +160,14 @@ def api(
     Raises UsageError for a value out of range.
     """
     try:
-        config = BatchConfig(max_batch_size=max_batch_size, latency_ms=latency_ms)
+        config = BatchConfig(
+            max_batch_size=max_batch_size,
+            latency_ms=latency_ms,
+            max_wait_ms=max_wait_ms,
+            preferred_batch_sizes=tuple(preferred_batch_sizes),
+            buckets=tuple(buckets),
+            pad_value=pad_value,
+        )
     except ValueError as cause:
         raise UsageError(f"@modelpack.api: {cause}") from cause
 
@@ -277,6 +302,8 @@ def _check_batch(spec: ApiSpec, where: str) -> None:
             f"{where}: batch=True needs an array or list parameter",
             hint="its first axis is the batch, as in Tensor['float32', 'batch', 4] or list[str]",
         )
+    if spec.batch.buckets:
+        _check_padding(spec, spec.batch.pad_value, where)
     returns: Value = spec.returns
     if isinstance(returns, _SCALARS) or (
         not returns.has_rows and not isinstance(returns, AnyValue) and returns.is_file
@@ -285,3 +312,31 @@ def _check_batch(spec: ApiSpec, where: str) -> None:
             f"{where}: with batch=True the answer needs one row for each row of the request",
             hint="return an array or a list, or a mapping of them",
         )
+
+
+def _check_padding(spec: ApiSpec, value: float, where: str) -> None:
+    if not spec.variable_axes:
+        raise SignatureError(
+            f"{where}: buckets need an axis of variable length",
+            hint="name it behind the first, as in Tensor['int64', 'batch', 'length']",
+        )
+    for parameter in spec.parameters:
+        tensor = parameter.value
+        if (
+            isinstance(tensor, TensorValue)
+            and parameter.name in spec.variable_axes
+            and not _can_hold(tensor.spec.dtype, value)
+        ):
+            raise SignatureError(
+                f"{where}({parameter.name}): pad_value {value:g} is not a number of its dtype",
+                hint="choose one that every padded array can hold",
+            )
+
+
+def _can_hold(dtype: str, number: float) -> bool:
+    if dtype.startswith("f"):
+        return not abs(number) > np.finfo(dtype).max
+    if not float(number).is_integer():
+        return False
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return low <= number <= high

@@ -114,15 +114,9 @@ class Endpoint:
 
     def make_batcher(self, runner: Runs) -> Batcher:
         """Return a queue for the api's calls, with its limits and its goal, to be bound."""
-        api = self.api
-        return Batcher(
-            runner,
-            loop=asyncio.get_running_loop(),
-            batched=api.batched,
-            max_batch_size=api.batch.max_batch_size if api.batch else 1,
-            max_queue_rows=self._settings.max_queue_rows,
-            latency_s=_goal_s(api),
-        )
+        queue = Batcher.of(self.api, self._settings, asyncio.get_running_loop())
+        queue.add_runner(runner)
+        return queue
 
     def accept(self, call: HttpCall, body: bytes, asked: Asked) -> None:
         """Take a body; the call is answered at once or later."""
@@ -209,7 +203,9 @@ class Endpoint:
             if call.deadline <= perf_counter() and self._aside.forget(call):
                 call.reject(TimedOut())
         if self.queue is not None:
-            self.queue.expire(perf_counter() - self.request_timeout_s)
+            now = perf_counter()
+            is_batcher = isinstance(self.queue, Batcher)
+            self.queue.expire(now if is_batcher else now - self.request_timeout_s)
 
     def close(self) -> None:
         """Answer 503 to what is left."""
@@ -258,11 +254,6 @@ class HttpCall(Call):
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Send the answer to the client."""
         raise NotImplementedError
-
-
-def _goal_s(api: ApiSpec) -> float | None:
-    goal_ms = api.batch.latency_ms if api.batch else None
-    return None if goal_ms is None else goal_ms / 1000
 
 
 def _not_bound(_values: Mapping[str, Any]) -> PlainStream:

@@ -1,18 +1,23 @@
 """Gathers the rows of single requests into batches and hands the answers back.
 
-    submit(call) ──► groups of calls that may share a batch ──take──► run ──► resolve / reject each
+    submit(call) ──► lines ──release──► Batch ──► a free runner ──► answers ──► resolve / reject each
+                      ▲  how many, and now or later? │                  │
+                      └──── costs: learned from every batch ◄───────────┤
+                            again: halves, replays ◄────────────────────┘
 
-An idle runner takes what is there at once: everything that arrived in one turn of the event loop;
-while it is busy, requests gather.  Nothing waits for a clock.  What always holds:
+A free runner takes what is there: everything that arrived in one turn of the event loop; while all
+are busy, requests gather.  Nothing waits for a clock, unless the settings ask for it.  What always
+holds:
 
-* each request gets its own rows, in its own order, or an error;
-* a request whose client has left never reaches the runner;
+* each request gets its own rows, in its own order, or an error, and is answered exactly once;
+* a request that nobody waits for any more, or whose time has passed, never reaches a runner;
 * a request with more rows than fit is run in slices, and others go between them;
-* when a batch fails it is halved until only the request fails that makes it fail;
-* a call is answered exactly once.
+* when a batch fails it is halved until only the request fails that makes it fail; when its runner
+  dies, each request of it is run again by itself;
+* while a runner is free nothing waits, unless it is held on purpose.
 
-An api without batching is the same with one request a batch.  Not here: turning bytes into values
-(``endpoint``), calling the service (``runner``).
+An api without batching is the same with one request a batch.  Not here: who is next (``lines``), how
+many and when (``release``), what batches cost (``cost``), bytes on sockets (``endpoint``).
 """
 
 from __future__ import annotations
@@ -20,76 +25,127 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-from modelpack.server.batching.call import Call
-from modelpack.server.batching.rows import RowSplitter, WrongRows, join, merge
+from modelpack.config.serving import BatchConfig, ServerSettings
+from modelpack.sdk.api import ApiSpec
+from modelpack.server.batching.alarm import Alarm
+from modelpack.server.batching.answers import after, deliver, deliver_whole
+from modelpack.server.batching.call import Batch, Call
+from modelpack.server.batching.lines import Lines
+from modelpack.server.batching.pace import Gate, Pace
+from modelpack.server.batching.padding import Padding
+from modelpack.server.batching.picker import Picker, RowSize
+from modelpack.server.batching.rows import row_size, values_of
+from modelpack.server.batching.seats import Seat, Seats
 from modelpack.server.observe.stats import BatchStats
-from modelpack.server.problems import STOPPING, STUCK, Overloaded, TimedOut, Unavailable
+from modelpack.server.problems import (
+    STOPPING,
+    STUCK,
+    Overloaded,
+    RunnerLost,
+    TimedOut,
+    Unavailable,
+)
 from modelpack.server.runners.base import Runs
 
-Slice = tuple[Call, int, int]
-"""Rows ``start`` to ``stop`` of a call."""
+OnBatch = Callable[[Batch, float, float, BaseException | None], None]
+"""Gets a batch, when it began (``perf_counter``), the seconds that it ran, and its error if any."""
 
 
 class Batcher:
-    """Runs the calls of one api, one batch at a time."""
+    """Runs the calls of one api, one batch at a time in each of its runners."""
 
     def __init__(
         self,
-        runner: Runs,
         *,
         loop: asyncio.AbstractEventLoop,
         batched: tuple[str, ...] = (),
-        max_batch_size: int = 1,
+        config: BatchConfig | None = None,
         max_queue_rows: int = 4096,
-        latency_s: float | None = None,
+        max_queue_bytes: int = 256 * 1024 * 1024,
+        timeout_s: float = 30.0,
+        padding: Padding | None = None,
+        row_size: RowSize | None = None,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """``batched`` names the parameters with rows; empty: every call runs by itself.
+        """Without runners; calls wait until there is one.
 
-        With ``latency_s`` a batch takes no more calls than run in half of that time, by what rows
-        have cost so far: a call waits for one batch at the most, and then for its own.
+        ``batched`` names the parameters with rows; empty: every call runs by itself.  ``timeout_s``
+        is how long a batch may run before its runner is told to give up.  ``padding`` is what
+        makes requests of different length alike, ``row_size`` tells rows of different cost apart.
         """
-        self._runner = runner
+        config = config or BatchConfig(max_batch_size=1)
         self._loop = loop
+        self._clock = clock
         self._batched = batched
-        self._max_rows = max_batch_size
-        self._max_queue_rows = max_queue_rows
-        self._latency_s = latency_s
-        self._groups: dict[Hashable, deque[Call]] = {}
-        self._retries: list[list[Slice]] = []
-        self._running: list[Slice] = []
+        self._padding = padding
+        self._deliver = partial(deliver, padding=padding) if batched else deliver_whole
+        self._max_rows = config.max_batch_size if batched else 1
+        self._max_queue_bytes = max_queue_bytes
+        self._timeout_s = timeout_s
+        self._lines = Lines()
+        self._again: deque[Batch] = deque()
+        self._seats = Seats()
+        self._pace = Pace(self._max_rows, max_queue_rows)
+        self._gate = Gate(self._lines, self._pace, max_queue_rows, max_queue_bytes)
+        self._picker = Picker(self._lines, self._pace, config if batched else None, row_size)
+        self._alarm = Alarm(loop, self._serve)
         self._is_scheduled = False
         self._is_closed = False
-        self._began = 0.0
-        self._row_s = 0.0
-        self.waiting_rows = 0
-        self.is_stuck = False
-        """True while a call runs that has taken longer than any request may."""
+        self._is_refusing = False  # closed or stuck
+        self.on_batch: OnBatch | None = None
+        """Hears of every batch that has run, before its answers are handed out."""
         self.stats = BatchStats()
+
+    @classmethod
+    def of(cls, api: ApiSpec, settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> Batcher:
+        """Return the batcher of an api, as it and the settings of the server say."""
+        return cls(
+            loop=loop,
+            batched=api.batched,
+            config=api.batch,
+            max_queue_rows=settings.max_queue_rows,
+            max_queue_bytes=settings.max_queue_bytes,
+            timeout_s=settings.request_timeout_s,
+            padding=Padding.of(api),
+            row_size=row_size(api) if api.batch is not None else None,
+        )
+
+    def add_runner(self, runs: Runs) -> None:
+        """Let a runner take batches from now on, one at a time."""
+        self._seats.add(runs)
+        self._pace.share(len(self._seats))
+        self._is_refusing = self._is_closed
+        self._schedule()
+
+    def remove_runner(self, runs: Runs) -> None:
+        """Give a runner no more batches; the one that it has is still answered."""
+        self._seats.remove(runs)
+        self._pace.share(len(self._seats))
 
     def submit(self, call: Call) -> None:
         """Queue a call, or reject it at once."""
-        waiting = self.waiting_rows
-        if self._is_closed or self.is_stuck:
-            call.is_done = True
-            call.reject(Unavailable(STOPPING if self._is_closed else STUCK))
-            return
-        # A request that is larger than the whole queue is taken when the queue is empty.
-        if waiting and waiting + call.rows > self._max_queue_rows:
-            call.is_done = True
-            call.reject(Overloaded(self.retry_after_s()))
-            return
-        self.waiting_rows = waiting + call.rows
-        group = self._groups.get(call.key)
-        if group is None:
-            self._groups[call.key] = deque((call,))
-        else:
-            group.append(call)
-        if not self._is_scheduled and not self._running:
+        lines = self._lines
+        if (
+            lines.rows + call.rows > self._pace.easy_rows
+            or lines.size_bytes + call.size_bytes > self._max_queue_bytes
+            or self._is_refusing
+        ):
+            error: Exception | None = None
+            if self._is_refusing:
+                error = Unavailable(STOPPING if self._is_closed else STUCK)
+            elif self._gate.is_shut(call):
+                error = Overloaded(self.retry_after_s())
+            if error is not None:
+                call.is_done = True
+                call.reject(error)
+                return
+        lines.add(call)
+        if not self._is_scheduled and self._seats.free:
             self._is_scheduled = True
             self._loop.call_soon(self._turn)
 
@@ -97,186 +153,168 @@ class Batcher:
         """Forget a call: nobody waits for its answer."""
         if not call.is_done:
             call.is_done = True
-            self.waiting_rows -= call.rows - call.taken
-            call.taken = call.rows
-            call.values = {}
+            self._lines.drop(call)
+            call.values, call.parts = {}, None
 
-    def expire(self, before: float) -> None:
-        """Reject every call that started ``before`` that moment; forgets dropped ones too."""
-        late = [call for call in self._calls() if call.started < before and not call.is_done]
-        for call in late:
-            if not call.is_done:  # it may be there twice, running and waiting
-                self.drop(call)
-                call.reject(TimedOut())
-        if self._running and self._began < before and not self.is_stuck:
-            self.is_stuck = True
-            self._runner.give_up()
-        for key in list(self._groups):
-            group = deque(call for call in self._groups[key] if not call.is_done)
-            if group:
-                self._groups[key] = group
-            else:
-                del self._groups[key]
+    def expire(self, now: float) -> None:
+        """Reject every call whose deadline has passed at ``now``; forgets dropped ones too.
+
+        A batch that has run for longer than any request may is given up.
+        """
+        late = [call for call in self._calls() if call.deadline <= now and not call.is_done]
+        self._reject_all(late, TimedOut)
+        for seat in list(self._seats.busy()):
+            if now - seat.began > self._timeout_s and seat.given_up == math.inf:
+                seat.given_up = now
+                seat.runs.give_up()
+        self._is_refusing = self._is_closed or self._seats.are_stuck(now)
+        self._lines.sweep()
+
+    def refuse_all(self, error: BaseException) -> None:
+        """Reject what waits; what runs is still answered."""
+        waiting = [*self._lines.calls(), *(one[0] for batch in self._again for one in batch.slices)]
+        self._reject_all(waiting, lambda: error)
+        self._lines.sweep()
+        self._again.clear()
 
     def close(self) -> None:
         """Reject what waits and what runs, and whatever comes."""
-        self._is_closed = True
-        for call in list(self._calls()):
-            if not call.is_done:
+        self._is_closed = self._is_refusing = True
+        self._reject_all(list(self._calls()), lambda: Unavailable(STOPPING))
+        self._lines.sweep()
+        self._again.clear()
+        self._alarm.cancel()
+
+    def _reject_all(self, calls: list[Call], error: Callable[[], BaseException]) -> None:
+        for call in calls:
+            if not call.is_done:  # it may be there twice, running and waiting
                 self.drop(call)
-                call.reject(Unavailable(STOPPING))
-        self._groups.clear()
-        self._retries.clear()
+                call.reject(error())
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for a runner."""
+        return self._lines.rows
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the requests that wait for a runner."""
+        return self._lines.size_bytes
+
+    @property
+    def is_stuck(self) -> bool:
+        """True while no runner ends the call that it has, although its time has passed."""
+        return self._is_refusing and not self._is_closed
 
     @property
     def is_idle(self) -> bool:
         """True when nothing waits and nothing runs."""
-        return not self._running and not self.waiting_rows and not self._retries
+        return not self._lines.rows and not self._again and not any(self._seats.busy())
 
     def retry_after_s(self) -> int:
-        """Return the whole seconds after which the queue should have emptied."""
-        return min(60, max(1, math.ceil(self.waiting_rows * self._row_s)))
+        """Return the whole seconds, 1 or more, after which the queue should have emptied."""
+        return self._pace.retry_after_s(self._lines.rows)
 
     def _calls(self) -> Iterator[Call]:
-        for group in self._groups.values():
-            yield from group
-        for batch in (self._running, *self._retries):
-            for call, _, _ in batch:
+        yield from self._lines.calls()
+        running = [seat.batch for seat in self._seats.busy() if seat.batch is not None]
+        for batch in (*running, *self._again):
+            for call, _, _ in batch.slices:
                 yield call
 
-    def _turn(self) -> None:
-        self._is_scheduled = False
-        if self._running:
-            return
-        if self._retries:
-            batch = [one for one in self._retries.pop() if not one[0].is_done]
-        else:
-            batch = self._take()
-        if batch:
-            self._run(batch)
-        if not self._running:
-            self._schedule()
-
     def _schedule(self) -> None:
-        if (self._groups or self._retries) and not self._is_scheduled:
+        if not self._is_scheduled and (self._lines.rows or self._again) and self._seats.free:
             self._is_scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _take(self) -> list[Slice]:
-        """Take the next batch from the group that has waited longest."""
-        key = next(iter(self._groups), _NOTHING)
-        if key is _NOTHING:
-            return []
-        group = self._groups.pop(key)
-        batch: list[Slice] = []
-        room = self._max_rows
-        while group and room > 0:
-            call = group[0]
-            left = call.rows - call.taken
-            if batch:
-                if left > room and call.rows <= self._max_rows:
-                    break  # it fits whole into the next batch
-                if self._latency_s is not None and self._would_take_long(room, left):
-                    break
-            group.popleft()
-            if call.is_done:
-                continue
-            count = left if left < room else room
-            batch.append((call, call.taken, call.taken + count))
-            call.taken += count
-            self.waiting_rows -= count
-            room -= count
-            if left > count:
-                group.append(call)  # to the back: others go between its slices
-            if not self._batched:
-                break
-        if group:
-            self._groups[key] = group  # behind the groups that came meanwhile
-        return batch
+    def _turn(self) -> None:
+        self._is_scheduled = False
+        self._serve()
 
-    def _would_take_long(self, room: int, more: int) -> bool:
-        """Say whether a batch with ``room`` left misses the goal when ``more`` rows join it."""
-        rows = self._max_rows - room + min(more, room)
-        return rows * self._row_s > (self._latency_s or math.inf) / 2
+    def _serve(self) -> None:
+        """Give each runner that is free a batch, as long as there are some to give."""
+        free = self._seats.free
+        for _ in range(len(free)):
+            batch = self._next()
+            if batch is None:
+                return
+            self._start(free.pop(), batch)
+        self._schedule()
 
-    def _run(self, batch: list[Slice]) -> None:
-        self._running = batch
-        self._began = perf_counter()
-        done = partial(self._finish, batch)
+    def _next(self) -> Batch | None:
+        """Take the next batch; None: nothing waits, or what waits is held."""
+        while self._again:
+            batch = self._again.popleft()
+            if batch.keep_wanted():
+                return batch
+        if not self._lines.rows:
+            return None
+        now = self._clock()
+        picked = self._picker.pick(now, len(self._seats), len(self._seats.free))
+        if self._lines.late:
+            late, self._lines.late = self._lines.late, []
+            self._reject_all(late, TimedOut)
+        if picked is None:
+            for seat in self._seats.free:
+                seat.free_since = math.inf  # it is held, not slow
+            self._alarm.set(self._picker.held_until, now)
+        return picked
+
+    def _start(self, seat: Seat, batch: Batch) -> None:
+        seat.batch = batch
+        seat.is_starting = True
         try:
-            values = self._values(batch)
+            values = values_of(batch, self._batched, self._padding, self.stats)
+            seat.model = self._picker.model_of(values)
         except Exception as error:  # rows that cannot be joined after all
-            done(None, error)
-        else:
-            self._runner.run(values, done)
+            seat.began = self._clock()
+            self._finish(seat, batch, None, error)
+            seat.is_starting = False
+            return
+        seat.began = now = self._clock()
+        if seat.free_since < now:
+            self._pace.pause(now - seat.free_since)
+        seat.runs.run(values, partial(self._finish, seat, batch))
+        seat.is_starting = False
 
-    def _values(self, batch: list[Slice]) -> dict[str, Any]:
-        call, start, stop = batch[0]
-        if len(batch) == 1 and stop - start == call.rows:
-            return call.values
-        calls = [one.values for one, _, _ in batch]
-        return join(self._batched, calls, [(start, stop) for _, start, stop in batch])
-
-    def _finish(self, batch: list[Slice], answer: Any, error: BaseException | None) -> None:
-        self._running = []
-        self.is_stuck = False
-        rows = sum([stop - start for _, start, stop in batch])
-        self.stats.add(rows)
-        row_s = (perf_counter() - self._began) / rows
-        self._row_s += (row_s - self._row_s) * (_SMOOTHING if self._row_s else 1.0)
+    def _finish(self, seat: Seat, batch: Batch, answer: Any, error: BaseException | None) -> None:
+        if seat.batch is not batch:
+            return  # it was answered before
+        began, model = seat.began, seat.model
+        now = self._clock()
+        took = now - began
+        seat.free_since = now if self._lines.rows else math.inf
+        self._seats.leave(seat)
+        self._is_refusing = self._is_closed
+        self.stats.add(batch.rows, batch.reason, took)
+        if self.on_batch is not None:
+            self.on_batch(batch, began, took, error)
+        if error is None and model is not None:
+            self._pace.learn(model, batch.rows, took)
+        if self._lines.rows >= self._max_rows and not seat.is_starting:
+            self._serve()  # a full batch waits: the runner need not wait for the answers' writing
         if error is None:
             try:
-                self._deliver(batch, rows, answer)
-            except WrongRows as wrong:
-                self._reject(batch, wrong)  # whose rows are missing cannot be told
+                self._deliver(batch, answer, began, took)
             except Exception as cause:
                 error = cause
         if error is not None:
-            self._isolate(batch, error)
+            self._settle(batch, error, began, took)
         self._schedule()
 
-    def _deliver(self, batch: list[Slice], rows: int, plain: Any) -> None:
-        if not self._batched:
-            _resolve(batch[0][0], plain)
+    def _settle(self, batch: Batch, error: BaseException, began: float, took: float) -> None:
+        """Run a failed batch again in parts, or tell its calls."""
+        if not batch.keep_wanted():
             return
-        splitter = RowSplitter(plain, rows)
-        at = 0
-        for call, start, stop in batch:
-            count = stop - start
+        again, blamed = after(batch, error)
+        if isinstance(error, RunnerLost):
+            self.stats.replays += sum([len(one.slices) for one in again])
+            for one in again:
+                if error.has_begun:  # what still waits of it shares no batch either
+                    self._lines.isolate(one.slices[0][0])
+        self._again.extendleft(reversed(again))
+        for call, cause in blamed:
             if not call.is_done:
-                part = splitter.split(at, at + count)
-                if count == call.rows:
-                    _resolve(call, part)
-                else:
-                    _resolve_part(call, part, is_last=stop == call.rows)
-            at += count
-
-    def _isolate(self, batch: list[Slice], error: BaseException) -> None:
-        if len(batch) == 1:
-            self._reject(batch, error)
-            return
-        half = len(batch) // 2
-        self._retries.append(batch[half:])
-        self._retries.append(batch[:half])  # the earlier half goes first
-
-    def _reject(self, batch: list[Slice], error: BaseException) -> None:
-        for call, _, _ in batch:
-            if not call.is_done:
+                call.queue_s, call.run_s = began - call.started, took
                 self.drop(call)
-                call.reject(error)
-
-
-_NOTHING = object()
-_SMOOTHING = 0.1
-
-
-def _resolve(call: Call, answer: Any) -> None:
-    if not call.is_done:
-        call.is_done = True
-        call.resolve(answer)
-
-
-def _resolve_part(call: Call, part: Any, *, is_last: bool) -> None:
-    call.parts = [*(call.parts or ()), part]
-    if is_last:
-        _resolve(call, merge(call.parts))
+                call.reject(cause)

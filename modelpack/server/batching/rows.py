@@ -1,7 +1,7 @@
 """Puts rows of several requests together and takes answers apart again.
 
-    values of each request ──join──► values of one call        arrays and lists, along the first axis
-    answer of the call ──RowSplitter.split(start, stop)──► each request's own rows
+    values of each request ──values_of──► values of one call      arrays and lists, along the first axis
+    answer of the call ──splitter──► split(start, stop) ──► each request's own rows
     parts of a request that was cut ──merge──► its whole answer
 
 An answer is an array or a list (one element a row), or a mapping, dataclass or tuple of those (one
@@ -12,6 +12,7 @@ refused as a whole, never handed out shifted.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, TupleValue
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import Value
+from modelpack.server.batching.call import Batch
+from modelpack.server.batching.padding import Padding
+from modelpack.server.observe.stats import BatchStats
 from modelpack.server.problems import BadOutput
 
 
@@ -28,25 +32,35 @@ class WrongRows(BadOutput):
     """The answer has another number of rows than were asked for."""
 
 
-def join(
-    names: Sequence[str], values: Sequence[Mapping[str, Any]], spans: Sequence[tuple[int, int]]
+def values_of(
+    batch: Batch, names: Sequence[str], padding: Padding | None, stats: BatchStats
 ) -> dict[str, Any]:
-    """Return the arguments of one call for the given rows of several requests.
+    """Return the arguments of the one call that runs a batch.
 
-    ``names`` are the parameters that have rows; all others are equal in every request.
+    ``names`` are the parameters that have rows; all others are equal in every request.  What is
+    padded is counted in ``stats``.
     """
-    joined = dict(values[0])
+    slices = batch.slices
+    first = slices[0][0].values
+    if padding is None and not batch.is_cut:  # as nearly every batch is
+        if len(slices) == 1:
+            return first
+        return {**first, **{n: _join([one[0].values[n] for one in slices]) for n in names}}
+    joined = dict(first)
     for name in names:
-        parts = [
-            rows if start == 0 and stop == len(rows) else rows[start:stop]
-            for one, (start, stop) in zip(values, spans, strict=True)
-            for rows in (one[name],)
-        ]
-        joined[name] = _concatenate(parts)
+        parts = [_rows(call.values[name], start, stop) for call, start, stop in slices]
+        if padding is not None and padding.pads(name):
+            joined[name] = padding.join(name, parts, stats)
+        else:
+            joined[name] = _join(parts)
     return joined
 
 
-def _concatenate(parts: list[Any]) -> Any:
+def _rows(rows: Any, start: int, stop: int) -> Any:
+    return rows if start == 0 and stop == len(rows) else rows[start:stop]
+
+
+def _join(parts: list[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], np.ndarray):
@@ -61,26 +75,54 @@ def merge(parts: list[Any]) -> Any:
         return {key: merge([part[key] for part in parts]) for key in first}
     if isinstance(first, tuple):
         return tuple(merge(list(column)) for column in zip(*parts, strict=True))
-    return _concatenate(parts)
+    return _join(parts)
 
 
 def group_key(api: ApiSpec) -> Callable[[Mapping[str, Any]], Hashable] | None:
     """Return what tells requests apart that must not share a call; None: all may.
 
     Two requests may share one when their arguments without rows are equal and those with rows
-    have the same dtype and the same shape behind the first axis.
+    have the same dtype and, once they are padded, the same shape behind the first axis.
     """
-    shaped = [p.name for p in api.parameters if p.value.has_rows and not _is_uniform(p.value)]
+    shaped = _shaped(api)
     single = [p.name for p in api.parameters if not p.value.has_rows]
+    padding = Padding.of(api)
     if not shaped and not single:
         return None
 
     def key(values: Mapping[str, Any]) -> Hashable:
-        parts: list[Hashable] = [_shape_of(values[name]) for name in shaped]
+        parts: list[Hashable] = [_shape_of(name, values[name], padding) for name in shaped]
         parts.extend(_identity_of(values[name]) for name in single)
         return tuple(parts)
 
     return key
+
+
+def row_size(api: ApiSpec) -> Callable[[Mapping[str, Any]], int] | None:
+    """Return what tells how large a row is, to keep the costs of sizes apart; None: all are alike.
+
+    With buckets these are the elements of a padded row, else about so many, as a power of two.
+    """
+    shaped = _shaped(api)
+    padding = Padding.of(api)
+    if not shaped:
+        return None
+
+    def size(values: Mapping[str, Any]) -> int:
+        total = 0
+        for name in shaped:
+            rows = values[name]
+            if isinstance(rows, np.ndarray):
+                shape = padding.shape(name, rows) if padding is not None else rows.shape[1:]
+                total += math.prod(shape)
+        return total if padding is not None else total.bit_length()
+
+    return size
+
+
+def _shaped(api: ApiSpec) -> list[str]:
+    """Return the parameters whose rows may differ in shape."""
+    return [p.name for p in api.parameters if p.value.has_rows and not _is_uniform(p.value)]
 
 
 def _is_uniform(value: Value) -> bool:
@@ -91,9 +133,10 @@ def _is_uniform(value: Value) -> bool:
     return shape is not None and all(isinstance(dim, int) for dim in shape[1:])
 
 
-def _shape_of(rows: Any) -> Hashable:
+def _shape_of(name: str, rows: Any, padding: Padding | None) -> Hashable:
     if isinstance(rows, np.ndarray):
-        return rows.dtype.str, rows.shape[1:]
+        shape = rows.shape[1:] if padding is None else padding.shape(name, rows)
+        return rows.dtype.str, shape
     return type(rows).__name__
 
 
@@ -108,27 +151,37 @@ def _identity_of(value: Any) -> Hashable:
     return type(value).__name__, value
 
 
-class RowSplitter:
-    """Takes the answer of one call apart; ``rows`` is how many it must have."""
+Split = Callable[[int, int], Any]
+"""Returns the rows of an answer from one to another, in the form of the whole."""
 
-    __slots__ = ("_is_array", "_is_flat", "_plain")
 
-    def __init__(self, plain: Any, rows: int) -> None:
-        """Raise WrongRows when some column has another number of rows."""
-        self._is_array = isinstance(plain, np.ndarray | list)
-        self._plain = plain if self._is_array else _columns(plain)
-        _check(self._plain, rows)
-        self._is_flat = isinstance(self._plain, dict) and not any(
-            isinstance(column, dict | tuple) for column in self._plain.values()
-        )
+def splitter(plain: Any, rows: int) -> Split:
+    """Return what takes the answer of one call apart; ``rows`` is how many it must have.
 
-    def split(self, start: int, stop: int) -> Any:
-        """Return rows ``start`` to ``stop``, in the form of the whole."""
-        if self._is_array:
-            return self._plain[start:stop]
-        if self._is_flat:  # the commonest answer of all: some named columns
-            return {key: column[start:stop] for key, column in self._plain.items()}
-        return _slice(self._plain, start, stop)
+    Raises WrongRows when some column has another number of rows.
+    """
+    if type(plain) is dict:  # the commonest answers of all: named columns, often just one
+        for column in plain.values():
+            if not _has_rows(column, rows):
+                break
+        else:
+            if len(plain) == 1:
+                ((key, column),) = plain.items()
+                return lambda start, stop: {key: column[start:stop]}
+            return lambda start, stop: {key: column[start:stop] for key, column in plain.items()}
+    if isinstance(plain, np.ndarray | list):
+        _check(plain, rows)
+        return lambda start, stop: plain[start:stop]
+    columns = _columns(plain)
+    _check(columns, rows)
+    return lambda start, stop: _slice(columns, start, stop)
+
+
+def _has_rows(column: Any, rows: int) -> bool:
+    kind = type(column)
+    if kind is np.ndarray:
+        return column.ndim > 0 and len(column) == rows
+    return kind is list and len(column) == rows
 
 
 def _columns(plain: Any) -> Any:

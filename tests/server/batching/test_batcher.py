@@ -2,227 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from modelpack.server.batching.batcher import Batcher
-from modelpack.server.batching.call import Call
 from modelpack.server.problems import BadOutput, Overloaded, TimedOut, Unavailable
 
-
-class Loop:
-    """Takes callbacks and runs them, one turn at a time."""
-
-    def __init__(self) -> None:
-        self.callbacks: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    def call_soon(self, callback: Callable[..., None], *args: Any) -> None:
-        self.callbacks.append((callback, args))
-
-    def turn(self) -> None:
-        due, self.callbacks = self.callbacks, []
-        for callback, args in due:
-            callback(*args)
-
-    def run(self) -> None:
-        for _ in range(10_000):
-            if not self.callbacks:
-                return
-            self.turn()
-        raise AssertionError("the batcher never comes to rest")
+Make = Callable[..., Any]
 
 
-class Runner:
-    """Doubles every row and remembers the batches; ``is_held`` answers only when told to."""
+def test_what_arrives_in_one_turn_runs_together(world: Make) -> None:
+    one = world()
+    calls = one.submit_all([1, 2, 3])
+    one.loop.turn()
 
-    def __init__(self, answer: Callable[[Any], Any] = lambda x: x * 2) -> None:
-        self.answer = answer
-        self.batches: list[list[float]] = []
-        self.is_held = False
-        self.held: list[Callable[[], None]] = []
-        self.given_up = 0
-
-    def run(self, values: Mapping[str, Any], done: Callable[[Any, Any], None]) -> None:
-        self.batches.append([float(v) for v in np.ravel(values["x"])])
-
-        def finish() -> None:
-            try:
-                answer = self.answer(values["x"])
-            except Exception as error:
-                done(None, error)
-            else:
-                done(answer, None)
-
-        if self.is_held:
-            self.held.append(finish)
-        else:
-            finish()
-
-    def give_up(self) -> None:
-        self.given_up += 1
-
-    def release(self) -> None:
-        self.held.pop(0)()
-
-
-class Recorded(Call):
-    """A call that remembers how it was answered, each time."""
-
-    def __init__(self, rows: Any, *, key: Any = None, started: float = 0.0) -> None:
-        super().__init__()
-        self.values = {"x": rows if isinstance(rows, list) else np.asarray(rows)}
-        self.rows = len(rows)
-        self.key = key
-        self.started = started
-        self.answers: list[Any] = []
-
-    def resolve(self, answer: Any) -> None:
-        self.answers.append(answer)
-
-    def reject(self, error: BaseException) -> None:
-        self.answers.append(error)
-
-    @property
-    def answer(self) -> Any:
-        assert len(self.answers) == 1
-        return self.answers[0]
-
-
-def make(runner: Runner, **options: Any) -> tuple[Batcher, Loop]:
-    loop = Loop()
-    settings: dict[str, Any] = {"batched": ("x",), "max_batch_size": 4, **options}
-    return Batcher(runner, loop=loop, **settings), loop  # type: ignore[arg-type]
-
-
-def test_what_arrives_in_one_turn_runs_together() -> None:
-    runner = Runner()
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array([n])) for n in (1, 2, 3)]
-
-    for call in calls:
-        batcher.submit(call)
-    loop.turn()
-
-    assert runner.batches == [[1, 2, 3]]
+    assert one.runner.batches == [[1, 2, 3]]
     assert [call.answer.tolist() for call in calls] == [[2], [4], [6]]
 
 
-def test_a_lone_request_runs_at_once_and_is_not_copied() -> None:
-    runner = Runner(lambda x: x)
-    batcher, loop = make(runner)
-    call = Recorded(np.array([1.0]))
+def test_a_lone_request_runs_at_once_and_is_not_copied(world: Make) -> None:
+    one = world()
+    one.runner.answer = lambda x: x
+    call = one.submit(np.array([1.0]))
     rows = call.values["x"]
-
-    batcher.submit(call)
-    loop.turn()
+    one.loop.turn()
 
     assert np.shares_memory(call.answer, rows)
 
 
-def test_while_the_runner_is_busy_requests_gather() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array([n])) for n in range(6)]
-
-    batcher.submit(calls[0])
-    loop.run()
-    for call in calls[1:]:
-        batcher.submit(call)
-        loop.run()
+def test_while_the_runner_is_busy_requests_gather(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    calls = one.submit_all([0])
+    one.run()
+    for number in range(1, 6):
+        calls += one.submit_all([number])
+        one.run()
     for _ in range(3):
-        runner.release()
-        loop.run()
+        one.runner.release()
+        one.run()
 
-    assert runner.batches == [[0], [1, 2, 3, 4], [5]]
+    assert one.runner.batches == [[0], [1, 2, 3, 4], [5]]
     assert [call.answer.tolist() for call in calls] == [[2 * n] for n in range(6)]
 
 
-def test_a_request_that_does_not_fit_any_more_stays_whole() -> None:
-    runner = Runner()
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array(rows)) for rows in ([1, 2, 3], [4, 5])]
+def test_a_full_batch_is_begun_before_the_answers_of_the_last_are_written(world: Make) -> None:
+    one = world(max_batch_size=2)
+    one.runner.is_held = True
+    first = one.submit_all([0])[0]
+    one.run()
+    one.submit_all([1, 2])
+    seen: list[int] = []
+    first.resolve = lambda _: seen.append(len(one.runner.batches))
+    one.runner.release()
 
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
-
-    assert runner.batches == [[1, 2, 3], [4, 5]]
+    assert seen == [2]
 
 
-def test_small_requests_go_between_the_slices_of_a_large_one() -> None:
-    runner = Runner()
-    batcher, loop = make(runner)
-    large, small = Recorded(np.arange(10)), Recorded(np.array([100]))
+def test_a_request_that_does_not_fit_any_more_stays_whole(world: Make) -> None:
+    one = world()
+    one.submit([1, 2, 3])
+    one.submit([4, 5])
+    one.run()
 
-    batcher.submit(large)
-    batcher.submit(small)
-    loop.run()
+    assert one.runner.batches == [[1, 2, 3], [4, 5]]
 
-    assert runner.batches == [[0, 1, 2, 3], [100, 4, 5, 6], [7, 8, 9]]
+
+def test_small_requests_go_between_the_slices_of_a_large_one(world: Make) -> None:
+    one = world()
+    large, small = one.submit(np.arange(10)), one.submit(np.array([100]))
+    one.run()
+
+    assert one.runner.batches == [[0, 1, 2, 3], [100, 4, 5, 6], [7, 8, 9]]
     assert large.answer.tolist() == [2 * n for n in range(10)]
     assert small.answer.tolist() == [200]
 
 
-@pytest.mark.parametrize(
-    ("latency_s", "row_s", "batches"),
-    [
-        (None, 0.001, [1, 20]),
-        (0.010, 0.001, [1, 5, 5, 5, 5]),  # half of the goal for one batch
-        (0.010, 0.0001, [1, 20]),
-        (0.010, 0.1, [1] * 21),  # the goal cannot be met: as short as can be
-    ],
-)
-def test_a_batch_grows_no_longer_than_the_goal_allows(
-    monkeypatch: pytest.MonkeyPatch, latency_s: float | None, row_s: float, batches: list[int]
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("modelpack.server.batching.batcher.perf_counter", lambda: clock[0])
+def test_slices_that_run_at_once_and_end_in_another_order_are_put_together(world: Make) -> None:
+    one = world(runners=3)
+    for runner in one.runners:
+        runner.is_held = True
+    call = one.submit(np.arange(10))
+    one.run()
+    for runner in sorted(one.runners, key=lambda runner: -runner.batches[0][0]):
+        runner.release()
 
-    def answer(x: Any) -> Any:
-        clock[0] += row_s * len(x)
-        return x
-
-    runner = Runner(answer)
-    batcher, loop = make(runner, max_batch_size=32, latency_s=latency_s)
-    calls = [Recorded([[float(n)]]) for n in range(21)]
-    batcher.submit(calls[0])  # teaches what a row costs
-    loop.run()
-    for call in calls[1:]:
-        batcher.submit(call)
-    loop.run()
-
-    assert [len(batch) for batch in runner.batches] == batches
-    assert [call.answer for call in calls] == [[[float(n)]] for n in range(21)]
+    assert call.answer.tolist() == [2 * n for n in range(10)]
 
 
-def test_requests_with_different_keys_never_share_a_batch() -> None:
-    runner = Runner()
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array([n]), key=n % 2) for n in range(6)]
+def test_requests_with_different_keys_never_share_a_batch(world: Make) -> None:
+    one = world()
+    calls = [one.submit(np.array([n]), key=n % 2) for n in range(6)]
+    one.run()
 
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
-
-    assert runner.batches == [[0, 2, 4], [1, 3, 5]]
+    assert one.runner.batches == [[0, 2, 4], [1, 3, 5]]
     assert [call.answer.tolist() for call in calls] == [[2 * n] for n in range(6)]
-
-
-def test_no_group_waits_for_ever_behind_another() -> None:
-    runner = Runner()
-    batcher, loop = make(runner, max_batch_size=1)
-    for n in range(5):
-        batcher.submit(Recorded(np.array([n]), key="many"))
-    batcher.submit(Recorded(np.array([100]), key="one"))
-    loop.run()
-
-    assert runner.batches.index([100]) == 1
 
 
 def fails_on(poison: float) -> Callable[[Any], Any]:
@@ -235,296 +111,244 @@ def fails_on(poison: float) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize("position", range(4))
-def test_only_the_poison_request_fails(position: int) -> None:
-    batcher, loop = make(Runner(fails_on(666)))
-    calls = [Recorded(np.array([666 if n == position else n])) for n in range(4)]
-
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
+def test_only_the_poison_request_fails(world: Make, position: int) -> None:
+    one = world()
+    one.runner.answer = fails_on(666)
+    calls = one.submit_all([666 if n == position else n for n in range(4)])
+    one.run()
 
     assert isinstance(calls[position].answer, ValueError)
     mates = [call for n, call in enumerate(calls) if n != position]
     assert [call.answer.tolist() for call in mates] == [[2 * c.values["x"][0]] for c in mates]
 
 
-def test_a_poison_slice_fails_the_whole_request_and_nobody_else() -> None:
-    batcher, loop = make(Runner(fails_on(9)))
-    large, small = Recorded(np.arange(30)), Recorded(np.array([100]))
-
-    batcher.submit(large)
-    batcher.submit(small)
-    loop.run()
+def test_a_poison_slice_fails_the_whole_request_and_nobody_else(world: Make) -> None:
+    one = world()
+    one.runner.answer = fails_on(9)
+    large, small = one.submit(np.arange(30)), one.submit(np.array([100]))
+    one.run()
 
     assert isinstance(large.answer, ValueError)
     assert small.answer.tolist() == [200]
-    assert batcher.is_idle
+    assert one.batcher.is_idle
 
 
-@pytest.mark.parametrize("change", [lambda x: x[1:], lambda x: np.append(x, 0), lambda _: 5])
-def test_a_wrong_number_of_rows_fails_the_batch_and_shifts_nobody(change: Any) -> None:
-    runner = Runner(change)
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array([n])) for n in range(3)]
-
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x[1:], lambda x: np.append(x, 0), lambda _: 5, lambda _: {"y": np.float64(1)},
+     lambda x: {"y": x, "z": x[1:]}, lambda x: {"y": [*x, 1]}, lambda _: np.array(3.0)],
+)  # fmt: skip
+def test_a_wrong_number_of_rows_fails_the_batch_and_shifts_nobody(world: Make, change: Any) -> None:
+    one = world()
+    one.runner.answer = change
+    calls = one.submit_all(range(3))
+    one.run()
 
     assert all(isinstance(call.answer, BadOutput) for call in calls)
-    assert runner.batches == [[0, 1, 2]]
+    assert one.runner.batches == [[0, 1, 2]]
 
 
-def test_a_dropped_request_never_reaches_the_runner() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    running, dropped, kept = (Recorded(np.array([n])) for n in range(3))
+def test_a_dropped_request_never_reaches_the_runner(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    one.submit_all([0])
+    one.run()
+    dropped, _ = one.submit_all([1, 2])
+    one.batcher.drop(dropped)
+    one.runner.release()
+    one.run()
+    one.runner.release()
 
-    batcher.submit(running)
-    loop.run()
-    batcher.submit(dropped)
-    batcher.submit(kept)
-    batcher.drop(dropped)
-    runner.release()
-    loop.run()
-    runner.release()
-
-    assert runner.batches == [[0], [2]]
+    assert one.runner.batches == [[0], [2]]
     assert dropped.answers == []
-    assert batcher.waiting_rows == 0
+    assert (one.batcher.waiting_rows, one.batcher.waiting_bytes) == (0, 0)
 
 
-def test_a_request_dropped_while_it_runs_is_not_answered_and_harms_nobody() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    dropped, kept = Recorded(np.array([1])), Recorded(np.array([2]))
+def test_of_64_requests_that_nobody_waits_for_only_the_first_batch_runs(world: Make) -> None:
+    one = world(max_batch_size=16)
+    one.runner.is_held = True
+    calls = one.submit_all(range(64))
+    one.run()
+    for call in calls:
+        one.batcher.drop(call)
+    one.runner.release()
+    one.run()
 
-    batcher.submit(dropped)
-    batcher.submit(kept)
-    loop.run()
-    batcher.drop(dropped)
-    runner.release()
+    assert one.runner.sizes == [16]
+    assert one.batcher.is_idle
+
+
+def test_a_request_dropped_while_it_runs_is_not_answered_and_harms_nobody(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    dropped, kept = one.submit_all([1, 2])
+    one.run()
+    one.batcher.drop(dropped)
+    one.runner.release()
 
     assert dropped.answers == []
     assert kept.answer.tolist() == [4]
 
 
-def test_a_full_queue_refuses_and_what_waits_is_still_answered() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner, max_queue_rows=4)
-    first = Recorded(np.array([0]))
-    batcher.submit(first)
-    loop.run()
-    waiting = Recorded(np.array([1, 2, 3]))
-    batcher.submit(waiting)
-    refused = Recorded(np.array([4, 5]))
-    batcher.submit(refused)
-    runner.is_held = False
-    runner.release()
-    loop.run()
+def test_a_full_queue_refuses_and_what_waits_is_still_answered(world: Make) -> None:
+    one = world(max_queue_rows=4)
+    one.runner.is_held = True
+    one.submit_all([0])
+    one.run()
+    waiting = one.submit(np.array([1, 2, 3]))
+    refused = one.submit(np.array([4, 5]))
+    one.runner.is_held = False
+    one.runner.release()
+    one.run()
 
     assert isinstance(refused.answer, Overloaded)
     assert refused.answer.retry_after_s >= 1
     assert waiting.answer.tolist() == [2, 4, 6]
 
 
-def test_a_request_larger_than_the_queue_is_taken_when_the_queue_is_empty() -> None:
-    batcher, loop = make(Runner(), max_queue_rows=4)
-    call = Recorded(np.arange(9))
+def test_the_queue_is_bounded_in_bytes_too(world: Make) -> None:
+    one = world(max_queue_bytes=100)
+    one.runner.is_held = True
+    one.submit_all([0], size_bytes=1000)  # nothing waits: it is taken
+    one.run()
+    first, second, third = (one.submit(np.array([n]), size_bytes=60) for n in (1, 2, 3))
+    one.batcher.drop(first)
+    fourth = one.submit(np.array([4]), size_bytes=60)
+    one.runner.is_held = False
+    one.runner.release()
+    one.run()
 
-    batcher.submit(call)
-    loop.run()
+    assert [isinstance(c.answer, Overloaded) for c in (second, third, fourth)] == [
+        True,
+        True,
+        False,
+    ]
+    assert one.batcher.waiting_bytes == 0
+
+
+@pytest.mark.parametrize("limits", [{"max_queue_rows": 4}, {"max_queue_bytes": 4}])
+def test_a_request_larger_than_the_queue_is_taken_when_it_is_empty(
+    world: Make, limits: Any
+) -> None:
+    one = world(**limits)
+    call = one.submit(np.arange(9), size_bytes=9)
+    one.run()
 
     assert call.answer.tolist() == [2 * n for n in range(9)]
 
 
-def test_late_requests_are_rejected_without_computing() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    running, late, fresh = (Recorded(np.array([n]), started=n) for n in range(3))
-    batcher.submit(running)
-    loop.run()
-    batcher.submit(late)
-    batcher.submit(fresh)
-
-    batcher.expire(before=1.5)
-    runner.release()
-    loop.run()
-    runner.release()
+def test_late_requests_are_rejected_without_computing(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    running = one.submit(np.array([0]), timeout_s=1)
+    one.run()
+    late, fresh = one.submit(np.array([1]), timeout_s=1), one.submit(np.array([2]), timeout_s=3)
+    one.wait(1)
+    one.batcher.expire(one.loop.now)
+    one.runner.release()
+    one.run()
+    one.runner.release()
 
     assert isinstance(running.answer, TimedOut)
     assert isinstance(late.answer, TimedOut)
     assert fresh.answer.tolist() == [4]
-    assert runner.batches == [[0], [2]]
+    assert one.runner.batches == [[0], [2]]
 
 
-def test_a_large_request_that_is_late_between_its_slices_is_answered_once() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    call = Recorded(np.arange(10))
-    batcher.submit(call)
-    loop.run()
+def test_a_request_that_is_late_is_not_run_even_before_the_next_tick(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    one.submit_all([0])
+    one.run()
+    late = one.submit(np.array([1]), timeout_s=1)
+    one.wait(1)
+    one.runner.release()
+    one.run()
 
-    batcher.expire(before=1.0)
-    runner.release()
-    loop.run()
+    assert isinstance(late.answer, TimedOut)
+    assert one.runner.batches == [[0]]
+    assert one.batcher.is_idle
+
+
+def test_a_large_request_that_is_late_between_its_slices_is_answered_once(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    call = one.submit(np.arange(10), timeout_s=1)
+    one.run()
+    one.wait(2)
+    one.batcher.expire(one.loop.now)
+    one.runner.release()
+    one.run()
 
     assert isinstance(call.answer, TimedOut)
-    assert runner.batches == [[0, 1, 2, 3]]
-    assert batcher.is_idle
+    assert one.runner.batches == [[0, 1, 2, 3]]
+    assert one.batcher.is_idle
 
 
-def test_a_call_that_does_not_come_back_is_given_up_and_others_are_refused_at_once() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    batcher.submit(Recorded(np.array([1])))
-    loop.run()
+def test_rows_that_cannot_be_joined_fail_and_stop_nobody_else(world: Make) -> None:
+    one = world()
+    calls = [one.submit(np.zeros((1, width))) for width in (2, 3, 4)]
+    one.run()
 
-    batcher.expire(before=float("inf"))
-    refused = Recorded(np.array([2]))
-    batcher.submit(refused)
-    was_stuck = batcher.is_stuck
-    runner.release()
-    loop.run()
-    runner.is_held = False
-    taken = Recorded(np.array([3]))
-    batcher.submit(taken)
-    loop.run()
-
-    assert (was_stuck, batcher.is_stuck, runner.given_up) == (True, False, 1)
-    assert isinstance(refused.answer, Unavailable)
-    assert taken.answer.tolist() == [6]
+    assert [call.answer.shape for call in calls] == [(1, 2), (1, 3), (1, 4)]
 
 
-def test_rows_that_cannot_be_joined_fail_and_stop_nobody_else() -> None:
-    batcher, loop = make(Runner())
-    calls = [Recorded(np.zeros((1, 2))), Recorded(np.zeros((1, 3)))]
-    for call in calls:
-        batcher.submit(call)
-    loop.run()
-
-    assert [call.answer.shape for call in calls] == [(1, 2), (1, 3)]
-
-
-def test_closing_answers_everything_that_is_left() -> None:
-    runner = Runner()
-    runner.is_held = True
-    batcher, loop = make(runner)
-    calls = [Recorded(np.array([n])) for n in range(3)]
-    batcher.submit(calls[0])
-    loop.run()
-    batcher.submit(calls[1])
-
-    batcher.close()
-    batcher.submit(calls[2])
-    runner.release()
-    loop.run()
+def test_closing_answers_everything_that_is_left(world: Make) -> None:
+    one = world()
+    one.runner.is_held = True
+    calls = one.submit_all([0])
+    one.run()
+    calls += one.submit_all([1])
+    one.batcher.close()
+    calls += one.submit_all([2])
+    one.runner.release()
+    one.run()
 
     assert all(isinstance(call.answer, Unavailable) for call in calls)
-    assert batcher.is_idle
+    assert one.batcher.is_idle
+    assert not one.batcher.is_stuck
 
 
-def test_without_batching_every_call_runs_alone_with_its_own_values() -> None:
-    runner = Runner(lambda x: list(x))
-    batcher, loop = make(runner, batched=(), max_batch_size=1)
-    calls = [Recorded([n, n + 1]) for n in range(3)]
-    for call in calls:
-        call.rows = 1
-        batcher.submit(call)
-    loop.run()
+def test_without_batching_every_call_runs_alone_with_its_own_values(world: Make) -> None:
+    one = world(batched=())
+    one.runner.answer = list
+    calls = [one.submit([n, n + 1], rows=1) for n in range(3)]
+    one.run()
 
     assert [call.answer for call in calls] == [[0, 1], [1, 2], [2, 3]]
+    assert one.batcher.stats.reasons == {"alone": 3}
 
 
-def test_the_counts_tell_the_mean_batch() -> None:
-    batcher, loop = make(Runner())
+def test_each_release_has_its_reason(world: Make) -> None:
+    one = world(max_batch_size=2)
+    one.runner.answer = fails_on(666)
+    one.submit_all([0])
+    one.run()
+    one.submit(np.arange(5))
+    one.run()
+    one.submit_all([1, 666])
+    one.run()
+
+    assert one.batcher.stats.reasons == {"idle": 1, "slice": 3, "full": 1, "retry": 2}
+
+
+def test_the_counts_tell_the_mean_batch_and_its_time(world: Make) -> None:
+    one = world()
+    one.runner.cost_s = lambda rows: rows / 10
     for rows in (1, 2, 1):
-        batcher.submit(Recorded(np.zeros(rows)))
-    loop.run()
+        one.submit(np.zeros(rows))
+    one.wait(1)
 
-    assert (batcher.stats.batches, batcher.stats.rows) == (1, 4)
-    assert sum(batcher.stats.buckets) == 1
-
-
-Event = tuple[str, int, int]
-EVENTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("submit"), st.integers(1, 11), st.integers(0, 2)),
-        st.tuples(st.just("poison"), st.integers(1, 11), st.integers(0, 2)),
-        st.tuples(st.just("drop"), st.integers(0, 30), st.just(0)),
-        st.tuples(st.just("expire"), st.integers(0, 30), st.just(0)),
-        st.tuples(st.just("turn"), st.just(0), st.just(0)),
-        st.tuples(st.just("release"), st.just(0), st.just(0)),
-    ),
-    max_size=40,
-)
+    stats = one.batcher.stats
+    assert (stats.batches, stats.rows, stats.run_s) == (1, 4, pytest.approx(0.4))
+    assert sum(stats.buckets) == sum(stats.run_buckets) == 1
 
 
-@given(events=EVENTS, size=st.integers(1, 7), form=st.sampled_from(["array", "list", "dict"]))
-def test_any_mix_gives_each_request_its_own_rows_exactly_once(
-    events: list[Event], size: int, form: str
-) -> None:
-    """Whatever comes, leaves, fails or is late, in whatever order the runner answers."""
+def test_a_call_learns_how_long_it_waited_and_ran(world: Make) -> None:
+    one = world(max_batch_size=1)
+    one.runner.cost_s = lambda _: 0.25
+    first, second = one.submit_all([1, 2])
+    one.wait(1)
 
-    def answer(rows: Any) -> Any:
-        numbers = np.asarray(rows, dtype=float)
-        if (numbers < 0).any():
-            raise ValueError("poison")
-        if form == "dict":
-            return {"a": numbers * 2, "b": (list(numbers), numbers + 1)}
-        return (numbers * 2).tolist() if form == "list" else numbers * 2
-
-    runner = Runner(answer)
-    runner.is_held = True
-    batcher, loop = make(runner, max_batch_size=size, max_queue_rows=25)
-    calls: list[tuple[Recorded, list[float], bool]] = []
-    dropped: set[int] = set()
-    number = 0.0
-    for name, count, key in events:
-        if name in ("submit", "poison"):
-            rows = [number + n for n in range(count)]
-            number += count
-            sent = [-1.0 if name == "poison" and n == count // 2 else r for n, r in enumerate(rows)]
-            call = Recorded(sent if form == "list" else np.array(sent), key=key, started=len(calls))
-            calls.append((call, sent, name == "poison"))
-            batcher.submit(call)
-        elif name == "drop" and count < len(calls):
-            if not calls[count][0].answers:
-                dropped.add(count)
-            batcher.drop(calls[count][0])
-        elif name == "expire":
-            batcher.expire(before=count)
-        elif name == "turn":
-            loop.turn()
-        elif name == "release" and runner.held:
-            runner.release()
-    for _ in range(1000):
-        loop.run()
-        if not runner.held:
-            break
-        runner.release()
-
-    for index, (call, sent, is_poison) in enumerate(calls):
-        if index in dropped:
-            assert call.answers == []
-            continue
-        got = call.answer
-        if isinstance(got, Overloaded | TimedOut):
-            continue
-        if is_poison:
-            assert isinstance(got, ValueError)
-        elif form == "dict":
-            assert got["a"].tolist() == [2 * r for r in sent]
-            assert list(got["b"][0]) == sent
-            assert got["b"][1].tolist() == [r + 1 for r in sent]
-        else:
-            assert list(got) == [2 * r for r in sent]
-    assert batcher.waiting_rows == 0
-    assert batcher.is_idle
-    assert all(len(batch) <= size for batch in runner.batches)
+    assert (first.queue_s, first.run_s) == (pytest.approx(0), pytest.approx(0.25))
+    assert (second.queue_s, second.run_s) == (pytest.approx(0.25), pytest.approx(0.25))

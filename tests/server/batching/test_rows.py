@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 
 import modelpack
 from modelpack.sdk.service import spec_of
+from modelpack.server.batching.call import Batch, Call
 from modelpack.server.batching.rows import (
-    RowSplitter,
+    Split,
     WrongRows,
     column_marker,
     group_key,
-    join,
     merge,
+    row_size,
+    splitter,
+    values_of,
 )
+from modelpack.server.observe.stats import BatchStats
 
 
 @dataclasses.dataclass
@@ -65,6 +69,18 @@ class Apis:
 APIS = {api.name: api for api in spec_of(Apis).apis}
 
 
+def join(names: tuple[str, ...], values: list[Any], spans: list[tuple[int, int]]) -> Any:
+    """The values of a batch of these rows."""
+    slices = []
+    for one, (start, stop) in zip(values, spans, strict=True):
+        call = Call()
+        call.values, call.rows = one, len(one[names[0]])
+        slices.append((call, start, stop))
+    batch = Batch(slices, 0, "")
+    assert batch.keep_wanted()
+    return values_of(batch, names, None, BatchStats())
+
+
 def test_rows_are_joined_and_the_rest_is_taken_from_the_first() -> None:
     values = [{"x": np.array([[1, 2]]), "y": ["a"], "z": 5}, {"x": np.array([[3, 4], [5, 6]]), "y": ["b", "c"], "z": 5}]  # fmt: skip
 
@@ -81,6 +97,12 @@ def test_only_the_asked_rows_are_joined() -> None:
     assert join(("x",), values, [(2, 3), (0, 2)])["x"] == [3, 4, 5]
 
 
+def test_the_rows_of_a_lone_request_are_not_copied() -> None:
+    values = {"x": np.zeros((2, 2))}
+
+    assert join(("x",), [values], [(0, 2)]) is values
+
+
 def test_requests_that_can_always_be_joined_have_no_key() -> None:
     assert group_key(APIS["fixed"]) is None
 
@@ -95,6 +117,16 @@ def key_of(name: str, **body: Any) -> Any:
 def test_different_shapes_have_different_keys() -> None:
     assert key_of("open_shape", x=[[1, 2]]) == key_of("open_shape", x=[[3, 4], [5, 6]])
     assert key_of("open_shape", x=[[1, 2]]) != key_of("open_shape", x=[[1, 2, 3]])
+
+
+def test_rows_of_different_length_are_of_different_size() -> None:
+    size = row_size(APIS["open_shape"])
+    assert size is not None
+
+    sizes = [size({"x": np.zeros((3, length))}) for length in (100, 120, 1000)]
+
+    assert sizes[0] == sizes[1] < sizes[2]
+    assert row_size(APIS["fixed"]) is None
 
 
 @pytest.mark.parametrize(
@@ -131,17 +163,17 @@ def test_equal_scalars_have_equal_keys(same: Any) -> None:
     ],
 )
 def test_slices_of_an_answer_merge_to_the_answer(answer: Any) -> None:
-    splitter = RowSplitter(answer, 3)
+    split = splitter(answer, 3)
 
-    whole, parts = splitter.split(0, 3), [splitter.split(0, 1), splitter.split(1, 3)]
+    whole, parts = split(0, 3), [split(0, 1), split(1, 3)]
 
     np.testing.assert_equal(merge(parts), whole)
 
 
 def test_a_row_has_the_form_of_the_whole() -> None:
-    splitter = RowSplitter({"a": np.array([[1, 2], [3, 4]]), "b": ["x", "y"]}, 2)
+    split = splitter({"a": np.array([[1, 2], [3, 4]]), "b": ["x", "y"]}, 2)
 
-    row = splitter.split(1, 2)
+    row = split(1, 2)
 
     assert row["a"].tolist() == [[3, 4]]
     assert row["b"] == ["y"]
@@ -153,7 +185,7 @@ def test_a_row_has_the_form_of_the_whole() -> None:
 )  # fmt: skip
 def test_another_number_of_rows_is_refused(answer: Any) -> None:
     with pytest.raises(WrongRows):
-        RowSplitter(answer, 3)
+        splitter(answer, 3)
 
 
 def test_tuples_are_columns_although_they_are_written_as_lists() -> None:
@@ -164,7 +196,7 @@ def test_tuples_are_columns_although_they_are_written_as_lists() -> None:
 
     plain = marker(returns.encode(([1, 2], ["a", "b"])))
 
-    assert RowSplitter(plain, 2).split(0, 1) == ([1], ["a"])
+    assert splitter(plain, 2)(0, 1) == ([1], ["a"])
 
 
 def test_tuples_inside_of_objects_are_columns_too() -> None:
@@ -174,7 +206,7 @@ def test_tuples_inside_of_objects_are_columns_too() -> None:
 
     plain = marker(returns.encode({"k": ([1, 2], [3, 4])}))
 
-    assert RowSplitter(plain, 2).split(1, 2) == {"k": ([2], [4])}
+    assert splitter(plain, 2)(1, 2) == {"k": ([2], [4])}
 
 
 def test_answers_without_tuples_need_no_marks() -> None:
@@ -189,8 +221,8 @@ def test_joined_and_split_again_each_has_its_own(sizes: list[int]) -> None:
     values = [{"x": np.arange(starts[i], starts[i + 1])} for i in range(len(sizes))]
 
     joined = join(("x",), values, [(0, size) for size in sizes])
-    splitter = RowSplitter({"y": joined["x"] * 3}, total)
+    split: Split = splitter({"y": joined["x"] * 3}, total)
 
     for i, one in enumerate(values):
-        got = splitter.split(int(starts[i]), int(starts[i + 1]))["y"]
+        got = split(int(starts[i]), int(starts[i + 1]))["y"]
         assert got.tolist() == (one["x"] * 3).tolist()
