@@ -10,7 +10,6 @@ error of the service is logged once, with the request's id.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -37,7 +36,6 @@ from modelpack.server.problems import (
     TimedOut,
     problem_from,
 )
-from modelpack.server.runners.base import Runs
 from modelpack.server.wishes import priority_of, timeout_of
 
 if TYPE_CHECKING:
@@ -110,13 +108,14 @@ class Endpoint:
         self.queue = queue
         if open_stream is not None:
             self.open_stream = open_stream
+        if self.watch is not None and self.watch.tracing and isinstance(queue, Batcher):
+            queue.on_batch = self.watch.batched
         self.is_bound = True
 
-    def make_batcher(self, runner: Runs) -> Batcher:
-        """Return a queue for the api's calls, with its limits and its goal, to be bound."""
-        queue = Batcher.of(self.api, self._settings, asyncio.get_running_loop())
-        queue.add_runner(runner)
-        return queue
+    def read_as(self, api: ApiSpec) -> None:
+        """Decode bodies as that variant of the api says, to be called before ``bind``."""
+        self.reader = self._reader(api, self._settings)
+        self._key = group_key(api) if api.batch else None
 
     def accept(self, call: HttpCall, body: bytes, asked: Asked) -> None:
         """Take a body; the call is answered at once or later."""
@@ -193,19 +192,18 @@ class Endpoint:
 
     def reading(self) -> Reading:
         """Return what the metrics show of this api."""
-        batches = self.queue.stats if isinstance(self.queue, Batcher) else None
-        waiting = self.queue.waiting_rows if self.queue is not None else 0
-        return Reading(self.stats, batches, waiting)
+        queue = self.queue
+        if isinstance(queue, Batcher):
+            return Reading(self.stats, queue.stats, queue.waiting_rows, queue.waiting_bytes)
+        return Reading(self.stats, None, 0)  # what is not batched never waits
 
     def expire(self) -> None:
-        """Answer 504 to every call that is older than it may be."""
+        """Answer 504 to every call whose deadline has passed."""
         for call in self._aside.calls():
             if call.deadline <= perf_counter() and self._aside.forget(call):
                 call.reject(TimedOut())
         if self.queue is not None:
-            now = perf_counter()
-            is_batcher = isinstance(self.queue, Batcher)
-            self.queue.expire(now if is_batcher else now - self.request_timeout_s)
+            self.queue.expire(perf_counter())
 
     def close(self) -> None:
         """Answer 503 to what is left."""
