@@ -56,6 +56,10 @@ class Running:
             self.clients.append(httpx.Client(base_url=self.url, timeout=WAIT_S))
         return self.clients[0]
 
+    def fresh_client(self) -> httpx.Client:
+        """A client of one's own, for a thread of one's own; to be closed."""
+        return httpx.Client(base_url=self.url, timeout=WAIT_S)
+
     def post(self, path: str, body: object, **more: Any) -> httpx.Response:
         return self.client.post(path, json=body, **more)
 

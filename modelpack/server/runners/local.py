@@ -1,64 +1,36 @@
 """The replicas of a service in this process.
 
-    LocalPlace ──1..n──► Replica(instance, a thread for each sync api)
-         │                   └── SyncRunner / AsyncRunner of each api ──► the api's Batcher or Crowd
-         └── open_stream ──► the replicas take turns
+    LocalPlace ──1..n──► Replica ── a runner of each api ──► the api's Batcher or Crowd
+         └── open_stream ──► the replica with the fewest streams
 
 A replica is an instance of its own with threads of its own, so as many batches of an api run at once
-as there are replicas.
+as there are replicas.  A replica that is no longer wanted gets no more calls and ends once it has
+answered those that it has.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from modelpack.config.settings import ServerSettings
-from modelpack.errors import UsageError
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import ServiceSpec
+from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.crowd import Crowd
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.runners.hooks import end_instance, make_instance
-from modelpack.server.runners.methods import MethodStream, PlainStream, plain_method
-from modelpack.server.runners.threads import AsyncRunner, SyncRunner, Worker
-from modelpack.server.runners.warmup import warm_up
+from modelpack.server.observe.stats import RunnerStats
+from modelpack.server.runners.choice import Verdict, judge
+from modelpack.server.runners.hooks import end_instance
+from modelpack.server.runners.methods import PlainStream
+from modelpack.server.runners.replica import Replica, open_replica
+from modelpack.server.runners.threads import Worker
 
+__all__ = ["LocalPlace", "Replica"]
 
-class Replica:
-    """One instance of the service, with a thread for each of its sync apis."""
-
-    def __init__(self, instance: Any, apis: Sequence[ApiSpec], number: int) -> None:
-        loop = asyncio.get_running_loop()
-        self.instance = instance
-        self.workers = {
-            api.name: Worker(f"modelpack-{api.name}-{number}", loop)
-            for api in apis
-            if not api.is_async
-        }
-        self.runners: dict[str, SyncRunner | AsyncRunner] = {
-            api.name: AsyncRunner(plain_method(api, instance), loop)
-            if api.is_async
-            else SyncRunner(plain_method(api, instance), self.workers[api.name])
-            for api in apis
-            if not api.is_stream
-        }
-
-    async def warm_up(self, apis: Sequence[ApiSpec]) -> None:
-        """Make the warm calls, which say where each method runs."""
-        for api in apis:
-            runner = self.runners.get(api.name)
-            if isinstance(runner, SyncRunner):
-                method = getattr(self.instance, api.attribute)
-                if seconds := await warm_up(api, method, self.workers[api.name]):
-                    runner.measured(seconds)
-
-    def close(self) -> None:
-        """Let the threads end after what they have."""
-        for worker in self.workers.values():
-            worker.close()
+_STEP_S = 0.01
 
 
 class LocalPlace:
@@ -67,77 +39,124 @@ class LocalPlace:
     def __init__(
         self, spec: ServiceSpec, endpoints: Sequence[Endpoint], settings: ServerSettings
     ) -> None:
-        """Use ``open``."""
+        """Nothing runs before ``load`` and ``bind``."""
         self._spec = spec
         self._endpoints = endpoints
         self._settings = settings
+        self._changing = asyncio.Lock()
+        self._is_closing = False
+        self._retiring: set[asyncio.Task[bool]] = set()
+        self._restarts = 0  # of replicas that are gone
         self.replicas: list[Replica] = []
 
-    @classmethod
-    async def open(
-        cls, spec: ServiceSpec, endpoints: Sequence[Endpoint], settings: ServerSettings
-    ) -> LocalPlace:
-        """Make the replicas, warm them up and bind the endpoints; raises UserCodeError."""
-        place = cls(spec, endpoints, settings)
-        place.replicas.append(await place._make(0))
-        place._bind()
-        return place
+    async def load(self, *, watches_lock: bool = False) -> dict[str, Verdict]:
+        """Make the first replica; returns where each api should run by its warm calls.
+
+        Raises UserCodeError, ModelNotFoundError and DeviceMissingError.
+        """
+        first = await self._open(0, self._settings.replicas, watches_lock=watches_lock)
+        self.replicas.append(first)
+        return {name: judge(trials, first.inline_s) for name, trials in first.trials.items()}
+
+    async def bind(self) -> None:
+        """Give every endpoint its queue, then make the other replicas; raises as ``load`` does."""
+        first = self.replicas[0]
+        for endpoint in self._endpoints:
+            api = endpoint.api
+            if api.is_stream:
+                endpoint.bind(None, partial(self.open_stream, api))
+                continue
+            queue: Batcher | Crowd
+            if api.batch is None and api.is_async:
+                queue = Crowd.of(self._settings)
+            else:
+                queue = Batcher.of(api, self._settings, asyncio.get_running_loop())
+            endpoint.bind(queue)
+        self._admit(first)
+        await self.scale(self._settings.replicas)
 
     @property
     def kind(self) -> str:
         """``inline`` when every sync method runs on the event loop now, else ``thread``."""
-        sync = [
-            runner
-            for replica in self.replicas
-            for runner in replica.runners.values()
-            if isinstance(runner, SyncRunner)
-        ]
-        return "inline" if all(runner.is_inline for runner in sync) else "thread"
+        is_inline = all(replica.kind == "inline" for replica in self.replicas)
+        return "inline" if is_inline else "thread"
 
     @property
     def is_serving(self) -> bool:
         """True while there is a replica."""
         return bool(self.replicas)
 
+    @property
+    def stats(self) -> RunnerStats:
+        """What runs, and what was started in place of what hung."""
+        running: dict[str, int] = {}
+        for replica in self.replicas:
+            running[replica.kind] = running.get(replica.kind, 0) + 1
+        restarts = self._restarts + sum(replica.restarts for replica in self.replicas)
+        return RunnerStats(running, {"thread": restarts} if restarts else {})
+
     async def scale(self, replicas: int) -> None:
-        """Have that many replicas."""
-        raise UsageError(f"cannot change to {replicas} replicas yet", hint="start again with more")
+        """Have that many replicas, 1 or more; no request is lost.
+
+        Returns when new ones answer, and those taken away have answered what they had or the
+        server's grace period is over.  Raises as ``load`` does; the others go on then.
+        """
+        async with self._changing:
+            while len(self.replicas) < replicas:
+                replica = await self._open(len(self.replicas), replicas)
+                self.replicas.append(replica)
+                self._admit(replica)
+            leaving = set()
+            while len(self.replicas) > max(1, replicas):
+                replica = self.replicas.pop()
+                self._restarts += replica.restarts
+                task = asyncio.ensure_future(self._retire(replica))
+                leaving.add(task)
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+            if leaving:
+                await asyncio.wait(leaving, timeout=self._settings.grace_s)
 
     async def close(self) -> bool:
         """Run the shut-down hooks of every replica; returns False when one failed."""
-        worker = Worker("modelpack-stop", asyncio.get_running_loop())
-        is_clean = True
-        try:
-            for replica in self.replicas:
-                replica.close()
-                is_clean = await end_instance(self._spec, replica.instance, worker) and is_clean
-        finally:
-            worker.close()
-        return is_clean
+        self._is_closing = True
+        ended = [self._end(replica) for replica in self.replicas]
+        return all(await asyncio.gather(*self._retiring, *ended))
 
     def open_stream(self, api: ApiSpec, values: Mapping[str, Any]) -> PlainStream:
         """Begin a stream of plain pieces."""
-        replica = self.replicas[0]
-        return MethodStream(api, replica.instance, values, replica.workers.get(api.name))
+        replica = min(self.replicas, key=lambda one: one.streams)
+        return replica.open_stream(api, values)
 
-    async def _make(self, number: int) -> Replica:
-        worker = Worker("modelpack-start", asyncio.get_running_loop())
+    async def _open(self, number: int, replicas: int, *, watches_lock: bool = False) -> Replica:
+        copies = replicas * self._settings.workers
+        return await open_replica(
+            self._spec, self._settings, number, copies=copies, watches_lock=watches_lock
+        )
+
+    def _admit(self, replica: Replica) -> None:
+        """Let the queues give calls to a replica."""
+        for queue, runner in self._pairs(replica):
+            queue.add_runner(runner)
+
+    async def _retire(self, replica: Replica) -> bool:
+        """Take a replica out of the queues, let it finish and end it."""
+        for queue, runner in self._pairs(replica):
+            queue.remove_runner(runner)
+        while not replica.is_idle and not self._is_closing:
+            await asyncio.sleep(_STEP_S)
+        return await self._end(replica)
+
+    def _pairs(self, replica: Replica) -> Iterator[tuple[Any, Any]]:
+        """Yield each queue with the runner that the replica has for it."""
+        for endpoint in self._endpoints:
+            if endpoint.queue is not None:
+                yield endpoint.queue, replica.runners[endpoint.api.name]
+
+    async def _end(self, replica: Replica) -> bool:
+        replica.close()
+        worker = Worker("modelpack-stop", asyncio.get_running_loop())
         try:
-            instance = await make_instance(self._spec, worker)
+            return await end_instance(self._spec, replica.instance, worker)
         finally:
             worker.close()
-        replica = Replica(instance, self._spec.apis, number)
-        await replica.warm_up(self._spec.apis)
-        return replica
-
-    def _bind(self) -> None:
-        for endpoint in self._endpoints:
-            api = endpoint.api
-            if api.is_stream:
-                endpoint.bind(None, partial(self.open_stream, api))
-                continue
-            runner = self.replicas[0].runners[api.name]
-            if api.batch is None and isinstance(runner, AsyncRunner):
-                endpoint.bind(Crowd(runner, self._settings.max_queue_rows))
-            else:
-                endpoint.bind(endpoint.make_batcher(runner))

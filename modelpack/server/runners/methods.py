@@ -81,12 +81,20 @@ class MethodStream:
     """
 
     def __init__(
-        self, api: ApiSpec, instance: object, values: Mapping[str, Any], worker: Worker | None
+        self,
+        api: ApiSpec,
+        instance: object,
+        values: Mapping[str, Any],
+        worker: Worker | None,
+        *,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
+        """``on_close`` is called once, when the stream has been closed."""
         self._method = partial(getattr(instance, api.attribute), **values)
         self._is_async = api.is_async
         self._encode = _checked(api)
         self._worker = worker
+        self._on_close = on_close
         self._iterator: Any = None
 
     def __aiter__(self) -> MethodStream:
@@ -107,10 +115,15 @@ class MethodStream:
     async def aclose(self) -> None:
         """Let the generator end where it stands; raises what its clean-up raises."""
         iterator, self._iterator = self._iterator, iter(())
-        if hasattr(iterator, "aclose"):
-            await iterator.aclose()
-        elif hasattr(iterator, "close"):
-            await self._in_thread(iterator.close)
+        try:
+            if hasattr(iterator, "aclose"):
+                await iterator.aclose()
+            elif hasattr(iterator, "close"):
+                await self._in_thread(iterator.close)
+        finally:
+            on_close, self._on_close = self._on_close, None
+            if on_close is not None:
+                on_close()
 
     async def _open(self) -> Any:
         if self._is_async:

@@ -4,11 +4,13 @@
     Place.scale(n)      more or fewer replicas, while requests are answered
     Place.close()       shut-down hooks
 
-``LocalPlace`` holds the replicas in this process.
+``LocalPlace`` holds the replicas in this process, ``ProcessPlace`` knows those in others.
 """
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
@@ -19,6 +21,9 @@ from modelpack.frameworks.source import Source
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
+from modelpack.server.observe.logs import event
+from modelpack.server.observe.stats import RunnerStats
+from modelpack.server.runners.choice import Verdict, describe, settled
 from modelpack.server.runners.methods import PlainStream
 
 
@@ -32,6 +37,10 @@ class Place(Protocol):
     @property
     def is_serving(self) -> bool:
         """False while nothing here can run a call."""
+
+    @property
+    def stats(self) -> RunnerStats:
+        """Counts for the metrics."""
 
     async def scale(self, replicas: int) -> None:
         """Have that many replicas, 1 or more; no request is lost.  Raises UserCodeError."""
@@ -54,10 +63,11 @@ async def open_place(
     """Load the service, warm it up, decide where it runs, and bind every endpoint.
 
     ``source`` is how another process gets the service; None: everything runs here.  ``runners`` is
-    a RunnerManager that is there already.  Raises UserCodeError and ModelNotFoundError when the
-    service cannot be made, and UsageError when settings ask for what cannot be.
+    a RunnerManager that is there already: the service runs in its processes.  Raises UserCodeError
+    and ModelNotFoundError when the service cannot be made, DeviceMissingError, and UsageError when
+    the settings ask for what cannot be.
     """
-    if settings.runner == "process":
+    if settings.runner == "process" or runners is not None:
         if source is None:
             raise UsageError(
                 "runner=process needs a service that another process can load",
@@ -66,7 +76,30 @@ async def open_place(
         return await _open_processes(spec, endpoints, settings, source, runners)
     from modelpack.server.runners.local import LocalPlace
 
-    return await LocalPlace.open(spec, endpoints, settings)
+    local = LocalPlace(spec, endpoints, settings)
+    try:
+        verdicts = await local.load(watches_lock=settings.runner == "auto")
+        verdicts = settled(verdicts, settings, has_source=source is not None)
+        moves = any(one.kind == "process" for one in verdicts.values())
+        if moves and source is not None:
+            _say("process", settings, verdicts)
+            await local.close()
+            del local
+            gc.collect()  # the model is not needed twice
+            return await _open_processes(spec, endpoints, settings, source, runners)
+        await local.bind()
+    except BaseException:
+        await local.close()
+        raise
+    _say(local.kind, settings, verdicts)
+    return local
+
+
+def _say(kind: str, settings: ServerSettings, verdicts: Mapping[str, Verdict]) -> None:
+    """Log where the service runs and why; louder when that may surprise."""
+    is_plain = kind != "process" and not any(one.is_second_best for one in verdicts.values())
+    level = logging.DEBUG if is_plain else logging.INFO
+    event("placed", level=level, kind=kind, replicas=settings.replicas, apis=describe(verdicts))
 
 
 async def _open_processes(

@@ -6,12 +6,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 
+from modelpack.sdk.placement import Placement, device, placed
+from modelpack.server.problems import RunnerLost
 from modelpack.server.runners import threads as runner_module
-from modelpack.server.runners.threads import AsyncRunner, SyncRunner, Worker
+from modelpack.server.runners.threads import MAX_HUNG, AsyncRunner, SyncRunner, Worker
 
 
 @pytest.fixture
@@ -227,6 +230,150 @@ def test_a_worker_that_ends_after_its_loop_says_nothing() -> None:
 
     worker._thread.join(20)  # what it raised would fail the test as a warning
     assert not worker._thread.is_alive()
+
+
+@pytest.mark.parametrize("mode", ["inline", "thread"])
+def test_a_place_that_was_set_is_kept(
+    loop: asyncio.AbstractEventLoop, worker: Worker, clock: Clock, mode: Any
+) -> None:
+    seconds = 1.0 if mode == "inline" else 1e-6
+
+    def method() -> int:
+        clock.now += seconds
+        return threading.get_ident()
+
+    runner = SyncRunner(method, worker, mode=mode)
+    runner.measured([seconds])
+
+    places = {call(runner, loop) == threading.get_ident() for _ in range(50)}
+
+    assert places == {mode == "inline"}
+    assert runner.kind == mode
+
+
+class Hanging:
+    """A method whose calls come back when they are told to, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.gates: dict[int, threading.Event] = {}
+        self.begun = threading.Semaphore(0)
+
+    def __call__(self, number: int) -> int:
+        gate = self.gates.setdefault(number, threading.Event())
+        self.begun.release()
+        assert gate.wait(20)
+        return number
+
+
+class Outcomes:
+    """What the calls of a runner came to."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def done(self, answer: Any, error: BaseException | None) -> None:
+        self.seen.append(answer if error is None else error)
+
+    def turn_until(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        """Let the loop turn until so many calls have ended."""
+
+        async def wait() -> None:
+            while len(self.seen) < count:
+                await asyncio.sleep(0.001)
+
+        loop.run_until_complete(asyncio.wait_for(wait(), 20))
+
+
+def test_beside_a_call_that_hangs_a_new_thread_goes_on(
+    loop: asyncio.AbstractEventLoop, worker: Worker
+) -> None:
+    method, outcomes = Hanging(), Outcomes()
+    runner = SyncRunner(method, worker)
+    runner.run({"number": 1}, outcomes.done)
+    assert method.begun.acquire(timeout=20)
+
+    runner.give_up()
+    runner.run({"number": 2}, outcomes.done)
+    assert method.begun.acquire(timeout=20)
+    method.gates[2].set()
+    outcomes.turn_until(loop, 2)
+    method.gates[1].set()  # it comes back after all, and nobody is told
+    runner.run({"number": 3}, outcomes.done)
+    assert method.begun.acquire(timeout=20)
+    method.gates[3].set()
+    outcomes.turn_until(loop, 3)
+
+    assert isinstance(outcomes.seen[0], RunnerLost)
+    assert outcomes.seen[1:] == [2, 3]
+    assert runner.restarts == 1
+    runner.close()
+
+
+def test_only_so_many_threads_may_hang_and_one_that_returns_makes_room(
+    loop: asyncio.AbstractEventLoop, worker: Worker
+) -> None:
+    method, outcomes = Hanging(), Outcomes()
+    runner = SyncRunner(method, worker)
+    for number in range(MAX_HUNG + 1):
+        runner.run({"number": number}, outcomes.done)
+        assert method.begun.acquire(timeout=20)
+        runner.give_up()
+    outcomes.turn_until(loop, MAX_HUNG)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert not runner.is_idle
+    assert len(outcomes.seen) == MAX_HUNG
+
+    method.gates[0].set()
+    outcomes.turn_until(loop, MAX_HUNG + 1)
+
+    assert runner.is_idle
+    assert all(isinstance(one, RunnerLost) for one in outcomes.seen)
+    for gate in method.gates.values():
+        gate.set()
+    runner.close()
+
+
+def test_a_call_that_ends_in_time_cannot_be_given_up(
+    loop: asyncio.AbstractEventLoop, worker: Worker
+) -> None:
+    runner = SyncRunner(lambda: 1, worker)
+    assert call(runner, loop) == 1
+
+    runner.give_up()
+
+    assert runner.restarts == 0
+    assert call(runner, loop) == 1
+
+
+def test_a_thread_runs_where_its_worker_was_made_and_is_prepared_once(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    prepared: list[int] = []
+    with placed(Placement(device="cuda:7")):
+        worker = Worker("test", loop, prepare=lambda: prepared.append(threading.get_ident()))
+    other = worker.another()
+
+    seen = [loop.run_until_complete(one.run(device)) for one in (worker, worker, other)]
+    worker.close()
+    other.close()
+
+    assert seen == ["cuda:7"] * 3
+    assert len(prepared) == len(set(prepared)) == 2
+
+
+def test_an_inline_call_can_run_in_a_context_of_its_own(
+    loop: asyncio.AbstractEventLoop, worker: Worker
+) -> None:
+    with placed(Placement(device="cuda:7")):
+        context = copy_context()
+
+    assert call(SyncRunner(device, worker, mode="inline", context=context), loop) == "cuda:7"
+    assert call(AsyncRunner(device_async, loop, context=context), loop) == "cuda:7"
+    assert call(AsyncRunner(device_async, loop), loop) == "cpu"
+
+
+async def device_async() -> str:
+    return device()
 
 
 def test_an_async_method_is_awaited_on_the_loop(loop: asyncio.AbstractEventLoop) -> None:
