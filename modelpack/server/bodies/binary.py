@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,11 +95,14 @@ def maker(value: TensorValue, at: str, claim: Told, *, refuses_nan: bool = False
     shape = claim.shape
     if len(shape) > MAX_AXES or any(length < 0 for length in shape):
         raise refusal(at, f"a shape of up to {MAX_AXES} axes", _list(shape))
+    dtype: np.dtype[Any] = np.dtype(wanted)
+    if math.prod(length or 1 for length in shape) * dtype.itemsize > sys.maxsize:
+        # Empty by one axis and too long by the others: numpy makes no such array.
+        raise refusal(at, "a shape that fits into memory", _list(shape))
     if not shape and value.spec.shape is None:
         raise refusal(at, value.expectation, "shape []")
     if (trouble := value.check_shape(shape)) is not None:
         raise refusal(at, value.expectation, trouble)
-    dtype: np.dtype[Any] = np.dtype(wanted)
     sent: np.dtype[Any] = dtype.newbyteorder(">" if claim.is_swapped else "<")
     size = math.prod(shape) * dtype.itemsize
     is_plain = sent == dtype and not claim.is_fortran

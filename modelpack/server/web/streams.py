@@ -17,7 +17,6 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
-from modelpack.server.bodies.codecs import dump
 from modelpack.server.observe.logs import log_failure
 from modelpack.server.problems import BadOutput, TimedOut, problem_from
 from modelpack.server.web.incoming import WaitingCall, client_gone
@@ -94,6 +93,7 @@ class _Pieces:
     def __init__(self, call: WaitingCall) -> None:
         self.call = call
         self._pieces = call.endpoint.open_stream(call.values)
+        self._dump = call.endpoint.writer.dump
 
     async def next(self) -> bytes | None:
         """Return the next piece, or None at the end; raises what the generator raises."""
@@ -101,7 +101,7 @@ class _Pieces:
         if value is _END:
             return None
         try:
-            return dump(value)
+            return self._dump(value)
         except (TypeError, ValueError) as cause:
             raise BadOutput(f"{type(cause).__name__}: {cause}") from cause
 
