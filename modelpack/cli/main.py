@@ -75,6 +75,7 @@ def make_app() -> typer.Typer:
         list_,
         models,
         serve,
+        servers,
         tag,
     )
 
@@ -97,7 +98,8 @@ def make_app() -> typer.Typer:
     ):
         app.command(name, cls=Command)(function)
     app.command("__complete", cls=Command, hidden=True)(completion.complete)
-    for name, module in (("models", models), ("deployments", deployments), ("config", config)):
+    groups = {"models": models, "servers": servers, "deployments": deployments, "config": config}
+    for name, module in groups.items():
         group = _typer()
         group.callback(cls=Group, invoke_without_command=True)(module.group)
         for inner, function in module.COMMANDS.items():

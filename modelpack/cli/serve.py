@@ -7,6 +7,7 @@ bundle ──unpack, environment──► a clean process       python -I -m mod
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelpack.cli import console
+from modelpack.errors import UsageError
 
 if TYPE_CHECKING:
     from modelpack.config.layers import Layer
     from modelpack.config.settings import ServerSettings
-    from modelpack.sdk.service import ServiceSpec
+    from modelpack.frameworks.source import Source
+    from modelpack.server.life.record import RunRecord
     from modelpack.tag import Tag
 
 
@@ -30,6 +33,7 @@ def serve(
             help="folder, module:Class, model.onnx or TAG; default: the project in this folder",
         ),
     ] = None,
+    *,
     host: Annotated[
         str | None,
         typer.Option("--host", metavar="HOST", help="address to listen on (127.0.0.1)"),
@@ -40,10 +44,62 @@ def serve(
             "-p", "--port", metavar="PORT", help="port to listen on (3000); 0: a free one"
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="processes that read requests (1)"),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", metavar="N", help="how often the service is loaded (1)"),
+    ] = None,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            "--runner", metavar="WHERE", help="inline, thread, process, or auto: as measured (auto)"
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option("--devices", metavar="LIST", help="cpu, or such as cuda:0,cuda:1 (auto)"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", help="processor threads of each replica; 0: shared out (0)"
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", metavar="PORT", help="port for /metrics (the same)"),
+    ] = None,
+    admin_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--admin-socket", metavar="PATH", help="Unix socket on which the server is managed"
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", metavar="FILE", help="certificate chain; then it speaks TLS"),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", metavar="FILE", help="private key, if it is not in that file"),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-client-ca", metavar="FILE", help="authorities that clients must be known to"
+        ),
+    ] = None,
+    reload: Annotated[
+        bool,
+        typer.Option("--reload", help="load the code anew when it changes; for development"),
+    ] = False,
 ) -> None:
     """
-    $ modelpack serve
-    $ modelpack serve digits:latest --port 8080
+    $ modelpack serve --reload
+    $ modelpack serve digits:latest --port 8080 --workers 2
 
     Serve a project, a bare model or a bundle over HTTP.
 
@@ -51,61 +107,130 @@ def serve(
     module:Class when a is a module in this folder, or when b starts like a class and no bundle is
     named a; else for the TAG of a bundle. Serving runs the code of the project or bundle.
 
-    On a terminal the logs are text, else JSON; MODELPACK_LOG_FORMAT chooses.
+    On a terminal the logs are text, else JSON; MODELPACK_LOG_FORMAT chooses. Every other setting is
+    in modelpack.yaml or a MODELPACK_ variable. 'modelpack servers' shows and changes what runs.
     """
     # Its Linux wheel sends telemetry unless this is set before anything imports it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from modelpack.cli.source import BundleSource, ModelSource, ProjectSource, source_of
 
-    flags = Address(host, port)
+    flags = Flags(
+        host=host,
+        port=port,
+        workers=workers,
+        replicas=replicas,
+        runner=runner,
+        devices=devices,
+        threads=threads,
+        metrics_port=metrics_port,
+        admin_socket=_absolute(admin_socket),
+        tls_cert=_absolute(tls_cert),
+        tls_key=_absolute(tls_key),
+        tls_client_ca=_absolute(tls_client_ca),
+    )
     match source_of(source):
         case ProjectSource(folder, service):
-            status = _serve_project(folder, service, flags)
+            status = _serve_project(folder, service, flags, reload=reload)
         case ModelSource(file):
-            status = _serve_model(file, flags)
+            status = _serve_model(file, flags, reload=reload)
         case BundleSource(tag):
+            if reload:
+                raise UsageError("a bundle does not change", hint="leave --reload out")
             status = _serve_bundle(tag, flags)
     raise typer.Exit(status)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """What the flags say; None: nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the flags say, by the names of the settings; None: nothing."""
 
     host: str | None = None
     port: int | None = None
+    workers: int | None = None
+    replicas: int | None = None
+    runner: str | None = None
+    devices: str | None = None
+    threads: int | None = None
+    metrics_port: int | None = None
+    admin_socket: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
 
 
-def _serve_project(folder: Path, service: str | None, flags: Address) -> int:
-    from modelpack.cli.project import service_of
+def _absolute(path: Path | None) -> str | None:
+    """Return the path as any process finds it."""
+    return None if path is None else str(path.absolute())
+
+
+def _serve_project(folder: Path, service: str | None, flags: Flags, *, reload: bool) -> int:
     from modelpack.config.layers import project_layer
     from modelpack.config.load import load_project
+    from modelpack.frameworks.source import Source
 
     project = load_project(folder)
     settings = settings_for(project_layer(project, "server"), flags)
-    return _run(service_of(project, service), settings, folder=project.root)
+    source = Source("code", service or project.service or "", str(project.root))
+    return _run(source, settings, folder=project.root, reload=reload)
 
 
-def _serve_model(file: Path, flags: Address) -> int:
+def _serve_model(file: Path, flags: Flags, *, reload: bool) -> int:
     from modelpack.config.layers import Layer
-    from modelpack.frameworks.zero import service_from_model
+    from modelpack.frameworks.source import Source
 
     settings = settings_for(Layer(), flags)
-    return _run(service_from_model(file), settings, folder=file.parent)
+    file = file.absolute()
+    source = Source("model", file.name, str(file.parent))
+    return _run(source, settings, folder=file.parent, reload=reload)
 
 
-def _run(spec: ServiceSpec, settings: ServerSettings, *, folder: Path) -> int:
+def _run(source: Source, settings: ServerSettings, *, folder: Path, reload: bool) -> int:
+    """Serve in this process, or under its supervision."""
     from modelpack import server
-    from modelpack.cli.announce import announce, first_call
+    from modelpack.cli.announce import announce, announce_from_outside, first_call
     from modelpack.sdk.openapi import openapi_document
 
+    companion = None
+    if reload:
+        from modelpack.cli.reload import Reloader, for_reload
+
+        settings = for_reload(settings)
+        # A file that is changed twice within a second would be taken from its first bytecode.
+        sys.dont_write_bytecode = True
+        companion = Reloader(source).run
+    # Of several workers each loads the service, and the main process does without it.
+    spec = source.open() if settings.workers == 1 else None
+
     def on_ready(url: str) -> None:
-        announce(url, first_call(openapi_document(spec, "")), folder=_where(folder))
+        where = _where(folder)
+        if spec is None:
+            announce_from_outside(url, where)
+        else:
+            announce(url, first_call(openapi_document(spec, "")), folder=where)
 
-    return server.run(spec, settings, on_ready=on_ready)
+    return server.run(
+        spec,
+        settings,
+        on_ready=on_ready,
+        source=source,
+        record=_run_record(),
+        companion=companion,
+    )
 
 
-def _serve_bundle(tag: Tag, flags: Address) -> int:
+def _run_record() -> RunRecord | None:
+    """Return where the server notes itself; None when there is no place for that."""
+    from modelpack import paths
+    from modelpack.deploy.records import make_private
+    from modelpack.server.life.record import RunRecord
+
+    try:
+        return RunRecord.at(make_private(paths.run_dir()) / f"{os.getpid()}.json")
+    except OSError:
+        return None
+
+
+def _serve_bundle(tag: Tag, flags: Flags) -> int:
     """Become the server of a bundle; returns only when that fails."""
     from modelpack.archive import ensure_environment
     from modelpack.cli.announce import announce_from_outside
@@ -119,7 +244,7 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     entry = store.find(tag, Kind.BUNDLE)
     manifest = store.bundle_manifest(entry)
     recorded = recorded_settings(ServerSettings, manifest.settings)
-    settings = settings_for(bundle_layer(recorded, entry.tag), flags)
+    settings = _with_whole_paths(settings_for(bundle_layer(recorded, entry.tag), flags))
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
     if manifest.carries_code:
         console.warn("its models run code as they are loaded: serve it only if you trust it")
@@ -127,11 +252,27 @@ def _serve_bundle(tag: Tag, flags: Address) -> int:
     python = ensure_environment(store.lock_text(entry), manifest.python, console.Steps())
     # Whoever listens there already would be announced in place of this service.
     with listen_on(settings.host, settings.port) as probe:
-        settings, url = replace(settings, port=probe.getsockname()[1]), url_of(probe)
+        settings = replace(settings, port=probe.getsockname()[1])
+        url = url_of(probe, is_tls=settings.tls_cert is not None)
     announce_from_outside(url, Path.cwd())
     os.chdir(bundle)
     environment = _environment(settings, bundle, str(entry.tag))
     os.execve(python, [str(python), "-I", "-m", "modelpack.server"], environment)  # noqa: S606
+
+
+def _with_whole_paths(settings: ServerSettings) -> ServerSettings:
+    """Return the settings with paths that mean the same in another folder."""
+
+    def whole(path: str | None) -> str | None:
+        return _absolute(Path(path)) if path else None
+
+    return replace(
+        settings,
+        admin_socket=whole(settings.admin_socket),
+        tls_cert=whole(settings.tls_cert),
+        tls_key=whole(settings.tls_key),
+        tls_client_ca=whole(settings.tls_client_ca),
+    )
 
 
 def _environment(settings: ServerSettings, bundle: Path, tag: str) -> dict[str, str]:
@@ -139,15 +280,17 @@ def _environment(settings: ServerSettings, bundle: Path, tag: str) -> dict[str, 
     from modelpack.config.settings import settings_to_env
 
     inherited = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    record = _run_record()
     return {
         **inherited,
+        **({"MODELPACK_RUN_RECORD": str(record.file)} if record is not None else {}),
         **settings_to_env(settings),
         "MODELPACK_BUNDLE": str(bundle),
         "MODELPACK_TAG": tag,
     }
 
 
-def settings_for(own: Layer, flags: Address) -> ServerSettings:
+def settings_for(own: Layer, flags: Flags) -> ServerSettings:
     """Lay user file, ``own``, environment and flags over each other; raises UsageError."""
     from modelpack.config.layers import server_settings
 

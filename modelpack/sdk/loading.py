@@ -73,7 +73,9 @@ def import_module(name: str, root: Path) -> ModuleType:
     except UsageError:
         raise  # a decorator of ours found a mistake and says it better
     except (Exception, SystemExit) as cause:
-        place = f" (line {cause.lineno})" if isinstance(cause, SyntaxError) else ""
+        place = ""
+        if isinstance(cause, SyntaxError):
+            place = f" ({Path(cause.filename or name).name}, line {cause.lineno})"
         said = cause.msg if isinstance(cause, SyntaxError) else cause
         raise UserCodeError(
             f"'{name}' failed as it was imported: {type(cause).__name__}: {said}{place}",

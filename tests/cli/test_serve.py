@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from modelpack.cli.announce import FirstCall, curl_line
-from modelpack.cli.serve import Address, settings_for
+from modelpack.cli.serve import Flags, settings_for
 from modelpack.config.layers import Layer
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
@@ -174,16 +174,16 @@ def test_body_that_no_one_would_type_is_not_written_out(tmp_path: Path) -> None:
 
 def test_flag_beats_variable_beats_file(monkeypatch: pytest.MonkeyPatch) -> None:
     file = Layer({"port": 1, "host": "file", "grace_s": 3})
-    assert settings_for(file, Address()).port == 1
+    assert settings_for(file, Flags()).port == 1
     monkeypatch.setenv("MODELPACK_PORT", "2")
     monkeypatch.setenv("MODELPACK_HOST", "variable")
-    assert settings_for(file, Address(port=3)) == ServerSettings(port=3, host="variable", grace_s=3)
+    assert settings_for(file, Flags(port=3)) == ServerSettings(port=3, host="variable", grace_s=3)
 
 
 def test_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELPACK_PORT", "http")
     with pytest.raises(UsageError, match="MODELPACK_PORT: must be a number, got 'http'"):
-        settings_for(Layer(), Address())
+        settings_for(Layer(), Flags())
 
 
 def test_telemetry_is_off_before_anything_is_imported(start: Start, project: Path) -> None:

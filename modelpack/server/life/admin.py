@@ -89,6 +89,9 @@ async def _answer(reader: asyncio.StreamReader, managed: Managed) -> tuple[int, 
         return 200, await managed.status()
     except ModelpackError as error:
         return _status_of(error), _problem(error.code, error.message, error.hint)
+    except Exception as error:
+        log_internal(error)
+        return 500, _problem("internal", "the server made a mistake; see its log")
 
 
 async def _swap(managed: Managed, body: Mapping[str, Any]) -> None:
@@ -182,6 +185,7 @@ def _response(status: int, body: object) -> bytes:
 _PHRASES = {
     200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     408: "Request Timeout", 409: "Conflict", 422: "Unprocessable Content",
+    500: "Internal Server Error",
 }  # fmt: skip
 
 
