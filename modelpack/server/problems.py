@@ -211,6 +211,12 @@ def head_too_large(limit: int) -> Problem:
     return Problem(431, "head-too-large", "header block too large", detail, closes=True)
 
 
+def too_many_pipelined(limit: int) -> Problem:
+    """The client sent one request after the other without reading any answer."""
+    detail = f"at most {limit} requests may wait on one connection"
+    return Problem(429, "overloaded", "too many requests", detail, closes=True)
+
+
 def request_timeout(detail: str) -> Problem:
     """The client did not send its request in time."""
     return Problem(408, "request-timeout", "request timeout", detail, closes=True)

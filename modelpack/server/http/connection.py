@@ -24,14 +24,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from modelpack.server.http.front import (
-    BODY_TIMEOUT_S,
-    HEAD_TIMEOUT_S,
-    LINGER_BYTES,
-    LINGER_S,
-    Front,
-)
+from modelpack.server.http.front import LINGER_BYTES, Front
 from modelpack.server.http.heads import MAX_HEAD_BYTES, check_head, check_head_size
+from modelpack.server.http.listening import is_readable, unsent_bytes
+from modelpack.server.http.patience import BODY, DEAF, HEAD, IDLE, Stall, sweep
 from modelpack.server.observe.logs import log_internal
 from modelpack.server.problems import (
     CONTENT_TYPE,
@@ -40,15 +36,16 @@ from modelpack.server.problems import (
     Problem,
     RefusedRequest,
     bad_request,
+    body_too_large,
     head_too_large,
-    request_timeout,
+    too_many_pipelined,
 )
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-# Where a connection stands: between requests, in a head, in a body, or answered for good.
-IDLE, HEAD, BODY, DEAF = range(4)
+MAX_PIPELINED = 256
+"""Most requests that wait on one connection for the answers of those before them."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -67,9 +64,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.front = front
         self.phase = IDLE
         self.phase_since = self.since = front.now
+        self.stall = Stall()
         self._piece = b""  # what is being parsed
         self._is_at_start = True  # the piece begins with a new request
         self._head_floor = self._head_ceiling = 0  # bytes that the head has at least, and at most
+        self.body_bytes = 0  # of the body that is being read
         self._unread = 0
         self._raw_left = 0
         self._awaits_continue = False
@@ -132,10 +131,18 @@ class GuardedProtocol(HttpToolsProtocol):
             check_head_size(self.url, self.headers)
         fields = check_head(version, self.headers, self.front.max_body_bytes)
         self._begin(version, fields)
+        self._enter_body(0)
+
+    def _enter_body(self, size: int) -> None:
+        """Read a body from now on, of which ``size`` bytes are there."""
         self.phase = BODY
+        self.phase_since = self.front.now
+        self.body_bytes = size
 
     def _begin(self, _version: str, fields: dict[bytes, bytes]) -> None:
         """Let uvicorn have the request."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise RefusedRequest(too_many_pipelined(MAX_PIPELINED))
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -151,8 +158,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body."""
+        """Keep a piece of the body; raises RefusedRequest (413) when a chunked one gets too long."""
         self._awaits_continue = False
+        self.body_bytes += len(body)
+        if self.body_bytes > self.front.max_body_bytes and not self.cycle.response_complete:
+            raise RefusedRequest(body_too_large(self.front.max_body_bytes))
         if self.cycle.response_complete:
             self._swallow(len(body))
         super().on_body(body)
@@ -245,8 +255,10 @@ class GuardedProtocol(HttpToolsProtocol):
         tail = head_tail(problem.headers, closes=True)
         transport.write(b"".join((head, middle, request_id, tail, body)))
         # A close with unread bytes would reset the connection, and the client could lose the
-        # answer: so our side ends first, and what the client still sends is thrown away.
-        transport.write_eof()
+        # answer: so our side ends first, and what the client still sends is thrown away.  TLS has
+        # no end of one side; there the client is given a moment.
+        if not self.is_tls:
+            transport.write_eof()
 
     def _swallow(self, count: int) -> None:
         """Count what is read and thrown away; too much of it ends the connection."""
@@ -286,25 +298,33 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         return self.is_idle or (self.phase == DEAF and self._refusal is None)
 
+    @property
+    def is_over(self) -> bool:
+        """True when a closed connection only waits for the peer's goodbye, as with TLS."""
+        if not (self.is_tls and self.transport.is_closing()) or self.waiting_bytes:
+            return False
+        number = self.fileno()
+        return number < 0 or not (unsent_bytes(number) or is_readable(number))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is written for the client and has not arrived there; 0: the kernel has all of it."""
+        size = self.transport.get_write_buffer_size()
+        return size and size + unsent_bytes(self.fileno())
+
+    @property
+    def is_tls(self) -> bool:
+        """True when the connection is secured."""
+        return self.scheme == "https"
+
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         number: int = self.transport.get_extra_info("socket").fileno()
         return number
 
     def sweep(self) -> None:
-        """End a connection that has stood still for too long."""
-        now = self.front.now
-        if self.phase == HEAD:
-            if now - self.phase_since > HEAD_TIMEOUT_S:
-                self.refuse(request_timeout("the head of the request did not arrive in time"))
-        elif self.phase == BODY:
-            if now - self.since > BODY_TIMEOUT_S and not self.flow.read_paused:
-                self.refuse(request_timeout("the body of the request did not arrive in time"))
-        elif self.phase == DEAF:
-            if now - self.phase_since > LINGER_S and self._refusal is None:
-                self.transport.close()
-        elif self.is_idle and now - self.since > self.front.keep_alive_s:
-            self.transport.close()
+        """End what has stood still for too long; called once a second."""
+        sweep(self)
 
     def shutdown(self) -> None:
         """Let the answer that is under way be the last of the connection."""

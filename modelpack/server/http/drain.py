@@ -87,6 +87,8 @@ def close_idle(state: ServerState) -> None:
     for connection in _connections(state):
         if connection.is_closable and not is_readable(connection.fileno()):
             connection.transport.close()
+        if connection.is_over:
+            connection.transport.abort()
 
 
 async def _cut_off(state: ServerState, endpoints: Sequence[Endpoint]) -> None:

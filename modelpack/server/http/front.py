@@ -10,7 +10,6 @@ The clock is coarse, one tick: reading it costs a connection nothing, and time-o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from time import monotonic, time
 
@@ -18,15 +17,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
-from modelpack.server.endpoint import Asked, Endpoint
+from modelpack.server.endpoint import Endpoint
 from modelpack.server.http.heads import RequestIds
+from modelpack.server.http.known import KnownHeads
 from modelpack.server.observe.stats import ApiStats, Reading
-
-HEAD_TIMEOUT_S = 10.0
-"""Longest that the head of a request may take to arrive."""
-
-BODY_TIMEOUT_S = 20.0
-"""Longest pause inside a body."""
 
 LINGER_S = 2.0
 """How long a refused client may take to read why, before its connection is cut."""
@@ -35,17 +29,17 @@ LINGER_S = 2.0
 LINGER_BYTES = 256 * 1024
 """What is at least thrown away of a refused request before its connection is cut."""
 
-MAX_KNOWN_HEADS = 512
-MAX_KNOWN_HEAD_BYTES = 2048
+QUIET_S = 0.5
+"""How long it may say nothing meanwhile, where its side cannot be left open (TLS)."""
 
+STALL_S = 60.0
+"""How long a client may take nothing of its answer before its connection is cut."""
 
-@dataclass(frozen=True, slots=True)
-class KnownHead:
-    """What the head of a plain call says."""
+LEAST_RATE = 500
+"""Bytes a second that a body has to come with at least, over its whole time."""
 
-    endpoint: Endpoint
-    asked: Asked
-    body_bytes: int
+SPARE_S = 2.0
+"""How long an idle connection is kept while others wait for its place."""
 
 
 class Front:
@@ -54,9 +48,15 @@ class Front:
     def __init__(self, settings: ServerSettings, state: ServerState) -> None:
         self.state = state
         self.fast: dict[bytes, Endpoint] = {}
-        """Endpoints by raw path; empty while the service is not ready, or with the lane off."""
+        """Endpoints by raw path; empty while the service is not ready, or with the lane off.
+
+        Put another mapping in its place to change it: heads are known only as long as the mapping
+        stands by which they were judged.
+        """
         self.max_body_bytes = settings.max_body_bytes
         self.keep_alive_s = settings.keep_alive_s
+        self.head_timeout_s = settings.head_timeout_s
+        self.body_timeout_s = settings.body_timeout_s
         self.ids = RequestIds()
         self.refused = ApiStats("")
         """Requests that were refused by their head alone."""
@@ -66,18 +66,12 @@ class Front:
         """True once the server was told to stop: each answer closes its connection."""
         self.left: Callable[[], None] = _nothing
         """Called when a connection has ended."""
+        self.is_full: Callable[[], bool] = _never
+        """Says whether new connections have to wait."""
         self.now = monotonic()
-        self.known_heads: dict[bytes, KnownHead] = {}
-        """Heads of plain calls that were judged before, byte for byte."""
+        self.known_heads = KnownHeads(is_traced=settings.tracing)
         self._prefixes: dict[tuple[int, bytes], bytes] = {}
         self.refresh(time())
-
-    def remember(self, head: bytes, call: KnownHead) -> None:
-        """Keep the head of a plain call; there are never more than ``MAX_KNOWN_HEADS``."""
-        if len(head) <= MAX_KNOWN_HEAD_BYTES:
-            if len(self.known_heads) >= MAX_KNOWN_HEADS:
-                self.known_heads.clear()
-            self.known_heads[head] = call
 
     def refresh(self, wall_time: float) -> None:
         """Set the Date header of the answers from now on; once a second is enough."""
@@ -102,3 +96,7 @@ class Front:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _never() -> bool:
+    return False

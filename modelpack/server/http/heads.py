@@ -29,7 +29,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 _ONCE = frozenset(
     (
         b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding",
-        b"x-request-id",
+        b"x-request-id", b"x-request-timeout-ms", b"modelpack-priority", b"modelpack-dtype",
+        b"modelpack-shape", b"origin",
     )
 )  # fmt: skip
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
@@ -82,28 +83,13 @@ def check_head_size(url: bytes, headers: Headers) -> None:
         raise RefusedRequest(head_too_large(MAX_HEAD_BYTES))
 
 
-def is_json(content_type: bytes) -> bool:
-    """Say whether a content type is JSON in UTF-8."""
-    if content_type == b"application/json":
-        return True
-    kind, _, parameters = content_type.lower().partition(b";")
-    if kind.strip() != b"application/json":
-        return False
-    for parameter in parameters.split(b";"):
-        name, _, value = parameter.partition(b"=")
-        if name.strip() == b"charset" and value.strip().strip(b'"') not in (b"utf-8", b"utf8"):
-            return False
-    return True
-
-
 def is_plain(version: str, fields: dict[bytes, bytes]) -> bool:
-    """Say whether a request brings JSON of a known length and asks for nothing unusual."""
+    """Say whether a request brings a body of a known length and asks for nothing unusual."""
     return (
         version == "1.1"
         and b"content-length" in fields
         and b"expect" not in fields
         and b"content-encoding" not in fields
-        and is_json(fields.get(b"content-type", b""))
     )
 
 

@@ -100,3 +100,15 @@ def is_readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def unsent_bytes(fd: int) -> int:
+    """Return how much the kernel holds of what was written and the peer has not confirmed."""
+    import fcntl
+    import termios
+
+    try:
+        answer = fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0" * 4)
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

@@ -4,8 +4,9 @@
                 └─► no ─► parsed, checked ─┬─ plain call ─► Endpoint.accept ─► one write
                                            └─ anything else ─► uvicorn ─► the application
 
-A plain call is a POST to an api's exact raw path, JSON, of a known length, in HTTP/1.1, on a
-connection with no unfinished request.  It never becomes an ASGI scope or a task.  What always holds:
+A plain call is a POST to an api's exact raw path, in a form that the api reads, of a known length,
+in HTTP/1.1, on a connection with no unfinished request.  It never becomes an ASGI scope or a task.
+What always holds:
 
 * both ways give the same answers, byte by byte but for the date;
 * answers leave in the order of their requests, however they were pipelined;
@@ -20,10 +21,14 @@ from __future__ import annotations
 from typing import Any
 
 from modelpack.server.endpoint import Asked, Endpoint, HttpCall
-from modelpack.server.http.connection import IDLE, GuardedProtocol, head_tail
-from modelpack.server.http.front import KnownHead
+from modelpack.server.http.connection import GuardedProtocol, head_tail
 from modelpack.server.http.heads import is_plain
-from modelpack.server.problems import INTERNAL, Headers
+from modelpack.server.http.known import KnownHead, Seen
+from modelpack.server.http.patience import IDLE
+from modelpack.server.problems import INTERNAL, Headers, RefusedRequest
+
+_NO_HEAD = b"\0"  # nothing begins with it
+_NOTHING_SEEN: Seen = (0, 0, None)
 
 
 class _Ignored:
@@ -63,64 +68,121 @@ class FastProtocol(GuardedProtocol):
         super().__init__(*args, **options)
         self._call: FastCall | None = None  # whose body is being read
         self._chunks: list[bytes] = []
+        self._missing = 0  # bytes of a body that come past the parser
         self._is_fresh = True  # the parser stands between two requests and has consumed nothing
+        self._known: KnownHead | None = None  # the head of the last plain call
+        self._head, self._seen = _NO_HEAD, _NOTHING_SEEN  # the same, byte for byte
+        self._head_piece = b""  # the piece that began with the head which is judged now
+        self._head_end = 0
+
+    # The short way: the head is known, and the parser is not asked.
 
     def data_received(self, data: bytes) -> None:
         """Take a call whose head is known, or have it parsed."""
-        if self._is_fresh and self._recall(data):
-            return
-        self._is_fresh = False
-        super().data_received(data)
+        if self._is_fresh:
+            rest = self._recall(data)
+            if rest is None:
+                return
+            self._is_fresh = False
+            super().data_received(rest)
+        elif self._missing:
+            self._collect(data)
+        else:
+            super().data_received(data)
 
-    def _recall(self, data: bytes) -> bool:
-        """Take a whole plain call whose head was judged before; the same bytes, the same verdict."""
-        end = data.find(b"\r\n\r\n") + 4
-        known = self.front.known_heads.get(data[:end])
-        if (
-            known is None
-            or len(data) != end + known.body_bytes
-            or self.flow.write_paused
-            or (self.cycle is not None and not self.cycle.response_complete)
-        ):
-            return False
-        self.since = self.front.now
-        call = FastCall(self, known.endpoint, self.front.ids.new_id())
+    def _recall(self, data: bytes) -> bytes | None:
+        """Take a plain call whose head is known; returns what has to be parsed, None: nothing."""
+        front, cycle = self.front, self.cycle
+        if self.flow.write_paused or (cycle is not None and not cycle.response_complete):
+            return data
+        known = self._known
+        if known is None or known.routes is not front.fast:
+            seen = None
+        else:
+            seen = self._seen if data.startswith(self._head) else known.read(data)
+        if known is None or seen is None:
+            known = front.known_heads.find(data)
+            if known is None or known.routes is not front.fast:
+                return data
+            seen = known.read(data)
+            if seen is None:
+                return data
+            self._known, self._head = known, _NO_HEAD
+        end, length, request_id = seen
+        if length > front.max_body_bytes:
+            return data
+        if seen is not self._seen and request_id is None:
+            self._head, self._seen = data[:end], seen
+        self.since = front.now
+        call = FastCall(self, known.endpoint, request_id or front.ids.new_id())
         self.cycle = call  # type: ignore[assignment]
-        self._accept(call, data[end:], known.asked)
-        return True
+        stop = end + length
+        if stop > len(data):
+            self._await_rest(call, known.asked, data[end:], stop - len(data))
+            return None
+        self._accept(call, data[end:stop], known.asked)
+        return None if stop == len(data) else data[stop:]
 
-    def _remember(self, call: FastCall, body: bytes) -> None:
-        """Keep the head of a plain call, if the piece that was parsed is that call and no more."""
-        piece = self._piece
-        end = len(piece) - len(body)
-        if self._head_ceiling == len(piece) and end == piece.find(b"\r\n\r\n") + 4:
-            self._is_fresh = piece.startswith(b"POST ")
-            if self._is_fresh and call.keep_alive and b"x-request-id" not in dict(self.headers):
-                self.front.remember(piece[:end], KnownHead(call.endpoint, call.asked, len(body)))
+    def _await_rest(self, call: FastCall, asked: Asked, body: bytes, missing: int) -> None:
+        """Begin to collect a body that comes in several pieces."""
+        self._is_fresh = False
+        self._call, call.asked = call, asked
+        self._chunks, self._missing = [body], missing
+        self.headers = [(b"x-request-id", call.request_id)]
+        self._enter_body(len(body))
+
+    def _collect(self, data: bytes) -> None:
+        """Take a piece of such a body."""
+        self.since = self.front.now
+        size = min(len(data), self._missing)
+        self._chunks.append(data[:size])
+        self._missing -= size
+        self.body_bytes += size
+        call = self._call
+        if self._missing or call is None:
+            return
+        self._is_fresh = True
+        self._take(call)
+        if size < len(data):
+            self.data_received(data[size:])
+
+    # The other way to it: the head has been parsed and judged.
 
     def _begin(self, version: str, fields: dict[bytes, bytes]) -> None:
         """Choose the way."""
         front = self.front
         endpoint = front.fast.get(self.url)
         if (
-            endpoint is not None
-            and (self.cycle is None or self.cycle.response_complete)
-            and is_plain(version, fields)
-            and self.parser.get_method() == b"POST"
-            and not self.parser.should_upgrade()
-            and not self.flow.write_paused
+            endpoint is None
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or not is_plain(version, fields)
+            or self.parser.get_method() != b"POST"
+            or self.parser.should_upgrade()
+            or self.flow.write_paused
         ):
-            call = FastCall(self, endpoint, front.ids.id_for(fields.get(b"x-request-id")))
-            call.asked = endpoint.asked(fields)
-            call.keep_alive = self.parser.should_keep_alive()
-            self.cycle = self._call = call  # type: ignore[assignment]
-        else:
             super()._begin(version, fields)
+            return
+        try:
+            asked = endpoint.asked(fields)
+        except RefusedRequest:
+            super()._begin(version, fields)  # the application says no in its own way
+            return
+        call = FastCall(self, endpoint, front.ids.id_for(fields.get(b"x-request-id")))
+        call.asked = asked
+        call.keep_alive = self.parser.should_keep_alive()
+        self.cycle = self._call = call  # type: ignore[assignment]
+        piece = self._piece
+        is_whole = self._head_floor == self._head_ceiling == len(piece) and piece.startswith(
+            b"POST "
+        )
+        self._head_piece = piece if is_whole else b""
+        self._head_end = piece.find(b"\r\n\r\n") + 4
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
         if self._call is not None:
             self._chunks.append(body)
+            self.body_bytes += len(body)
         else:
             super().on_body(body)
 
@@ -130,13 +192,36 @@ class FastProtocol(GuardedProtocol):
         if call is None:
             super().on_message_complete()
             return
-        self.phase = IDLE
+        self._remember(call)
+        self._take(call)
+
+    def _remember(self, call: FastCall) -> None:
+        """Keep the head of a plain call, and see whether the parser has consumed nothing else."""
+        piece, first, end, chunks = self._piece, self._head_piece, self._head_end, self._chunks
+        self._head_piece = b""
+        if piece is first:
+            self._is_fresh = end + sum(map(len, chunks)) == len(piece)
+        else:
+            self._is_fresh = bool(chunks) and len(chunks[-1]) == len(piece)
+            if end + (len(chunks[0]) if chunks and end < len(first) else 0) != len(first):
+                first = b""  # what stands there is not the end of the head
+        routes = self.front.fast
+        if (
+            first
+            and self._is_fresh
+            and call.keep_alive
+            and call.asked.trace is None
+            and routes.get(self.url) is call.endpoint  # they may have changed since
+        ):
+            known = self.front.known_heads.remember(first[:end], call.endpoint, call.asked, routes)
+            self._known, self._head, self._seen = known, _NO_HEAD, _NOTHING_SEEN
+
+    def _take(self, call: FastCall) -> None:
+        """Pass on a call whose body is complete."""
+        chunks, self._chunks = self._chunks, []
         self._call = None
-        chunks = self._chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._chunks = []
-        self._remember(call, body)
-        self._accept(call, body, call.asked)
+        self.phase = IDLE
+        self._accept(call, chunks[0] if len(chunks) == 1 else b"".join(chunks), call.asked)
 
     def _accept(self, call: FastCall, body: bytes, asked: Asked) -> None:
         try:
@@ -175,6 +260,7 @@ class FastProtocol(GuardedProtocol):
             super()._abandon(cycle)
         else:
             self._call = None
+            self._chunks, self._missing = [], 0
             cycle.response_complete = True
 
     def connection_lost(self, exc: Exception | None) -> None:

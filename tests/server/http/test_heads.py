@@ -11,7 +11,6 @@ from modelpack.server.http.heads import (
     RequestIds,
     check_head,
     check_head_size,
-    is_json,
     is_plain,
 )
 from modelpack.server.problems import RefusedRequest
@@ -98,25 +97,7 @@ def test_the_head_is_measured_with_its_request_line() -> None:
     assert refused.value.problem.status == 431
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (b"application/json", True),
-        (b"Application/JSON", True),
-        (b"application/json;charset=utf-8", True),
-        (b'application/json ; charset="UTF-8"; x=y', True),
-        (b"application/json; charset=latin-1", False),
-        (b"application/json-patch+json", False),
-        (b"application/jsonx", False),
-        (b"text/json", False),
-        (b"", False),
-    ],
-)
-def test_json_is_recognised_by_its_type_and_charset(kind: bytes, expected: bool) -> None:
-    assert is_json(kind) is expected
-
-
-def test_only_json_of_a_known_length_is_plain() -> None:
+def test_only_a_body_of_a_known_length_is_plain() -> None:
     plain = {b"content-type": b"application/json", b"content-length": b"2"}
 
     assert is_plain("1.1", plain)
@@ -124,7 +105,7 @@ def test_only_json_of_a_known_length_is_plain() -> None:
     assert not is_plain("1.1", {b"content-type": b"application/json"})
     assert not is_plain("1.1", {**plain, b"expect": b"100-continue"})
     assert not is_plain("1.1", {**plain, b"content-encoding": b"identity"})
-    assert not is_plain("1.1", {**plain, b"content-type": b"text/plain"})
+    assert is_plain("1.1", {**plain, b"content-type": b"application/octet-stream"})
 
 
 @given(given_id=st.binary(max_size=200))
