@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
@@ -45,6 +45,9 @@ from modelpack.server.observe.stats import Reading
 from modelpack.server.runners.place import Place
 from modelpack.server.web.app import metrics_app
 
+if TYPE_CHECKING:
+    from modelpack.server.runners.process.place import Runners
+
 TICK_S = 0.1
 """How often time-outs are looked for."""
 
@@ -65,7 +68,7 @@ class Surroundings:
     """Asks all processes for their metrics; None: there are no others."""
     is_one_of_several: bool = False
     """True: somebody else says when the server is ready."""
-    runners: Callable[[Source | None], object | None] = lambda _: None
+    runners: Callable[[Source | None], Runners | None] = lambda _: None
     """Gives the runner processes for a version; None: it starts its own, if it wants any."""
 
 

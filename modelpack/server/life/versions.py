@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from uvicorn.server import ServerState
 
@@ -35,6 +36,9 @@ from modelpack.server.observe.stats import Reading
 from modelpack.server.observe.watching import Watching
 from modelpack.server.runners.place import Place, open_place
 
+if TYPE_CHECKING:
+    from modelpack.server.runners.process.place import Runners
+
 
 class Versions:
     """What the connections of one process are answered by."""
@@ -47,7 +51,7 @@ class Versions:
         *,
         fast_lane: bool,
         gather: Gather,
-        runners: Callable[[Source | None], object | None],
+        runners: Callable[[Source | None], Runners | None],
     ) -> None:
         """``runners`` gives what ``open_place`` takes under that name, for each version its own."""
         self._settings = settings

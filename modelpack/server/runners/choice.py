@@ -67,8 +67,9 @@ def judge(trials: Sequence[Trial], inline_s: float) -> Verdict:
         return Verdict("thread", "not tried")
     first = trials[0]
     if (felt := _felt(trials)) is not None:
-        took = f"{felt.rows} rows take {_ms(felt.typical_s)}"
-        return Verdict("process", f"{took} and hold the lock {felt.typical_held:.0%} of it")
+        what = "a call takes" if felt.rows == 1 else f"{felt.rows} rows take"
+        held = f"hold{'s' if felt.rows == 1 else ''} the lock {felt.typical_held:.0%} of it"
+        return Verdict("process", f"{what} {_ms(felt.typical_s)} and {held}")
     took = f"a call takes {_ms(first.typical_s)}"
     if first.typical_s < inline_s:
         return Verdict("inline", f"{took}, less than {_ms(inline_s)}")

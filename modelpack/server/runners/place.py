@@ -12,8 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
@@ -25,6 +24,9 @@ from modelpack.server.observe.logs import event
 from modelpack.server.observe.stats import RunnerStats
 from modelpack.server.runners.choice import Verdict, describe, settled
 from modelpack.server.runners.methods import PlainStream
+
+if TYPE_CHECKING:
+    from modelpack.server.runners.process.place import Runners
 
 
 class Place(Protocol):
@@ -58,12 +60,12 @@ async def open_place(
     settings: ServerSettings,
     *,
     source: Source | None,
-    runners: object | None = None,
+    runners: Runners | None = None,
 ) -> Place:
     """Load the service, warm it up, decide where it runs, and bind every endpoint.
 
-    ``source`` is how another process gets the service; None: everything runs here.  ``runners`` is
-    a RunnerManager that is there already: the service runs in its processes.  Raises UserCodeError
+    ``source`` is how another process gets the service; None: everything runs here.  ``runners``
+    are processes that somebody keeps already: the service runs in them.  Raises UserCodeError
     and ModelNotFoundError when the service cannot be made, DeviceMissingError, and UsageError when
     the settings ask for what cannot be.
     """
@@ -107,13 +109,8 @@ async def _open_processes(
     endpoints: Sequence[Endpoint],
     settings: ServerSettings,
     source: Source,
-    runners: object | None,
+    runners: Runners | None,
 ) -> Place:
-    try:
-        module = import_module("modelpack.server.runners.process.place")
-    except ModuleNotFoundError as cause:
-        raise UsageError(
-            "no runner processes in this version", hint="use 'runner: thread'"
-        ) from cause
-    place: Place = await module.ProcessPlace.open(spec, endpoints, settings, source, runners)
-    return place
+    from modelpack.server.runners.process.place import ProcessPlace
+
+    return await ProcessPlace.open(spec, endpoints, settings, source, runners)

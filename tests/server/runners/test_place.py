@@ -84,7 +84,7 @@ def test_what_should_be_elsewhere_and_cannot_is_said_aloud(
 
     said = next(one.fields for one in caplog.records if one.message == "placed")
     assert said["kind"] == "thread"
-    assert "hold the lock" in said["apis"]["compute"]
+    assert "holds the lock" in said["apis"]["compute"]
     assert said["apis"]["compute"].endswith("stays, since no other process can load this service")
     assert server.post("/compute", {"x": [1]}).json() == [0]
 
