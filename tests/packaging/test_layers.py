@@ -13,7 +13,17 @@ TOOLCHAIN = {
     "boto3", "docker", "packaging", "pathspec", "platformdirs", "pydantic", "rich", "typer", "uv",
     "yaml",
 }  # fmt: skip
-TOOLCHAIN_LAYERS = ("store", "archive", "image", "deploy", "cli", "models", "embed", "testing")
+TOOLCHAIN_LAYERS = (
+    "store",
+    "archive",
+    "image",
+    "bench",
+    "deploy",
+    "cli",
+    "models",
+    "embed",
+    "testing",
+)
 
 # Walks the whole runtime, not only what a server happens to import on its way up.
 IMPORT_THE_RUNTIME = """
