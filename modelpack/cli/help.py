@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Make a service": ("init", "serve", "servers"),
+    "Make a service": ("init", "serve", "servers", "bench"),
     "Bundles": ("build", "list", "inspect", "tag", "delete", "export", "import"),
     "Models": ("models",),
     "Ship it": ("containerize", "deploy", "deployments"),

@@ -60,6 +60,7 @@ def _invoke(args: Sequence[str]) -> int:
 def make_app() -> typer.Typer:
     """Return the command line as typer knows it."""
     from modelpack.cli import (
+        bench,
         build,
         completion,
         config,
@@ -84,6 +85,7 @@ def make_app() -> typer.Typer:
     for name, function in (
         ("init", init.init),
         ("serve", serve.serve),
+        ("bench", bench.bench),
         ("build", build.build),
         ("list", list_.list_bundles),
         ("inspect", inspect.inspect_bundle),
