@@ -190,23 +190,31 @@ class TensorValue(Value):
         return to_integer(array, dtype) if kind in "iu" else None
 
     def _blame(self, raw: Any, at: str) -> Issue:
-        """Find the first place that does not fit, slowly, to say where and what it is."""
+        """Find the first place that does not fit, to say where and what it is."""
         if not isinstance(raw, list) and self.spec.shape != ():
             return Issue(at, self.expectation, describe(raw))
-        lengths = _lengths(raw)
-        for pointer, one, depth in _walk(raw, at):
-            if isinstance(one, list):
-                if depth >= len(lengths):
-                    return Issue(pointer, _element(self.spec.dtype), describe(one))
-                if len(one) != lengths[depth]:
-                    expected = f"{lengths[depth]} elements as in the rows before"
-                    return Issue(pointer, expected, describe(one))
-                continue
+        found = self._first_wrong(raw, at, 0, _lengths(raw))
+        return found or Issue(at, self.expectation, describe(raw))
+
+    def _first_wrong(self, one: Any, at: str, depth: int, lengths: list[int]) -> Issue | None:
+        """Return what is wrong with an element or inside of it; ``lengths`` are those of all axes."""
+        dtype = self.spec.dtype
+        if not isinstance(one, list):
             if depth < len(lengths):
-                return Issue(pointer, f"a list of {lengths[depth]}", describe(one))
-            if not _fits(one, self.spec.dtype):
-                return Issue(pointer, _element(self.spec.dtype), describe(one))
-        return Issue(at, self.expectation, describe(raw))
+                return Issue(at, f"a list of {lengths[depth]}", describe(one))
+            return None if _fits(one, dtype) else Issue(at, _element(dtype), describe(one))
+        if depth >= len(lengths):
+            return Issue(at, _element(dtype), describe(one))
+        if len(one) != lengths[depth]:
+            expected = f"{lengths[depth]} elements as in the rows before"
+            return Issue(at, expected, describe(one))
+        if depth == len(lengths) - 1 and _all_fit(one, dtype):
+            return None  # most rows are fine, and looking at each element takes ten times as long
+        for index, inner in enumerate(one):
+            found = self._first_wrong(inner, f"{at}/{index}", depth + 1, lengths)
+            if found is not None:
+                return found
+        return None
 
 
 _NOTHING: Any = np.empty(0)
@@ -267,9 +275,10 @@ def _can_cast(have: np.dtype[Any], want: str) -> bool:
 
 
 def _holds_bool(raw: Any) -> bool:
-    if isinstance(raw, list):
-        return any(_holds_bool(one) for one in raw)
-    return isinstance(raw, bool)
+    if not isinstance(raw, list):
+        return isinstance(raw, bool)
+    kinds = set(map(type, raw))
+    return bool in kinds or (list in kinds and any(map(_holds_bool, raw)))
 
 
 def _mixes(raw: Any) -> bool:
@@ -286,6 +295,16 @@ def _fits(one: Any, dtype: str) -> bool:
         return isinstance(one, int | float) and -limit <= one <= limit
     info = np.iinfo(dtype)
     return isinstance(one, int) and info.min <= one <= info.max
+
+
+def _all_fit(row: list[Any], dtype: str) -> bool:
+    """As ``_fits`` for a whole list, without a step in Python for each element."""
+    kinds = set(map(type, row))
+    if dtype in ("bool", "str"):
+        return kinds == {bool if dtype == "bool" else str}
+    if not kinds <= ({int, float} if dtype.startswith("f") else {int}):
+        return False
+    return _fits(min(row, default=0), dtype) and _fits(max(row, default=0), dtype)
 
 
 def _lengths(raw: Any) -> list[int]:

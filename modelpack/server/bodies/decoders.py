@@ -20,11 +20,10 @@ import numpy as np
 import orjson
 
 from modelpack.sdk.api import ApiSpec, Arguments
-from modelpack.sdk.tensor import TensorValue
 from modelpack.server.bodies.codecs import Decoder, plain_decoder
 from modelpack.server.bodies.simd import array_decoder, is_numeric
 
-SHORT_BYTES = 512
+SHORT_BYTES = 1024
 """Longest body that is tried as one short row; beyond it the SIMD parser is quicker."""
 
 _FORMATS = {
@@ -43,13 +42,16 @@ def json_decoder(api: ApiSpec) -> Decoder:
     arrays = array_decoder(api, plain)
     if arrays is None:
         return plain
-    return _row_decoder(api, arrays) or arrays
+    return row_decoder(api, arrays) or arrays
 
 
-def _row_decoder(api: ApiSpec, otherwise: Decoder) -> Decoder | None:
-    """Return the decoder for an api that takes one array of rows of known length."""
+def row_decoder(api: ApiSpec, otherwise: Decoder, most_bytes: int = SHORT_BYTES) -> Decoder | None:
+    """Return the decoder for an api that takes one array of rows of known length.
+
+    Bodies longer than ``most_bytes``, and all that are not one such row, are left to ``otherwise``.
+    """
     name, value = api.parameters[0].name, api.parameters[0].value
-    if len(api.parameters) != 1 or not isinstance(value, TensorValue) or not is_numeric(value):
+    if len(api.parameters) != 1 or not is_numeric(value):
         return None
     shape = value.spec.shape
     if shape is None or len(shape) != 2 or shape[0] == 0 or not isinstance(shape[1], int):
@@ -66,7 +68,7 @@ def _row_decoder(api: ApiSpec, otherwise: Decoder) -> Decoder | None:
     empty, loads, number_bytes = np.empty, orjson.loads, _NUMBER_BYTES
 
     def decode(body: bytes) -> Arguments:
-        if len(body) <= SHORT_BYTES and body.translate(None, number_bytes) == bare:
+        if len(body) <= most_bytes and body.translate(None, number_bytes) == bare:
             try:
                 rows = loads(body)[name]
                 array: Any = empty(one_row, dtype)

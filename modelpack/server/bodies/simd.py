@@ -20,13 +20,14 @@ thread it runs, and gives it back only when all went well and the body was not l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from modelpack.errors import Issue
 from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.tensor import TensorValue, to_float, to_integer
+from modelpack.sdk.values import Value
 from modelpack.server.bodies.codecs import Decoder
 
 if TYPE_CHECKING:
@@ -46,11 +47,7 @@ Take = Callable[[Any], "tuple[Array, int]"]
 
 def array_decoder(api: ApiSpec, plain: Decoder) -> Decoder | None:
     """Return the decoder of an api with number arrays, None for others; ``plain`` decides doubts."""
-    takes = {
-        p.name: _taker(p.value)
-        for p in api.parameters
-        if isinstance(p.value, TensorValue) and is_numeric(p.value)
-    }
+    takes = {p.name: _taker(p.value) for p in api.parameters if is_numeric(p.value)}
     if not takes:
         return None
     if len(api.parameters) == 1:
@@ -58,9 +55,13 @@ def array_decoder(api: ApiSpec, plain: Decoder) -> Decoder | None:
     return _several(api, takes, plain)
 
 
-def is_numeric(value: TensorValue) -> bool:
-    """Say whether a list of the array's numbers can be read at once."""
-    return value.spec.dtype not in ("bool", "str") and value.spec.shape != ()
+def is_numeric(value: Value) -> TypeGuard[TensorValue]:
+    """Say whether a value is an array whose numbers can be read at once."""
+    return (
+        isinstance(value, TensorValue)
+        and value.spec.dtype not in ("bool", "str")
+        and value.spec.shape != ()
+    )
 
 
 def _single(api: ApiSpec, name: str, take: Take, plain: Decoder) -> Decoder:

@@ -21,7 +21,7 @@ import modelpack
 from modelpack.sdk.api import Arguments
 from modelpack.sdk.service import spec_of
 from modelpack.server.bodies.aside import Aside
-from modelpack.server.bodies.readers import LIGHT_BYTES, BodyReader
+from modelpack.server.bodies.readers import LIGHT_ARRAY_BYTES, LIGHT_BYTES, BodyReader
 from modelpack.server.problems import Overloaded
 
 Start = Callable[..., Any]
@@ -32,6 +32,10 @@ class Sizes:
     @modelpack.api(batch=True)
     def total(self, x: modelpack.Tensor["float64", "batch", "n"]) -> list[float]:
         return x.sum(axis=1).tolist()
+
+    @modelpack.api
+    def word(self, x: modelpack.Tensor["float32", "n"], word: str = "a") -> str:
+        return word
 
     @modelpack.api
     def area(self, picture: Image.Image) -> int:
@@ -46,8 +50,9 @@ def test_long_and_odd_bodies_are_heavy() -> None:
     json_head = {b"content-type": b"application/json"}
     arrays, pictures = BodyReader(APIS["total"], 1000), BodyReader(APIS["area"])
 
-    assert arrays.light_bytes(json_head) == LIGHT_BYTES < len(LONG)
-    assert arrays.light_bytes({b"content-type": b"application/octet-stream"}) > LIGHT_BYTES
+    assert LIGHT_BYTES < arrays.light_bytes(json_head) == LIGHT_ARRAY_BYTES < len(LONG)
+    assert BodyReader(APIS["word"]).light_bytes(json_head) == LIGHT_BYTES
+    assert arrays.light_bytes({b"content-type": b"application/octet-stream"}) > LIGHT_ARRAY_BYTES
     assert arrays.light_bytes({**json_head, b"content-encoding": b"gzip"}) == -1
     assert pictures.light_bytes(json_head) == -1
 
@@ -278,6 +283,6 @@ def test_one_body_is_taken_however_long_it_is() -> None:
 def test_numbers_of_a_long_body_are_those_of_a_short_one() -> None:
     rows = np.random.default_rng(1).random((700, 60))
     body = json.dumps({"x": rows.tolist()}).encode()
-    assert len(body) > LIGHT_BYTES
+    assert len(body) > LIGHT_ARRAY_BYTES
 
     assert np.array_equal(BodyReader(APIS["total"]).json(body).values["x"], rows)
