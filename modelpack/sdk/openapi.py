@@ -11,8 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from modelpack.sdk.api import ApiSpec
+from modelpack.sdk.files import ImageValue
 from modelpack.sdk.service import ServiceSpec
+from modelpack.sdk.tensor import TensorValue
+from modelpack.sdk.whole import alone, is_one_array
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _REFUSALS = {
@@ -55,7 +60,7 @@ def _operation(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
             "description": why,
             "content": {"application/problem+json": {"schema": _PROBLEM}},
         }
-    return {
+    operation: dict[str, Any] = {
         "operationId": api.name,
         "tags": ["apis"],
         "summary": title or api.name,
@@ -63,6 +68,13 @@ def _operation(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": _request(api, definitions)},
         "responses": answers,
     }
+    whole = alone(api)
+    if whole is not None and isinstance(whole.value, TensorValue):
+        operation["parameters"] = [
+            {"name": name, "in": "header", "schema": schema, "description": what}
+            for name, schema, what in _array_headers(whole.value)
+        ]
+    return operation
 
 
 def _request(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -71,9 +83,27 @@ def _request(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
     files = [p for p in api.parameters if p.value.is_file]
     if files:
         content["multipart/form-data"] = {"schema": _multipart(api, definitions)}
-    if len(api.parameters) == 1 and files:
+    whole = alone(api)
+    if whole is not None:
         content["application/octet-stream"] = {"schema": {}}
+        if isinstance(whole.value, ImageValue):
+            content["image/*"] = {"schema": {}}
+        elif isinstance(whole.value, TensorValue):
+            content["application/x-npy"] = {"schema": {}}
     return content
+
+
+def _array_headers(value: TensorValue | None) -> list[tuple[str, dict[str, Any], str]]:
+    """Return name, schema and meaning of the headers of an array's bytes."""
+    dtype: dict[str, Any] = {"type": "string"}
+    shape: dict[str, Any] = {"type": "string", "pattern": r"^\d*(,\d+)*$"}
+    if value is not None:
+        dtype["enum"] = [value.spec.dtype]
+        shape["examples"] = [",".join(map(str, np.shape(value.example())))]
+    return [
+        ("Modelpack-Dtype", dtype, "Dtype of the array, with application/octet-stream."),
+        ("Modelpack-Shape", shape, "Its shape, with application/octet-stream: 2,784."),
+    ]
 
 
 def _multipart(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +127,18 @@ def _answer(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
         }
     if api.returns.is_file:
         return {"description": "The file.", "content": {api.returns.media_type: {"schema": {}}}}
-    return {
+    answer: dict[str, Any] = {
         "description": "What the api returned.",
         "content": {"application/json": {"schema": schema}},
     }
+    if is_one_array(api.returns):
+        answer["content"]["application/octet-stream"] = {"schema": {}}
+        answer["content"]["application/x-npy"] = {"schema": {}}
+        answer["headers"] = {
+            name: {"schema": schema, "description": what}
+            for name, schema, what in _array_headers(None)
+        }
+    return answer
 
 
 def hoist(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import modelpack
 from modelpack.sdk.openapi import openapi_document
 from modelpack.sdk.service import spec_of
+from modelpack.server.bodies.readers import BodyReader
 
 
 class Inner(BaseModel):
@@ -35,6 +36,12 @@ class Everything:
     @modelpack.api(batch=True)
     def tensor(self, x: modelpack.Tensor["float32", "batch", 4]) -> dict[str, list[float]]:
         return {}
+
+    @modelpack.api(batch=True)
+    def scores(
+        self, x: modelpack.Tensor["float32", "batch", 4], top: int = 1
+    ) -> modelpack.Tensor["float64", "batch"]:
+        return x.sum(axis=1)
 
     @modelpack.api
     def record(self, outer: Outer, note: str = "") -> Outer:
@@ -81,3 +88,23 @@ def test_streams_and_files_have_their_own_content_types(document: dict[str, Any]
     assert answer("/picture") == {"image/png"}
     request = document["paths"]["/picture"]["post"]["requestBody"]["content"]
     assert "multipart/form-data" in request
+
+
+def test_arrays_may_be_bytes_where_nothing_else_is_needed(document: dict[str, Any]) -> None:
+    scores, tensor = (document["paths"][route]["post"] for route in ("/scores", "/tensor"))
+    forms = {"application/json", "application/octet-stream", "application/x-npy"}
+
+    assert set(scores["requestBody"]["content"]) == forms
+    assert set(scores["responses"]["200"]["content"]) == forms
+    assert set(scores["responses"]["200"]["headers"]) == {"Modelpack-Dtype", "Modelpack-Shape"}
+    dtype, shape = scores["parameters"]
+    assert dtype["schema"]["enum"] == ["float32"]
+    assert shape["schema"]["examples"] == ["1,4"]
+    assert set(tensor["responses"]["200"]["content"]) == {"application/json"}
+    assert "parameters" not in document["paths"]["/record"]["post"]
+
+
+def test_the_document_names_the_forms_that_the_server_reads(document: dict[str, Any]) -> None:
+    for api in spec_of(Everything).apis:
+        content = document["paths"][api.route]["post"]["requestBody"]["content"]
+        assert set(content) == set(BodyReader(api).accepted), api.name

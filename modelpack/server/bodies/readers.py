@@ -23,7 +23,7 @@ from typing import Any
 from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
 from modelpack.sdk.files import ImageValue
-from modelpack.sdk.tensor import TensorValue
+from modelpack.sdk.whole import alone
 from modelpack.server.bodies import binary, npy
 from modelpack.server.bodies.decoders import json_decoder
 from modelpack.server.bodies.forms import form_reader
@@ -58,9 +58,8 @@ class BodyReader:
         self._light_json = LIGHT_ARRAY_BYTES if is_quick else LIGHT_BYTES
         self.has_files = any(p.value.is_file for p in api.parameters)
         """True when the api takes a file or image: its bodies take long to decode."""
-        self._file = _alone(api, lambda p: p.value.is_file)
-        self._array = binary_parameter(api)
-        self.accepted = _accepted(self._file, self._array, has_files=self.has_files)
+        self._alone = alone(api)
+        self.accepted = _accepted(self._alone, has_files=self.has_files)
         """Content types that the api reads."""
 
     def reader_for(self, fields: Mapping[bytes, bytes]) -> Read:
@@ -86,43 +85,29 @@ class BodyReader:
         if is_json(header):
             return self.json
         kind = media_type(header)
-        if kind not in self.accepted and not (
-            kind.startswith("image/") and "image/*" in self.accepted
-        ):
-            got = f"'{header.decode('latin-1')}'" if header else ""
-            raise RefusedRequest(unsupported_media_type(got, self.accepted))
-        if kind == _FORM:
-            return form_reader(self._api, header)
-        if self._array is not None:
-            return _array_reader(self._api, self._array, kind, fields)
-        if self._file is not None:
-            return partial(_read_file, self._api, self._file.name)
-        raise AssertionError(f"nothing reads '{kind}'")
+        whole = self._alone
+        is_image = kind.startswith("image/") and "image/*" in self.accepted
+        if kind in self.accepted or is_image:
+            if kind == _FORM:
+                return form_reader(self._api, header)
+            if whole is not None and whole.value.is_file:
+                return partial(_read_file, self._api, whole.name)
+            if whole is not None:
+                return _array_reader(self._api, whole, kind, fields)
+        got = f"'{header.decode('latin-1')}'" if header else ""
+        raise RefusedRequest(unsupported_media_type(got, self.accepted))
 
 
-def binary_parameter(api: ApiSpec) -> Parameter | None:
-    """Return the array that may be a whole body, as bytes; None: there is none."""
-    return _alone(api, lambda p: isinstance(p.value, TensorValue) and p.value.spec.dtype != "str")
-
-
-def _alone(api: ApiSpec, fits: Callable[[Parameter], bool]) -> Parameter | None:
-    """Return the parameter that fits, if it is the only such and no other one is required."""
-    found = [p for p in api.parameters if fits(p)]
-    if len(found) != 1 or any(p.is_required for p in api.parameters if p is not found[0]):
-        return None
-    return found[0]
-
-
-def _accepted(file: Parameter | None, array: Parameter | None, *, has_files: bool) -> list[str]:
+def _accepted(alone: Parameter | None, *, has_files: bool) -> list[str]:
     accepted = [JSON]
     if has_files:
         accepted.append(_FORM)
-    if file is not None:
+    if alone is not None:
         accepted.append(BINARY)
-        if isinstance(file.value, ImageValue):
+        if isinstance(alone.value, ImageValue):
             accepted.append("image/*")
-    elif array is not None:
-        accepted.extend((BINARY, NPY))
+        elif not alone.value.is_file:
+            accepted.append(NPY)
     return accepted
 
 
