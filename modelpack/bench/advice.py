@@ -17,6 +17,7 @@ from modelpack.bench.slices import Slice
 BUSY = 0.9
 """From this share of a processor's time on it is taken to be full."""
 _LATE_MS = 2.0
+_NOTABLY_LATE_MS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,18 @@ def _behind(facts: Facts) -> Advice | None:
     )
 
 
+def _late(facts: Facts) -> Advice | None:
+    clock = facts.whole.clock_late
+    share = clock.share_above(_NOTABLY_LATE_MS)
+    if facts.offered_rate is None or share < 0.05:
+        return None
+    return Advice(
+        "sent-late",
+        f"{share:.0%} of the requests left late, by up to {clock.max_ms:,.0f} ms, because this machine "
+        "had no processor for the generator: the latencies hold that, too",
+    )
+
+
 def _queue(facts: Facts) -> Advice | None:
     server = facts.server
     share = server.share(server.queue_ms) if server is not None else None
@@ -191,6 +204,6 @@ def _calm(facts: Facts) -> Advice | None:
 
 
 _RULES: tuple[Callable[[Facts], Advice | None], ...] = (
-    _failures, _generator, _refusals, _behind, _queue, _machine, _unbatched, _overhead, _model,
-    _calm,
+    _failures, _generator, _refusals, _behind, _late, _unbatched, _machine, _queue, _overhead,
+    _model, _calm,
 )  # fmt: skip

@@ -29,6 +29,8 @@ MOST_CONCURRENCY = 256
 LOAD_SHARE = 0.7
 """Share of the measured capacity that the suite ``load`` offers."""
 _GAIN = 1.05
+_LEAST_RAMP = 32
+"""So many at a time are tried in any case: one bad second is no knee."""
 _PING_CONCURRENCY = 16
 _FULL_CONCURRENCY = 64
 
@@ -70,7 +72,7 @@ def seconds_of(name: str, base: Load) -> float:
 def _throughput(bench: Bench) -> Suite:
     suite = Suite("throughput", "more at a time until it brings nothing", ("at a time", *HEAD))
     best, misses, at = 0.0, 0, 1
-    while at <= 2 * MOST_CONCURRENCY and misses < 2:
+    while at <= 2 * MOST_CONCURRENCY and (at <= _LEAST_RAMP or misses < 2):
         (result,) = bench.step(bench.aims[:1], concurrency=at)
         suite.add(result, (str(at), *row(result)))
         if result.is_cut:

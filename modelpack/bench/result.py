@@ -113,7 +113,6 @@ class Result:
         whole, advice = self.whole, self.advice
         rows = self.rows_rate
         return {
-            "form": FORM,
             "modelpack": __version__,
             "started": self.started,
             "interrupted": self.is_cut,
@@ -152,8 +151,6 @@ class Result:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Result:
         """Read the saved form; raises ValueError, KeyError or TypeError when it is another."""
-        if plain.get("form") != FORM:
-            raise ValueError(f"the form is {plain.get('form')!r}, not '{FORM}'")
         server, generator = plain["server"], plain["generator"]
         return cls(
             target=plain["target"],
@@ -186,17 +183,18 @@ def _summary(whole: Slice, name: str) -> dict[str, float] | None:
 
 
 def save_results(results: Sequence[Result], file: Path) -> None:
-    """Write runs to a file that ``load_results`` reads; one run is an object, several a list."""
-    plain = [one.to_json() for one in results]
-    text = json.dumps(plain[0] if len(plain) == 1 else plain, indent=1, ensure_ascii=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    """Write runs to a file that ``load_results`` reads."""
+    plain = {"form": FORM, "runs": [one.to_json() for one in results]}
+    file.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_results(file: Path) -> list[Result]:
     """Read saved runs; raises NotFoundError, or UsageError when the file is something else."""
     try:
         plain = json.loads(file.read_bytes())
-        return [Result.from_json(one) for one in (plain if isinstance(plain, list) else [plain])]
+        if plain["form"] != FORM:
+            raise ValueError(f"its form is '{plain['form']}', not '{FORM}'")
+        return [Result.from_json(one) for one in plain["runs"]]
     except FileNotFoundError:
         raise NotFoundError(f"no file '{file}'", hint="--save FILE writes one") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -114,7 +114,7 @@ class ServerShare:
         for name in ("queue", "model"):
             share = self.share(plain[f"{name}_ms"])
             plain[f"{name}_share"] = None if share is None else round(share, 4)
-        return {k: round(v, 4) if isinstance(v, float) else v for k, v in plain.items()}
+        return {k: round(v, 6) if isinstance(v, float) else v for k, v in plain.items()}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ServerShare:

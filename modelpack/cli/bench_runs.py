@@ -20,7 +20,7 @@ from modelpack.bench.load import Load, parse_seconds
 from modelpack.bench.opening import Opened, opened
 from modelpack.bench.presets import PRESETS, Bench, run_suite, seconds_of, suites_of
 from modelpack.bench.report import COMPARE_HEAD, difference_rows, facts_of, live_text
-from modelpack.bench.result import Result, load_results, save_results
+from modelpack.bench.result import FORM, Result, load_results, save_results
 from modelpack.bench.session import Progress, measure
 from modelpack.bench.turns import measure_in_turns
 from modelpack.cli import console
@@ -132,9 +132,7 @@ def suites(
                 break
     results = [one for suite in done for one in suite.results]
     if flags.is_json:
-        console.out_json(
-            {"form": "modelpack-bench-suites/1", "suites": [s.to_json() for s in done]}
-        )
+        console.out_json({"form": FORM, "suites": [s.to_json() for s in done]})
     if flags.save is not None:
         save_results(results, flags.save)
     if done[-1].is_cut:
@@ -189,14 +187,11 @@ def _print_results(
     flags: Flags,
 ) -> None:
     if flags.is_json:
-        plain: list[dict[str, Any]] = [one.to_json() for one in results]
+        plain: dict[str, Any] = {"form": FORM, "runs": [one.to_json() for one in results]}
         compared = [
             {"api": name, "figures": [d.to_json() for d in d_s]} for name, d_s in differences
         ]
-        if compared:
-            console.out_json({"runs": plain, "compared": compared})
-        else:
-            console.out_json(plain[0] if len(plain) == 1 else plain)
+        console.out_json({**plain, "compared": compared} if compared else plain)
         return
     for number, result in enumerate(results):
         if number:

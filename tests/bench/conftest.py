@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from modelpack.bench.aim import Aim
 from modelpack.bench.place import Place, place_of
+from modelpack.bench.served import Served, serving
+from modelpack.progress import SILENT
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}"
 
@@ -148,3 +151,45 @@ class Gate:
 def stalls() -> Callable[[int, float], Gate]:
     """Return answers of which one, by its number, holds up all the others for a time."""
     return Gate
+
+
+SERVICE = """
+import time
+
+import modelpack
+from modelpack import Tensor
+
+
+@modelpack.service
+class Two:
+    @modelpack.api(batch=True)
+    def predict(self, x: Tensor["float32", "batch", 4]) -> Tensor["float32", "batch"]:
+        time.sleep(0.002)
+        return x.sum(axis=1)
+
+    @modelpack.api
+    def greet(self, name: str) -> str:
+        return "hello " + name
+
+    @modelpack.api
+    def fail(self, name: str) -> str:
+        raise RuntimeError(name)
+"""
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a batched api, a plain one, and one that fails."""
+    folder = tmp_path_factory.mktemp("bench") / "two"
+    folder.mkdir()
+    (folder / "service.py").write_text(SERVICE)
+    (folder / "modelpack.yaml").write_text("name: two\nservice: service:Two\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A modelpack server of that project, one for all tests."""
+    environ = {"MODELPACK_HOME": str(tmp_path_factory.mktemp("home"))}
+    with serving(str(project), progress=SILENT, environ=environ) as served:
+        yield served

@@ -107,3 +107,15 @@ def test_open_loop_with_time_to_spare_has_room() -> None:
 
 def test_other_servers_get_no_advice_that_needs_metrics() -> None:
     assert advise(facts(server=None)).rule == "nothing-to-say"
+
+
+def test_requests_that_left_late_are_part_of_what_is_said() -> None:
+    whole = Slice(seconds=10.0, statuses={200: 10_000}, clock_late=Latencies({100: 90, 30_000: 10}))
+    advice = advise(facts(whole=whole, offered_rate=1000.0))
+    assert advice.rule == "sent-late"
+    assert advice.text.startswith("10% of the requests left late, by up to 30 ms")
+
+
+def test_full_machine_is_said_before_replicas_are_asked_for() -> None:
+    one = server(queue_ms=7.0, busy=0.97)
+    assert advise(facts(machine_cpu=0.99, server=one)).rule == "machine-full"
