@@ -10,7 +10,7 @@ error of the service is logged once, with the request's id.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,8 @@ class Endpoint:
         self.open_stream: OpenStream = _not_bound
         """Begins the answer of an api that streams."""
         self.is_bound = False
+        self.is_served: Callable[[], bool] = lambda: True
+        """Says whether anything can run the api's calls at this moment."""
         self._settings = settings
         self._key = group_key(api) if api.batch else None
         self.watch = (watching or Watching(settings)).watch(self.stats, api.route)

@@ -81,6 +81,7 @@ class Unavailable(Exception):
 
 STOPPING = "the server is stopping"
 STUCK = "an earlier call has not come back"
+NO_RUNNER = "no runner is up"
 
 
 class RunnerLost(Exception):

@@ -20,6 +20,7 @@ import pytest
 import uvloop
 
 from modelpack.config.settings import ServerSettings
+from modelpack.frameworks.source import Source
 from modelpack.sdk.service import ServiceSpec, spec_of
 from modelpack.server.http.listening import listen_on
 from modelpack.server.life.lifecycle import Server
@@ -165,9 +166,14 @@ def start_once() -> Iterator[Start]:
 def starter() -> Iterator[Start]:
     running: list[Running] = []
 
-    def begin(service: type | ServiceSpec, lane: str = "fast", **settings: Any) -> Running:
+    def begin(
+        service: type | ServiceSpec,
+        lane: str = "fast",
+        source: Source | None = None,
+        **settings: Any,
+    ) -> Running:
         spec = service if isinstance(service, ServiceSpec) else spec_of(service)
-        started = run_server(spec, lane, **settings)
+        started = run_server(spec, lane, source, **settings)
         running.append(started)
         return started
 
@@ -178,7 +184,9 @@ def starter() -> Iterator[Start]:
     assert all(status in (0, 1) for status in statuses)
 
 
-def run_server(spec: ServiceSpec, lane: str, **settings: Any) -> Running:
+def run_server(
+    spec: ServiceSpec, lane: str, source: Source | None = None, **settings: Any
+) -> Running:
     chosen = ServerSettings(**{"port": 0, "grace_s": 5.0, "log_level": "error", **settings})
     listener = listen_on(chosen.host, chosen.port)
     is_ready, outcome, loops = threading.Event(), {}, []
@@ -193,7 +201,7 @@ def run_server(spec: ServiceSpec, lane: str, **settings: Any) -> Running:
         finally:
             is_ready.set()
 
-    server = Server(spec, chosen, listener, tag="test:1", fast_lane=lane == "fast")
+    server = Server(spec, chosen, listener, tag="test:1", source=source, fast_lane=lane == "fast")
     port = listener.getsockname()[1]
     thread = threading.Thread(target=work, name="server-under-test")
     thread.start()

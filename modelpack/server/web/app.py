@@ -28,6 +28,7 @@ from modelpack.server.observe.metrics import CONTENT_TYPE, OPENMETRICS, Metrics,
 from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import (
     INTERNAL,
+    NO_RUNNER,
     NOT_READY,
     STUCK,
     UNAVAILABLE,
@@ -87,6 +88,8 @@ class Ready:
             problem = UNAVAILABLE
         elif any(endpoint.is_stuck for endpoint in self._endpoints):
             problem = problem_from(Unavailable(STUCK))
+        elif not all(endpoint.is_served() for endpoint in self._endpoints):
+            problem = problem_from(Unavailable(NO_RUNNER))
         reply = problem_reply(problem, scope) if problem else json_reply({"status": "ready"})
         await reply(scope, receive, send)
 

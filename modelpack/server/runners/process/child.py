@@ -24,7 +24,11 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from modelpack.config.settings import ServerSettings
+    from modelpack.server.runners.process.serving import RunnerServer
 
 EXIT_FAILED = 1
 EXIT_HOOK_FAILED = 3
@@ -58,26 +62,21 @@ def main(control: int, parent: int) -> int:
             configured(settings.log_format, settings.log_level),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            return runner.run(_run(channel, order))
+            return runner.run(_run(channel, order, settings))
 
 
-async def _run(channel: socket.socket, order: dict[str, Any]) -> int:
+async def _run(channel: socket.socket, order: dict[str, Any], settings: ServerSettings) -> int:
     from modelpack.frameworks.source import Source
-    from modelpack.sdk.placement import Placement, placed
-    from modelpack.server.runners.hooks import end_instance, make_instance
-    from modelpack.server.runners.local import Replica
+    from modelpack.server.runners.hooks import end_instance
     from modelpack.server.runners.process.serving import RunnerServer
+    from modelpack.server.runners.replica import open_replica
     from modelpack.server.runners.threads import Worker
 
     loop = asyncio.get_running_loop()
-    where = Placement(number=order["number"], device=order["device"], threads=order["threads"])
     try:
-        with placed(where):
-            worker = Worker("modelpack-start", loop)
-            spec = await worker.run(Source.from_text(order["source"]).open)
-            instance = await make_instance(spec, worker)
-            replica = Replica(instance, spec.apis, order["number"])
-            await replica.warm_up(spec.apis)
+        worker = Worker("modelpack-open", loop)
+        spec = await worker.run(Source.from_text(order["source"]).open)
+        replica = await open_replica(spec, settings, order["number"], copies=order["copies"])
     except Exception as error:
         _tell(channel, failed=_facts(error))
         return EXIT_FAILED
@@ -92,7 +91,7 @@ async def _run(channel: socket.socket, order: dict[str, Any]) -> int:
     socket.send_fds(channel, [json.dumps({"ready": {}}).encode()], [server.page.descriptor])
     await server.ended.wait()
     replica.close()
-    is_clean = await end_instance(spec, instance, worker)
+    is_clean = await end_instance(spec, replica.instance, worker)
     return 0 if is_clean else EXIT_HOOK_FAILED
 
 
@@ -105,7 +104,7 @@ def _facts(error: Exception) -> dict[str, object]:
     return {"message": f"{type(error).__name__}: {error}", "code": "failed", "exit_code": 1}
 
 
-def _control(channel: socket.socket, server: Any) -> None:
+def _control(channel: socket.socket, server: RunnerServer) -> None:
     """Do what the parent says, and pass on what a signal asks for."""
     loop = asyncio.get_running_loop()
     channel.setblocking(False)
@@ -131,7 +130,7 @@ def _tell(channel: socket.socket, **message: object) -> None:
     channel.send(json.dumps(message).encode())
 
 
-def _beat(loop: asyncio.AbstractEventLoop, server: Any) -> None:
+def _beat(loop: asyncio.AbstractEventLoop, server: RunnerServer) -> None:
     """Show that the event loop turns, again and again."""
     server.page.beat()
     loop.call_later(_BEAT_S, _beat, loop, server)

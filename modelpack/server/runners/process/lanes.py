@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from modelpack.sdk.api import ApiSpec
-from modelpack.server.runners.local import Replica
 from modelpack.server.runners.methods import MethodStream
 from modelpack.server.runners.process.arguments import arriving
 from modelpack.server.runners.process.frames import FrameError
 from modelpack.server.runners.process.page import Page
+from modelpack.server.runners.replica import Replica
 from modelpack.server.runners.threads import AsyncRunner, SyncRunner
 
 _END = object()
@@ -184,10 +184,7 @@ class StreamLane(Lane):
 
     def open(self, values: Mapping[str, Any]) -> MethodStream:
         """Return the pieces for arguments that have crossed; raises InputError."""
-        api, replica = self.api, self._replica
-        return MethodStream(
-            api, replica.instance, self.arrive(values), replica.workers.get(api.name)
-        )
+        return self._replica.open_stream(self.api, self.arrive(values))
 
 
 class Stream:

@@ -73,8 +73,11 @@ class RunnerManager:
         on_gone: OnRunner | None = None,
         *,
         on_hope: OnHope | None = None,
+        workers: int = 1,
     ) -> None:
         """``folder`` holds the sockets and is this user's alone.
+
+        ``workers`` is how many processes on this machine have runners like these.
 
         ``on_hope(False)`` says that nothing can run a call and that nothing is likely to soon,
         ``on_hope(True)`` that this has changed.
@@ -85,6 +88,8 @@ class RunnerManager:
         self._watchers: list[tuple[OnRunner, OnRunner, OnHope]] = [
             (on_up or _nothing, on_gone or _nothing, on_hope or _nothing)
         ]
+        self._workers = workers
+        self._count = settings.replicas
         self._slots: list[Slot] = []
         self._last_id = 0
         self._lock = asyncio.Lock()
@@ -121,6 +126,7 @@ class RunnerManager:
         Raises what a new one says that fails; then there are as many as before.
         """
         async with self._lock:
+            self._count = count
             wanted = [slot for slot in self._slots if slot.is_wanted]
             if len(wanted) > count:
                 await asyncio.gather(*(self._retire(slot) for slot in wanted[count:]))
@@ -208,6 +214,7 @@ class RunnerManager:
         order = Order(
             id=self._last_id,
             number=number,
+            copies=self._count * self._workers,
             source=self._source,
             settings=self._settings,
             socket=self._folder / f"{self._last_id}.sock",

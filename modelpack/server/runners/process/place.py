@@ -27,14 +27,13 @@ from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.crowd import Crowd
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.observe.logs import event
-from modelpack.server.problems import Unavailable
+from modelpack.server.observe.stats import RunnerStats
+from modelpack.server.problems import NO_RUNNER, Unavailable
 from modelpack.server.runners.process.arguments import crossing
 from modelpack.server.runners.process.link import Link, LinkRuns, RunnerInfo
 from modelpack.server.runners.process.manager import OnHope, OnRunner, RunnerManager
 from modelpack.server.runners.process.places import private_folder
 from modelpack.server.runners.process.remote import RemoteStream, RemoteTasks
-
-NO_RUNNER = "no runner can be started"
 
 _REFUSE_S = 0.1
 _MOMENT_S = 0.2
@@ -74,6 +73,7 @@ class ProcessPlace:
         self._queues: dict[int, Batcher] = {}
         self._has_changed = asyncio.Event()
         self._has_hope = True
+        self._losses = 0
         self._refusing: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -95,7 +95,7 @@ class ProcessPlace:
         try:
             if runners is None:
                 folder = private_folder()
-                manager = RunnerManager(source, settings, folder)
+                manager = RunnerManager(source, settings, folder, workers=settings.workers)
                 place._own = manager, folder
                 place._watch(manager)
                 await manager.start(settings.replicas)
@@ -112,6 +112,13 @@ class ProcessPlace:
     def is_serving(self) -> bool:
         """True while a runner takes calls."""
         return any(link.is_ready for link in self._links.values())
+
+    @property
+    def stats(self) -> RunnerStats:
+        """The runners that take calls, and those that replaced others that were lost."""
+        up = sum(link.is_ready for link in self._links.values())
+        restarts = {"process": self._losses} if self._losses else {}
+        return RunnerStats({"process": up}, restarts)
 
     async def scale(self, replicas: int) -> None:
         """Have that many runners; raises what a new one says that fails."""
@@ -167,6 +174,7 @@ class ProcessPlace:
         """Forget a runner that is gone; one that only hung up is of no use either."""
         self._unlink(link)
         if not self._is_closed:
+            self._losses += 1
             event("link-lost", level=logging.DEBUG, runner=link.info.id, reason=why)
             # Nearly always it is dead, and its manager knows in a moment.
             self._loop.call_later(_MOMENT_S, self.on_hung, link, f"it hung up: {why}")
@@ -220,11 +228,12 @@ class ProcessPlace:
         for endpoint in self._endpoints:
             api = crossing(endpoint.api)
             endpoint.read_as(api)
+            endpoint.is_served = lambda: self.is_serving
             number = self._numbers[api.name]
             if api.is_stream:
                 endpoint.bind(None, partial(self.open_stream, endpoint.api))
             elif api.is_async and api.batch is None:
-                crowd = Crowd(self._settings.max_queue_rows)
+                crowd = Crowd.of(self._settings)
                 crowd.add_runner(RemoteTasks(self.choose, number))
                 endpoint.bind(crowd)
             else:

@@ -21,13 +21,13 @@ import orjson
 from modelpack.sdk.api import ApiSpec
 from modelpack.server.observe.logs import event
 from modelpack.server.problems import BadOutput
-from modelpack.server.runners.local import Replica
 from modelpack.server.runners.process.failures import facts_of
 from modelpack.server.runners.process.frames import TO_RUNNER, FrameError, Head, Kind
 from modelpack.server.runners.process.lanes import Stream, StreamLane, make_lane
 from modelpack.server.runners.process.packing import pack
 from modelpack.server.runners.process.page import MAX_FRONTS, Page
 from modelpack.server.runners.process.wire import Wire
+from modelpack.server.runners.replica import Replica
 
 
 class RunnerServer:

@@ -43,20 +43,11 @@ class Order:
     id: int
     number: int
     """Which of the replicas it is, from 0: it says which device it takes."""
+    copies: int
+    """How many equal ones share the machine."""
     source: Source
     settings: ServerSettings
     socket: Path
-
-    @property
-    def device(self) -> str:
-        """The device of this replica: ``cpu``, ``cuda:N`` or ``auto``."""
-        devices = self.settings.devices.split(",")
-        return devices[self.number % len(devices)]
-
-    @property
-    def threads(self) -> int:
-        """Processor threads of this replica."""
-        return threads_for(self.settings.threads, self.settings.replicas)
 
     def to_text(self) -> str:
         """Return what the process reads first."""
@@ -66,8 +57,7 @@ class Order:
                 "settings": changed_settings(self.settings),
                 "socket": str(self.socket),
                 "number": self.number,
-                "device": self.device,
-                "threads": self.threads,
+                "copies": self.copies,
             }
         )
 
@@ -187,6 +177,7 @@ class Spawned:
 
 
 def _start(order: Order, control: socket.socket) -> subprocess.Popen[bytes]:
+    threads = threads_for(order.settings.threads, order.copies)
     # -P: what lies in the current folder must not be imported in place of a library.
     flags = ["-I"] if sys.flags.isolated else ["-P"]
     module = "modelpack.server.runners.process.child"
@@ -196,7 +187,7 @@ def _start(order: Order, control: socket.socket) -> subprocess.Popen[bytes]:
         stdout=_STANDARD_ERROR,
         pass_fds=[control.fileno()],
         process_group=0,
-        env={**os.environ, **thread_variables(order.threads)},
+        env={**os.environ, **thread_variables(threads)},
     )
 
 
