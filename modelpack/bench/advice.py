@@ -33,7 +33,9 @@ class Facts:
     """All that the rules look at."""
 
     whole: Slice
-    """The whole run; ``seconds`` is the time in which it was counted."""
+    """The whole run, with what came after its last second."""
+    rate: float
+    """Good answers in a second."""
     server: ServerShare | None
     offered_rate: float | None
     """Requests a second of an open loop; None: a closed one."""
@@ -44,11 +46,6 @@ class Facts:
     machine_cpu: float | None = None
     """Share of all processors of this machine in use, when the server is on it, too."""
     processors: int = 1
-
-    @property
-    def rate(self) -> float:
-        """Good answers in a second."""
-        return self.whole.good / self.whole.seconds if self.whole.seconds else 0.0
 
     @property
     def generator_is_limit(self) -> bool:
@@ -204,6 +201,6 @@ def _calm(facts: Facts) -> Advice | None:
 
 
 _RULES: tuple[Callable[[Facts], Advice | None], ...] = (
-    _failures, _generator, _refusals, _behind, _late, _unbatched, _machine, _queue, _overhead,
+    _failures, _generator, _refusals, _behind, _late, _unbatched, _machine, _overhead, _queue,
     _model, _calm,
 )  # fmt: skip

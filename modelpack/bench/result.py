@@ -95,6 +95,7 @@ class Result:
         """What advice is made from."""
         return Facts(
             whole=self.whole,
+            rate=self.rate,
             server=self.server,
             offered_rate=self.load.rate,
             concurrency=self.load.most_open,

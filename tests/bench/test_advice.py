@@ -23,6 +23,7 @@ def server(**more: Any) -> ServerShare:
 def facts(*, statuses: dict[int, int] | None = None, **more: Any) -> Facts:
     whole = Slice(seconds=10.0, offered=10_000, statuses=statuses or {200: 10_000})
     plain: dict[str, Any] = {
+        "rate": more.get("whole", whole).good / 10,
         "whole": whole, "server": server(), "offered_rate": None, "concurrency": 32,
         "generator_cpu": 0.3,
     }  # fmt: skip
@@ -56,6 +57,10 @@ def test_refusals_name_share_and_capacity() -> None:
     advice = advise(facts(statuses={200: 8800, 429: 1200}, offered_rate=1000.0))
     assert advice.rule == "refused"
     assert "refused 12%: the offered rate exceeds the capacity of about 880/s" in advice.text
+
+
+def test_answers_after_the_end_are_no_rate() -> None:
+    assert advise(facts(rate=500.0, offered_rate=1000.0)).rule == "behind"
 
 
 def test_open_loop_that_falls_behind_is_said() -> None:
@@ -93,6 +98,11 @@ def test_busy_process_with_a_cheap_model_asks_for_workers() -> None:
     advice = advise(facts(server=server(cpu=0.98, model_ms=2.0)))
     assert advice.rule == "front-busy"
     assert "--workers" in advice.text
+
+
+def test_queue_before_a_busy_process_asks_for_workers_too() -> None:
+    one = server(cpu=0.98, model_ms=1.0, queue_ms=8.0, busy=0.1)
+    assert advise(facts(server=one)).rule == "front-busy"
 
 
 def test_slow_model_is_named_as_such() -> None:

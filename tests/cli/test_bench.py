@@ -196,38 +196,39 @@ def test_input_comes_from_standard_input(cli: Callable[..., Any], url: str) -> N
     assert run["server"]["rows"] == 2 * run["server"]["requests"]
 
 
+@pytest.fixture
+def mistaken(url: str, two: Path, tmp_path: Path) -> str:
+    """The server, and its service in the current folder."""
+    (tmp_path / "service.py").write_bytes((two / "service.py").read_bytes())
+    return url
+
+
 @pytest.mark.parametrize(
-    ("words", "status", "code", "says"),
+    ("words", "expected", "says"),
     [
-        (["--api", "predcit"], 3, "not-found", "did you mean 'predict'?"),
-        (["--api", "fail"], 1, "bench-failed", "'fail' answers 500"),
-        (["--input", "none.json"], 3, "not-found", "no file 'none.json'"),
-        (["--rate", "5", "-c", "2"], 2, "usage", "exclude each other"),
-        (["--rate", "-1"], 2, "usage", "--rate: must be above 0, got -1"),
-        (["--duration", "soon"], 2, "usage", "--duration: must be a time such as 10s"),
-        (["--processes", "4", "-c", "2"], 2, "usage", "--processes: must be at most 2"),
-        (["--arrivals", "never"], 2, "usage", "--arrivals: must be constant or poisson"),
-        (["--preset", "throughputs"], 2, "usage", "did you mean 'throughput'?"),
-        (["--preset", "ping", "--compare", "x"], 2, "usage", "nothing to compare"),
-        (["--fail-if-worse", "5"], 2, "usage", "needs --compare"),
-        (["--compare", "none.json"], 3, "not-found", "no file 'none.json'"),
-        (["--compare", "service.py"], 2, "usage", "is no saved run"),
-        (["--header", "secret-without-colon"], 2, "usage", "must be NAME:VALUE"),
-        (["--header", "a: b\r\nc: d"], 2, "usage", "must be NAME:VALUE"),
-        (["--against", "service:Two", "--rounds", "50"], 2, "usage", "--rounds: each turn"),
+        (["--api", "predcit"], (3, "not-found"), "did you mean 'predict'?"),
+        (["--api", "fail"], (1, "bench-failed"), "'fail' answers 500"),
+        (["--input", "none.json"], (3, "not-found"), "no file 'none.json'"),
+        (["--rate", "5", "-c", "2"], (2, "usage"), "exclude each other"),
+        (["--rate", "-1"], (2, "usage"), "--rate: must be above 0, got -1"),
+        (["--duration", "soon"], (2, "usage"), "--duration: must be a time such as 10s"),
+        (["--processes", "4", "-c", "2"], (2, "usage"), "--processes: must be at most 2"),
+        (["--arrivals", "never"], (2, "usage"), "--arrivals: must be constant or poisson"),
+        (["--preset", "throughputs"], (2, "usage"), "did you mean 'throughput'?"),
+        (["--preset", "ping", "--compare", "x"], (2, "usage"), "nothing to compare"),
+        (["--fail-if-worse", "5"], (2, "usage"), "needs --compare"),
+        (["--compare", "none.json"], (3, "not-found"), "no file 'none.json'"),
+        (["--compare", "service.py"], (2, "usage"), "is no saved run"),
+        (["--header", "secret-without-colon"], (2, "usage"), "must be NAME:VALUE"),
+        (["--header", "a: b\r\nc: d"], (2, "usage"), "must be NAME:VALUE"),
+        (["--against", "service:Two", "--rounds", "50"], (2, "usage"), "--rounds: each turn"),
     ],
 )
 def test_mistakes_are_told_in_four_lines(
-    cli: Callable[..., Any],
-    url: str,
-    two: Path,
-    words: list[str],
-    status: int,
-    code: str,
-    says: str,
+    cli: Callable[..., Any], mistaken: str, words: list[str], expected: tuple[int, str], says: str
 ) -> None:
-    done = cli("bench", url, *words, cwd=two)
-    done.failed_well(status, code)
+    done = cli("bench", mistaken, *words)
+    done.failed_well(*expected)
     assert says in done.err
     assert "secret" not in done.err
 
