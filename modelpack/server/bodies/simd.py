@@ -12,13 +12,15 @@ the numbers alone, ``[[1, 2, 3], [4]]`` as four:
 * no list stands where a number should: the ``[`` of the body are just those that were visited;
 * no key stands twice: the document has as many members as were taken from it.
 
-A parser must not be used again while a part of its document lives, and keeps some ten times the
+Long bodies are read in pieces (``pieces``).  A parser must not be used again while a part of its document lives, and keeps some ten times the
 memory of its largest document.  So each decoding borrows a parser that nobody else has, in whatever
 thread it runs, and gives it back only when all went well and the body was not large.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -29,9 +31,13 @@ from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.tensor import TensorValue, to_float, to_integer
 from modelpack.sdk.values import Value
 from modelpack.server.bodies.codecs import Decoder
+from modelpack.server.bodies.pieces import Cutter
 
 if TYPE_CHECKING:
     from modelpack.sdk.tensor import Array
+
+LONG_BYTES = 512 * 1024
+"""Longest body that is read as a whole: others wait a millisecond for the interpreter meanwhile."""
 
 KEPT_BYTES = 256 * 1024
 """A parser that has read a longer body is thrown away."""
@@ -40,6 +46,7 @@ KEPT_BYTES = 256 * 1024
 _UNSURE = (ValueError, TypeError, RuntimeError, KeyError, IndexError, OverflowError)
 
 _BRACE = ord("{")
+"""First byte of a body, which leaves out a byte order mark that the parser would skip."""
 
 Take = Callable[[Any], "tuple[Array, int]"]
 """Turns a JSON array into an array, with the number of its lists; raises one of ``_UNSURE``."""
@@ -51,7 +58,7 @@ def array_decoder(api: ApiSpec, plain: Decoder) -> Decoder | None:
     if not takes:
         return None
     if len(api.parameters) == 1:
-        return _single(api, *takes.popitem(), plain)
+        return _single(api, takes.popitem()[1], plain)
     return _several(api, takes, plain)
 
 
@@ -64,18 +71,22 @@ def is_numeric(value: Value) -> TypeGuard[TensorValue]:
     )
 
 
-def _single(api: ApiSpec, name: str, take: Take, plain: Decoder) -> Decoder:
+def _single(api: ApiSpec, take: Take, plain: Decoder) -> Decoder:
     """Return the decoder of an api that takes one array and nothing else."""
-    has_rows = api.batch is not None
+    name, has_rows = api.parameters[0].name, api.batch is not None
+    by_pieces = _by_pieces(api, plain) or plain
+    longest = LONG_BYTES if by_pieces is not plain else sys.maxsize
     idle: list[Any] = []
     new_parser = _new_parser
 
     def decode(body: bytes) -> Arguments:
+        if len(body) > longest:
+            return by_pieces(body)
         parser = idle.pop() if idle else new_parser()
         try:
             document = parser.parse(body)
             array, lists = take(document[name])
-            is_sure = len(document) == 1 and _has_just(body, lists)
+            is_sure = len(document) == 1 and body[0] == _BRACE and _has_just(body, lists)
         except _UNSURE:
             is_sure = False
         if not is_sure:
@@ -84,6 +95,36 @@ def _single(api: ApiSpec, name: str, take: Take, plain: Decoder) -> Decoder:
         if len(body) <= KEPT_BYTES:
             idle.append(parser)
         return Arguments({name: array}, len(array) if has_rows else 1)
+
+    return decode
+
+
+def _by_pieces(api: ApiSpec, plain: Decoder) -> Decoder | None:
+    """Return the decoder of long bodies of one array; None when its axes are not known."""
+    name, value = api.parameters[0].name, api.parameters[0].value
+    if not is_numeric(value) or value.spec.shape is None:
+        return None
+    cutter = Cutter(name, len(value.spec.shape))
+    take, check_shape = _taker(value, is_piece=True), value.check_shape
+    has_rows = api.batch is not None
+
+    def decode(body: bytes) -> Arguments:
+        parser = _new_parser()
+        arrays = []
+        try:
+            for piece in cutter.cut(body):
+                array, lists = take(parser.parse(piece))
+                if not _has_just(piece, lists):
+                    raise ValueError
+                arrays.append(array)
+                time.sleep(0)  # whoever waits for the interpreter goes first
+            whole = np.concatenate(arrays)
+            is_sure = check_shape(whole.shape) is None
+        except _UNSURE:
+            is_sure = False
+        if not is_sure:
+            return plain(body)
+        return Arguments({name: whole}, len(whole) if has_rows else 1)
 
     return decode
 
@@ -111,7 +152,8 @@ def _several(api: ApiSpec, takes: dict[str, Take], plain: Decoder) -> Decoder:
                 return None
         given = len(values) - sum([key not in document for key in defaults])
         is_whole = len(document) == given and len(values) == len(api.parameters)
-        return values if is_whole and not issues and _has_just(body, lists) else None
+        is_sure = is_whole and not issues and body[0] == _BRACE
+        return values if is_sure and _has_just(body, lists) else None
 
     def decode(body: bytes) -> Arguments:
         parser = idle.pop() if idle else _new_parser()
@@ -135,9 +177,7 @@ def _new_parser() -> Any:
 
 
 def _has_just(body: bytes, lists: int) -> bool:
-    """Say whether a body is an object with that many ``[`` in it; those in texts count too."""
-    if body[0] != _BRACE:  # a byte order mark, which the parser would skip
-        return False
+    """Say whether a body has that many ``[`` in it; those in texts count too."""
     if lists > _FEW:
         return body.count(b"[") == lists
     # Looking for so few is quicker than counting through all of the body.
@@ -150,8 +190,8 @@ def _has_just(body: bytes, lists: int) -> bool:
 _FEW = 8
 
 
-def _taker(value: TensorValue) -> Take:
-    """Return what takes the arrays of one parameter."""
+def _taker(value: TensorValue, *, is_piece: bool = False) -> Take:
+    """Return what takes the arrays of one parameter, or pieces of them, of any length."""
     from simdjson import Array as ArrayProxy
 
     dtype = value.spec.dtype
@@ -164,7 +204,7 @@ def _taker(value: TensorValue) -> Take:
 
     def take(element: Any) -> tuple[Array, int]:
         shape, lists = _measure(element, rank, ArrayProxy)
-        if check_shape(shape) is not None:
+        if not is_piece and check_shape(shape) is not None:
             raise ValueError
         flat = frombuffer(element.as_buffer(of_type=of_type), wide)
         array = narrow(flat, dtype) if flat.size else None

@@ -52,8 +52,8 @@ def test_the_limit_is_that_of_the_inflated_body(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_bomb_takes_no_more_memory_than_the_limit(form: str) -> None:
     coding, compress = FORMS[form]
-    bomb = compress(b"\0" * 200_000_000)
-    assert len(bomb) < 250_000
+    bomb = compress(b"\0" * 50_000_000)
+    assert len(bomb) < 60_000
 
     tracemalloc.start()
     try:
