@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modelpack.sdk.hints import Range
     from modelpack.sdk.model import Model
     from modelpack.sdk.placement import device
-    from modelpack.sdk.service import api, on_shutdown, on_startup, service
+    from modelpack.sdk.service import api, mount, on_shutdown, on_startup, service
     from modelpack.sdk.tensor import Tensor, TensorSpec
     from modelpack.tag import Tag
 
@@ -43,6 +43,7 @@ __all__ = [
     "device",
     "load",
     "models",
+    "mount",
     "on_shutdown",
     "on_startup",
     "service",
@@ -58,6 +59,7 @@ _HOMES = {
     "api": "modelpack.sdk.service",
     "device": "modelpack.sdk.placement",
     "load": "modelpack.embed",
+    "mount": "modelpack.sdk.service",
     "on_shutdown": "modelpack.sdk.service",
     "on_startup": "modelpack.sdk.service",
     "service": "modelpack.sdk.service",

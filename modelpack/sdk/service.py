@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
@@ -25,6 +25,7 @@ from modelpack.errors import ModelpackError, SignatureError, TagError, UsageErro
 from modelpack.sdk.api import ApiSpec, Parameter
 from modelpack.sdk.hints import answer_of, hints_of, value_of
 from modelpack.sdk.model import Model
+from modelpack.sdk.mounts import AsgiApp, Mount, add_mount, check_mounts, mounts_of
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import (
     MISSING,
@@ -72,6 +73,8 @@ class ServiceSpec:
     """Methods to call once before the first request; sync or async."""
     shutdown_hooks: tuple[str, ...] = ()
     """Methods to call once after the last answer; sync or async."""
+    mounts: tuple[Mount, ...] = ()
+    """Other applications below a path."""
     doc: str = ""
 
     def create(self) -> Any:
@@ -181,6 +184,25 @@ def api(
     return mark if function is None else mark(function)
 
 
+def mount(path: str, app: AsgiApp) -> Callable[[_Class], _Class]:
+    """Let an ASGI application answer below a path of a service.
+
+    path  where, such as ``/ui``; not one that an api or the server itself answers on
+    app   any ASGI application; its lifespan runs with the service, WebSockets reach it too
+
+    A decorator of the class, above or below ``@modelpack.service``.  Raises SignatureError.
+    """
+
+    def mark(cls: _Class) -> _Class:
+        add_mount(cls, path, app)
+        if is_service(cls):
+            spec = spec_of(cls)
+            setattr(cls, _SERVICE, replace(spec, mounts=_mounts(cls, spec.apis)))
+        return cls
+
+    return mark
+
+
 def on_startup(function: _Function) -> _Function:
     """Mark a method to run once before the first request."""
     setattr(function, _HOOK, "startup")
@@ -239,8 +261,15 @@ def _compile(cls: type, name: str | None) -> ServiceSpec:
         models={a: m for a, m in members.items() if isinstance(m, Model)},
         startup_hooks=tuple(a for a, kind in hooks.items() if kind == "startup"),
         shutdown_hooks=tuple(a for a, kind in hooks.items() if kind == "shutdown"),
+        mounts=_mounts(cls, apis),
         doc=inspect.cleandoc(cls.__doc__ or ""),
     )
+
+
+def _mounts(cls: type, apis: Sequence[ApiSpec]) -> tuple[Mount, ...]:
+    mounts = mounts_of(cls)
+    check_mounts(cls, mounts, [*RESERVED_ROUTES, *(one.route for one in apis)])
+    return mounts
 
 
 def _compile_api(cls: type, attribute: str, function: Callable[..., Any]) -> ApiSpec:
@@ -335,7 +364,7 @@ def _check_padding(spec: ApiSpec, value: float, where: str) -> None:
 
 def _can_hold(dtype: str, number: float) -> bool:
     if dtype.startswith("f"):
-        return not abs(number) > np.finfo(dtype).max
+        return not abs(number) > float(np.finfo(dtype).max)
     if not float(number).is_integer():
         return False
     low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -26,8 +26,7 @@ from uvicorn.server import ServerState
 
 from modelpack.server.http.front import LINGER_BYTES, Front
 from modelpack.server.http.heads import MAX_HEAD_BYTES, check_head, check_head_size
-from modelpack.server.http.listening import is_readable, unsent_bytes
-from modelpack.server.http.patience import BODY, DEAF, HEAD, IDLE, Stall, sweep
+from modelpack.server.http.patience import BODY, DEAF, HEAD, IDLE, OnWire, Stall, sweep
 from modelpack.server.observe.logs import log_internal
 from modelpack.server.problems import (
     CONTENT_TYPE,
@@ -48,7 +47,7 @@ MAX_PIPELINED = 256
 """Most requests that wait on one connection for the answers of those before them."""
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(OnWire, HttpToolsProtocol):
     """One connection, as uvicorn handles it, behind our own checks."""
 
     def __init__(
@@ -71,6 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.body_bytes = 0  # of the body that is being read
         self._unread = 0
         self._raw_left = 0
+        self._handshake = b""  # the head that opens a WebSocket
         self._awaits_continue = False
         self._refusal: Problem | None = None
         self._under_way: RequestResponseCycle | None = None
@@ -97,6 +97,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(error.__context__)
             return
         except httptools.HttpParserUpgrade as upgrade:
+            if self._handshake:
+                self._hand_over(data[upgrade.args[0] :])
+                return
             # Nothing is spoken here but HTTP/1.1: the request is answered as if it had not asked.
             # The parser leaves its body to us.
             self._raw_body(data[upgrade.args[0] :])
@@ -130,6 +133,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_ceiling > MAX_HEAD_BYTES:
             check_head_size(self.url, self.headers)
         fields = check_head(version, self.headers, self.front.max_body_bytes)
+        if self.front.socket_paths and self._asks_for_socket(version, fields):
+            self._handshake = self._raw_head()
+            return
         self._begin(version, fields)
         self._enter_body(0)
 
@@ -169,7 +175,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Pass the whole request on."""
-        if not self._raw_left:
+        if not (self._raw_left or self._handshake):
             self.phase = IDLE
             super().on_message_complete()
 
@@ -183,6 +189,43 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.on_message_complete()
         if rest:
             self.data_received(rest)
+
+    # WebSockets, for mounted applications only
+
+    def _asks_for_socket(self, version: str, fields: dict[bytes, bytes]) -> bool:
+        """Say whether the request opens a WebSocket; raises RefusedRequest when it cannot."""
+        if (
+            not self.parser.should_upgrade()
+            or fields.get(b"upgrade", b"").lower() != b"websocket"
+            or self.parser.get_method() != b"GET"
+            or not self.url.startswith(self.front.socket_paths)
+            or version != "1.1"
+            or fields.get(b"content-length", b"0") != b"0"
+            or b"transfer-encoding" in fields
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return False
+        from modelpack.server.http.websocket import check_handshake
+
+        check_handshake(fields, is_draining=self.front.is_draining)
+        return True
+
+    def _raw_head(self) -> bytes:
+        """Return the head that was read, for another parser."""
+        lines = [b"%b: %b\r\n" % header for header in self.headers]
+        return b"".join((b"GET ", self.url, b" HTTP/1.1\r\n", *lines, b"\r\n"))
+
+    def _hand_over(self, rest: bytes) -> None:
+        """Let the protocol of WebSockets have the connection."""
+        from modelpack.server.http.websocket import SocketProtocol
+
+        self.connections.discard(self)
+        after = SocketProtocol(self)
+        self.transport.set_protocol(after)
+        after.connection_made(self.transport)
+        after.data_received(self._handshake + rest)
+        self.parser = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
 
     # Answering
 
@@ -297,30 +340,6 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return False
         return self.is_idle or (self.phase == DEAF and self._refusal is None)
-
-    @property
-    def is_over(self) -> bool:
-        """True when a closed connection only waits for the peer's goodbye, as with TLS."""
-        if not (self.is_tls and self.transport.is_closing()) or self.waiting_bytes:
-            return False
-        number = self.fileno()
-        return number < 0 or not (unsent_bytes(number) or is_readable(number))
-
-    @property
-    def waiting_bytes(self) -> int:
-        """What is written for the client and has not arrived there; 0: the kernel has all of it."""
-        size = self.transport.get_write_buffer_size()
-        return size and size + unsent_bytes(self.fileno())
-
-    @property
-    def is_tls(self) -> bool:
-        """True when the connection is secured."""
-        return self.scheme == "https"
-
-    def fileno(self) -> int:
-        """Return the descriptor of the socket."""
-        number: int = self.transport.get_extra_info("socket").fileno()
-        return number
 
     def sweep(self) -> None:
         """End what has stood still for too long; called once a second."""

@@ -53,6 +53,8 @@ class Front:
         Put another mapping in its place to change it: heads are known only as long as the mapping
         stands by which they were judged.
         """
+        self.socket_paths: tuple[bytes, ...] = ()
+        """Beginnings of raw paths below which WebSockets may be opened."""
         self.max_body_bytes = settings.max_body_bytes
         self.keep_alive_s = settings.keep_alive_s
         self.head_timeout_s = settings.head_timeout_s

@@ -14,10 +14,11 @@ peer's goodbye, and a client that keeps it in a pool does not even look.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from modelpack.server.http.front import LEAST_RATE, LINGER_S, QUIET_S, SPARE_S, STALL_S
-from modelpack.server.http.listening import is_readable
+from modelpack.server.http.listening import is_readable, unsent_bytes
 from modelpack.server.problems import request_timeout
 
 if TYPE_CHECKING:
@@ -40,6 +41,36 @@ class Stall:
         if size != self._size or not size:
             self._size, self._since = size, now
         return now - self._since > STALL_S
+
+
+class OnWire:
+    """What every kind of connection knows of its transport."""
+
+    transport: asyncio.Transport
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        number: int = self.transport.get_extra_info("socket").fileno()
+        return number
+
+    @property
+    def is_tls(self) -> bool:
+        """True when the connection is secured."""
+        return self.transport.get_extra_info("sslcontext") is not None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is written for the client and has not arrived there; 0: the kernel has all of it."""
+        size = self.transport.get_write_buffer_size()
+        return size and size + unsent_bytes(self.fileno())
+
+    @property
+    def is_over(self) -> bool:
+        """True when a closed connection only waits for the peer's goodbye, as with TLS."""
+        if not (self.transport.is_closing() and self.is_tls) or self.waiting_bytes:
+            return False
+        number = self.fileno()
+        return number < 0 or not (unsent_bytes(number) or is_readable(number))
 
 
 def sweep(connection: GuardedProtocol) -> None:

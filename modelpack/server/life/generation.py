@@ -33,6 +33,7 @@ from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.observe.watching import Watching
 from modelpack.server.runners.place import Place
 from modelpack.server.web.app import MetricsPage, make_app
+from modelpack.server.web.mounts import Mounts
 from modelpack.server.web.pages import page_routes
 
 _STEP_S = 0.01
@@ -80,7 +81,9 @@ class Generation:
         document = orjson.dumps(openapi_document(spec, tag.partition(":")[2] or "0"))
         pages = page_routes(settings.host, document)
         here = self.metrics if settings.metrics_port is None else None
-        self.app: ASGIApp = make_app(self.endpoints, front, here, pages)
+        self.mounts = Mounts(spec.mounts, settings.host)
+        """Other applications of the service's author."""
+        self.app: ASGIApp = make_app(self.endpoints, front, here, pages, self.mounts.routes)
 
     @property
     def fast_routes(self) -> dict[bytes, Endpoint]:
@@ -111,6 +114,13 @@ class Generation:
         """Answer 503 to what is left; may be called again."""
         for endpoint in self.endpoints:
             endpoint.close()
+
+    async def end(self) -> bool:
+        """End what is mounted and where it runs; returns False when a shut-down hook failed."""
+        is_clean = await self.mounts.stop()
+        if self.place is not None:
+            is_clean = await self.place.close() and is_clean
+        return is_clean
 
     def _is_busy(self, state: ServerState, tasks: set[asyncio.Task[Any]]) -> bool:
         """Say whether a call of this generation waits, runs, or is still being read."""

@@ -95,7 +95,7 @@ class Versions:
             coming.generation = generation = self._make(spec, tag, source)
             generation.place = await self._open(generation)
             if self._next is not coming:
-                await generation.place.close()
+                await generation.end()
                 raise ConflictError("the server is stopping")
         except BaseException as error:
             await self.discard()
@@ -124,8 +124,7 @@ class Versions:
         coming.put_back()
         if coming.generation is not None:
             coming.generation.close()
-            if coming.generation.place is not None:
-                await coming.generation.place.close()
+            await coming.generation.end()
 
     async def scale(self, replicas: int) -> None:
         """Run the current version, and those to come, that many times; raises as ``Place.scale``."""
@@ -143,6 +142,7 @@ class Versions:
         front = self._front
         self.switch.app = self.current.app
         self.metrics.app = self.current.metrics
+        front.socket_paths = self.current.mounts.paths
         if self._fast_lane:
             front.fast = self.current.fast_routes
         front.known_heads.clear()
@@ -171,8 +171,7 @@ class Versions:
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*self._ending.values())
         self.current.close()
-        if self.current.place is not None:
-            self._is_clean = await self.current.place.close() and self._is_clean
+        self._is_clean = await self.current.end() and self._is_clean
         return self._is_clean
 
     def _make(self, spec: ServiceSpec, tag: str, source: Source | None) -> Generation:
@@ -188,13 +187,19 @@ class Versions:
         )
 
     async def _open(self, version: Generation) -> Place:
-        return await open_place(
+        place = await open_place(
             version.spec,
             version.endpoints,
             self._settings,
             source=version.source,
             runners=self._runners(version.source),
         )
+        try:
+            await version.mounts.start()
+        except BaseException:
+            await place.close()
+            raise
+        return place
 
     async def _end(self, version: Generation) -> bool:
         """Let a version finish its calls, then close it; returns whether nothing was cut off."""
@@ -202,8 +207,7 @@ class Versions:
         limit_s = max(self._settings.grace_s, self._settings.request_timeout_s)
         is_clean = await version.finish(self._state, limit_s)
         version.close()
-        if version.place is not None:
-            is_clean = await version.place.close() and is_clean
+        is_clean = await version.end() and is_clean
         self._totals.update(version.name, version.readings())
         self._totals.retire(version.name)
         del self._ending[version]

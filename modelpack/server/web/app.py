@@ -5,6 +5,8 @@
     GET  /readyz      the service is warm and takes requests; 503 before, and while it stops
     GET  /metrics     Prometheus text
     GET  /docs …      see ``pages``
+    /<mount>/ …       see ``mounts``
+    OPTIONS           204 and which methods there are
 
 ``Guard`` stands around it: each request has its id, and nothing that goes wrong in here leaves
 without an answer in our own form.
@@ -12,14 +14,16 @@ without an answer in our own form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.http.front import Front
@@ -39,23 +43,36 @@ from modelpack.server.problems import (
     problem_from,
 )
 from modelpack.server.web.calls import ApiRoute
-from modelpack.server.web.replies import Reply, fields_of, json_reply, problem_reply, set_request_id
+from modelpack.server.web.mounts import refuse
+from modelpack.server.web.replies import (
+    REQUEST_ID,
+    Reply,
+    fields_of,
+    json_reply,
+    problem_reply,
+    set_request_id,
+)
 
 
 def make_app(
-    endpoints: Sequence[Endpoint], front: Front, metrics: MetricsPage | None, pages: list[Route]
+    endpoints: Sequence[Endpoint],
+    front: Front,
+    metrics: MetricsPage | None,
+    pages: list[Route],
+    mounted: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Return the application; ``metrics`` None: they are asked for elsewhere."""
     calls = [
         Route(endpoint.api.route, ApiRoute(endpoint, front.max_body_bytes), methods=["POST"])
         for endpoint in endpoints
     ]
-    routes = [
+    routes: list[BaseRoute] = [
         *calls,
         Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
         Route("/readyz", Ready(front, endpoints), methods=["GET"]),
         *([Route("/metrics", metrics, methods=["GET"])] if metrics is not None else []),
         *pages,
+        *mounted,
     ]
     return _guarded(routes, front)
 
@@ -65,7 +82,7 @@ def metrics_app(page: ASGIApp, front: Front) -> ASGIApp:
     return _guarded([Route("/metrics", page, methods=["GET"])], front)
 
 
-def _guarded(routes: list[Route], front: Front) -> ASGIApp:
+def _guarded(routes: Sequence[BaseRoute], front: Front) -> ASGIApp:
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _no_route, Exception: _internal}
     )
@@ -129,10 +146,19 @@ class Guard:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnected:
+            pass  # a WebSocket of which the client has left
         except Exception as error:
             log_internal(error)
             if not has_started:
-                await problem_reply(INTERNAL, scope)(scope, receive, send)
+                await refuse(INTERNAL, scope, receive, send)
+            elif scope["type"] == "websocket":
+                with suppress(ClientDisconnected, RuntimeError):  # it may be closed already
+                    await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
+
+
+_INTERNAL_ERROR = 1011
+"""Why a WebSocket is closed when its application failed (RFC 6455)."""
 
 
 async def _internal(request: Request, _error: Exception) -> Any:
@@ -141,10 +167,33 @@ async def _internal(request: Request, _error: Exception) -> Any:
 
 async def _no_route(request: Request, error: Exception) -> Any:
     """Say in our own form what the router found: no such path, or not with this method."""
+    is_method = isinstance(error, HTTPException) and error.status_code == 405
+    if is_method:
+        headers = getattr(error, "headers", None) or {}
+        allowed = {*headers.get("Allow", "").split(", "), "OPTIONS"} - {""}
+    else:
+        allowed = set(_METHODS)
+    if request.method == "OPTIONS" and (is_method or request.scope["path"] == "*"):
+        return Options(allowed)
     problem: Problem
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "").split(", ")
+    if is_method:
         problem = method_not_allowed(request.method, allowed)
     else:
-        problem = not_found(request.url.path)
+        problem = not_found(request.scope["path"])
     return problem_reply(problem, request.scope)
+
+
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST")
+
+
+class Options:
+    """Tells which methods a path answers to."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allow = ", ".join(sorted(allowed)).encode("latin-1")
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it; there is no body."""
+        headers = [(b"allow", self._allow), (b"x-request-id", scope[REQUEST_ID])]
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})

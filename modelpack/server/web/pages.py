@@ -53,7 +53,7 @@ SECURITY_HEADERS: Headers = (
     (b"cache-control", b"no-cache"),
 )
 
-_FOREIGN = Problem(
+FOREIGN = Problem(
     403,
     "host-refused",
     "host refused",
@@ -79,9 +79,13 @@ def allowed_hosts(bound_host: str) -> frozenset[str]:
 
     ``MODELPACK_ALLOWED_HOSTS`` adds more, separated by commas; ``*`` allows all.
     """
-    more = os.environ.get("MODELPACK_ALLOWED_HOSTS", "").split(",")
-    names = {"localhost", bound_host, *(name.strip() for name in more)}
-    return frozenset(name.lower() for name in names if name)
+    return frozenset({"localhost", bound_host.lower()}) | added_hosts()
+
+
+def added_hosts() -> frozenset[str]:
+    """Return the host names in ``MODELPACK_ALLOWED_HOSTS``, lower-case."""
+    names = os.environ.get("MODELPACK_ALLOWED_HOSTS", "").split(",")
+    return frozenset(name.strip().lower() for name in names if name.strip())
 
 
 class KnownHost:
@@ -97,10 +101,13 @@ class KnownHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
         host = host_name(fields_of(scope).get(b"host", b"").decode("latin-1"))
-        app = self._app
-        if host not in self._hosts and "*" not in self._hosts and not _is_address(host):
-            app = problem_reply(_FOREIGN, scope)
+        app = self._app if is_known(host, self._hosts) else problem_reply(FOREIGN, scope)
         await app(scope, receive, send)
+
+
+def is_known(host: str, hosts: frozenset[str]) -> bool:
+    """Say whether a host without its port is one of ``hosts``, or an address."""
+    return host in hosts or "*" in hosts or _is_address(host)
 
 
 def host_name(header: str) -> str:

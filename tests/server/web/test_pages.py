@@ -147,12 +147,12 @@ def test_the_licences_of_what_is_vendored_lie_beside_it() -> None:
     assert "SmartBear" in (folder / "NOTICE").read_text()
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_pages_are_only_read(server: Any, method: str) -> None:
     answer = server.client.request(method, "/docs")
 
     assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_a_head_request_has_the_head_of_the_answer(server: Any) -> None:
