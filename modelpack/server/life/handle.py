@@ -117,6 +117,7 @@ async def spawn(
         "settings": asdict(settings),
         "source": source.to_text(),
         "tag": tag,
+        "version": version,
         "listens": listens,
     }
     ours.sendall(orjson.dumps(orders) + b"\n")

@@ -32,10 +32,12 @@ from modelpack.server.life.admin import Managed
 from modelpack.server.life.channel import Handler, Message, error_from
 from modelpack.server.life.handle import WorkerProcess, spawn
 from modelpack.server.life.outside import Outside
+from modelpack.server.life.shared import SharedRunners
 from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.life.switching import Switching
 from modelpack.server.life.tally import Tally
 from modelpack.server.observe.logs import event, log_internal
+from modelpack.server.observe.stats import Reading
 
 MAX_WORKERS = 256
 
@@ -67,6 +69,7 @@ class Supervisor(Managed):
         self.tally = Tally()
         self.outside = outside
         self.switching = Switching(self, source, tag)
+        self.shared = SharedRunners(settings, self._tell_all) if _shares(settings) else None
         self._listener = listener
         self._metrics = metrics
         self._share = Share.create(MAX_WORKERS)
@@ -99,6 +102,8 @@ class Supervisor(Managed):
         try:
             for number in range(self._wanted):
                 await self.start_worker(listens=number == 0)
+            if self.shared is not None:
+                self.keep(self._start_runners(self.shared))
             await self._stop.wait()
         finally:
             is_clean = await self._end()
@@ -110,6 +115,14 @@ class Supervisor(Managed):
         if self._force.is_set():
             return EXIT_INTERRUPTED
         return 0 if is_clean else 1
+
+    async def _start_runners(self, shared: SharedRunners) -> None:
+        """Start the runners, or end: without them no worker becomes ready."""
+        try:
+            await shared.start(self.switching.version, self.switching.source)
+        except ModelpackError as error:
+            self._fatal = self._fatal or error
+            self._stop.set()
 
     async def _end(self) -> bool:
         """End every worker; returns False when one had to be cut off."""
@@ -142,7 +155,8 @@ class Supervisor(Managed):
         await everybody
         for task in list(self._tasks):
             task.cancel()
-        return all(worker.process.returncode == 0 for worker in was_ready)
+        is_clean = await self.shared.close() if self.shared is not None else True
+        return is_clean and all(worker.process.returncode == 0 for worker in was_ready)
 
     # The life of one worker.
 
@@ -221,8 +235,16 @@ class Supervisor(Managed):
             "failed": partial(self._on_failed, worker),
             "leaving": lambda _: self.keep(self._on_leaving(worker)),
             "counted": lambda message: self.tally.update(worker, message["readings"]),
-            "gather": lambda _: self.tally.gather(self.workers),
+            "gather": lambda _: self.tally.gather(self.workers, self._readings()),
+            **(self.shared.handlers() if self.shared is not None else {}),
         }
+
+    def _readings(self) -> list[Reading]:
+        return [self.shared.reading()] if self.shared is not None else []
+
+    def _tell_all(self, kind: str, /, **fields: object) -> None:
+        for worker in self.workers:
+            worker.channel.tell(kind, **fields)
 
     def _on_worker_ready(self, worker: WorkerProcess, message: Message) -> None:
         worker.service, worker.runner = message["service"], message["runner"]
@@ -234,9 +256,7 @@ class Supervisor(Managed):
             event("ready", url=self.url, service=worker.service, tag=self.switching.tag)
             if self._on_ready is not None:
                 self._on_ready(self.url)
-        if worker.version != self.switching.version:
-            self.keep(self.renew(worker))  # it was started just before another version came
-        elif self._is_open:
+        if self._is_open:
             self._admit()
 
     def _on_failed(self, worker: WorkerProcess, message: Message) -> None:
@@ -245,7 +265,8 @@ class Supervisor(Managed):
     def _admit(self) -> None:
         """Let everybody who can serve accept connections."""
         for worker in self.workers:
-            if worker.state == "ready" and not worker.accepts:
+            is_current = worker.version == self.switching.version
+            if worker.state == "ready" and is_current and not worker.accepts:
                 worker.accepts = True
                 worker.channel.tell("accept")
 
@@ -257,9 +278,13 @@ class Supervisor(Managed):
 
     async def renew(self, worker: WorkerProcess) -> None:
         """Start another worker, and let the one end when that is ready."""
-        fresh = await self.start_worker()
-        await fresh.until("ready")
-        self.dismiss(worker)
+        if worker.state == "starting":
+            worker.become("ending")  # nobody has come to it yet
+            worker.process.kill()
+        else:
+            fresh = await self.start_worker()
+            await fresh.until("ready")
+            self.dismiss(worker)
         await self._fill()
 
     def dismiss(self, worker: WorkerProcess) -> None:
@@ -330,6 +355,11 @@ class Supervisor(Managed):
         if self._stop.is_set() or not self._is_open:
             state = "draining" if self._stop.is_set() else "starting"
             raise ConflictError(f"the server is {state}", hint="try again later")
+
+
+def _shares(settings: ServerSettings) -> bool:
+    """Say whether the workers share runner processes."""
+    return settings.runner == "process"
 
 
 class BackOff:

@@ -43,6 +43,7 @@ class Switching:
         async with self.lock:
             await asyncio.to_thread(check_swap, self.source, source)
             tag = tag_for(self.source, self.tag, source, tag)
+            await self._start_runners(source)
             prepared = await self._prepare(source, tag)
             was, self.source, self.tag = self.tag, source, tag
             self.version += 1
@@ -51,31 +52,49 @@ class Switching:
                 if isinstance(answer, dict):
                     worker.version = self.version
                     worker.service, worker.runner = answer["service"], answer["runner"]
-            for worker in self._supervisor.present:
-                if worker.state == "ready" and worker.version != self.version:
-                    self._supervisor.keep(self._supervisor.renew(worker))
+            self._supervisor.keep(self._leave_behind(prepared))
             service = next((one.service for one in prepared if one.service), "")
             event("swapped", service=service, tag=tag, was=was)
             self._supervisor.tell_ready(service)
 
     async def scale(self, replicas: int) -> None:
-        """Run the service that many times in every worker; raises what kept one from it."""
+        """Run the service that many times, in runners or in every worker; raises what they say."""
         async with self.lock:
+            if (shared := self._supervisor.shared) is not None:
+                await shared.scale(replicas)
+                return
             ready = self._ready()
             answers = await self._ask_all(ready, "scale", replicas=replicas)
             for error in _errors(answers):
                 raise error
 
+    async def _start_runners(self, source: Source) -> None:
+        """Start runners for the version that comes, if runners are shared; raises what one says."""
+        if (shared := self._supervisor.shared) is not None:
+            await shared.start(self.version + 1, source)
+
+    async def _leave_behind(self, changed: list[WorkerProcess]) -> None:
+        """Replace workers with another version, and end runners that nobody calls any more."""
+        others = [worker for worker in self._supervisor.present if worker.version != self.version]
+        await asyncio.gather(*(self._supervisor.renew(worker) for worker in others))
+        if (shared := self._supervisor.shared) is not None:
+            await self._ask_all(changed, "settled")
+            await asyncio.gather(*(worker.until() for worker in others))
+            await shared.retire_before(self.version)
+
     async def _prepare(self, source: Source, tag: str) -> list[WorkerProcess]:
         """Let every worker load the version; returns those that have, and live."""
         ready = self._ready()
-        answers = await self._ask_all(ready, "prepare", source=source.to_text(), tag=tag)
-        if errors := _errors(answers):
-            await self._ask_all(ready, "discard")
-            raise errors[0]
+        answers = await self._ask_all(
+            ready, "prepare", source=source.to_text(), tag=tag, version=self.version + 1
+        )
+        errors = _errors(answers)
         alive = [w for w, answer in zip(ready, answers, strict=True) if not _is_gone(answer)]
-        if not alive:
-            raise ConflictError("no worker serves", hint="try again when one does")
+        if errors or not alive:
+            await self._ask_all(ready, "discard")
+            if (shared := self._supervisor.shared) is not None:
+                await shared.retire(self.version + 1)
+            raise errors[0] if errors else ConflictError("no worker serves", hint="try again")
         return alive
 
     def _ready(self) -> list[WorkerProcess]:

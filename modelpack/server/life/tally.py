@@ -15,7 +15,8 @@ from modelpack.server.life.channel import ChannelClosedError
 from modelpack.server.life.gathering import WORKER_S
 from modelpack.server.life.handle import WorkerProcess
 from modelpack.server.observe.processes import tree
-from modelpack.server.observe.snapshot import Plain, Totals, from_plain, to_plain
+from modelpack.server.observe.snapshot import Plain, Totals, from_plain, merge, to_plain
+from modelpack.server.observe.stats import Reading
 
 
 class Tally:
@@ -32,10 +33,16 @@ class Tally:
         """Let a worker go: its counts stay."""
         self._totals.retire(worker.name)
 
-    async def gather(self, workers: Sequence[WorkerProcess]) -> dict[str, Any]:
-        """Ask every worker; who does not answer in time is counted as it was last heard of."""
+    async def gather(
+        self, workers: Sequence[WorkerProcess], own: Iterable[Reading] = ()
+    ) -> dict[str, Any]:
+        """Ask every worker; who does not answer in time is counted as it was last heard of.
+
+        ``own`` is what the supervisor itself has to show.
+        """
         await asyncio.gather(*(self._ask(worker) for worker in list(workers)))
-        return {"readings": to_plain(self._totals.readings()), "pids": tree(os.getpid())}
+        readings = merge(self._totals.readings(), own)
+        return {"readings": to_plain(readings), "pids": tree(os.getpid())}
 
     async def _ask(self, worker: WorkerProcess) -> None:
         with suppress(TimeoutError, ChannelClosedError):

@@ -163,6 +163,11 @@ class Versions:
             self._totals.update(version.name, version.readings())
         return self._totals.readings()
 
+    async def settled(self) -> None:
+        """Return when only the current version is left."""
+        while self._ending:
+            await asyncio.wait(self._ending.values())
+
     async def close(self) -> bool:
         """End every version, its calls being over; returns False when a shut-down hook failed."""
         await self.discard()

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import uvloop
@@ -31,6 +31,7 @@ from modelpack.server.life.channel import Channel, Handler, Message, error_to
 from modelpack.server.life.gathering import gather_through
 from modelpack.server.life.lifecycle import Server, Surroundings
 from modelpack.server.life.orphans import tie_to
+from modelpack.server.life.shared import RunnerViews
 from modelpack.server.life.stopping import leave
 from modelpack.server.life.worker_args import Given
 from modelpack.server.observe.logs import configured
@@ -49,6 +50,8 @@ class Orders:
     settings: ServerSettings
     source: Source
     tag: str
+    version: int
+    """Counts what was swapped in before."""
     listens: bool
     """True: answer probes from the start; else accept nobody until told to."""
 
@@ -64,14 +67,22 @@ class Orders:
         plain = orjson.loads(bytes(line))
         source = Source.from_text(plain["source"])
         settings = settings_from(ServerSettings, plain["settings"])
-        return cls(settings, source, plain["tag"], plain["listens"])
+        return cls(settings, source, plain["tag"], plain["version"], plain["listens"])
+
+    @property
+    def shares_runners(self) -> bool:
+        """True when the supervisor has the runners."""
+        return self.settings.runner == "process"
 
 
 class Worker:
     """A server, and the line to the supervisor."""
 
-    def __init__(self, orders: Orders, server: Server, channel: Channel) -> None:
+    def __init__(
+        self, orders: Orders, server: Server, channel: Channel, views: RunnerViews
+    ) -> None:
         self._orders = orders
+        self._views = views
         self._server = server
         self._channel = channel
         self._is_over = False
@@ -121,10 +132,13 @@ class Worker:
             "commit": self._commit,
             "discard": lambda _: server.versions.discard(),
             "scale": lambda message: server.versions.scale(message["replicas"]),
+            "settled": lambda _: server.versions.settled(),
+            **self._views.handlers(),
         }
 
     async def _prepare(self, message: Message) -> None:
         source = Source.from_text(message["source"])
+        self._views.version = message["version"]
         await self._server.versions.prepare(source, message["tag"])
 
     def _commit(self, _message: Message) -> dict[str, str]:
@@ -132,7 +146,10 @@ class Worker:
         return self._facts()
 
     def _readings(self) -> list[Plain]:
-        return to_plain(self._server.readings())
+        readings = self._server.readings()
+        if self._orders.shares_runners:
+            readings = [replace(one, runners=None) for one in readings]  # who has them counts them
+        return to_plain(readings)
 
     def _tell_readings(self) -> None:
         self._channel.tell("counted", readings=self._readings())
@@ -176,17 +193,20 @@ def _serve(given: Given, orders: Orders, end: socket.socket) -> int:
 
 async def _run(given: Given, orders: Orders, listener: socket.socket, end: socket.socket) -> int:
     channel = await Channel.open(end)
+    views = RunnerViews(channel)
+    views.version = orders.version
     around = Surroundings(
         metrics_listener=socket.socket(fileno=given.metrics) if given.metrics >= 0 else None,
         share=Share(given.share, given.slot),
         gather=gather_through(channel),
         is_one_of_several=True,
+        runners=views.open if orders.shares_runners else lambda _: None,
     )
     spec = orders.source.open()
     server = Server(
         spec, orders.settings, listener, tag=orders.tag, source=orders.source, around=around
     )
-    worker = Worker(orders, server, channel)
+    worker = Worker(orders, server, channel, views)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.leave)
     return await worker.run()
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ class Doubler:
         return [n * FACTOR for n in x]
 
     @modelpack.api
-    def pid(self) -> int:
+    def pid(self, s: float = 0.0) -> int:
+        time.sleep(s)
         return os.getpid()
 
     @modelpack.api
@@ -125,6 +126,16 @@ class Served:
         with self.connect() as connection:
             connection.sendall(post(path, json.dumps(body)))
             return json.loads(read_answer(connection)[1])
+
+    def pids(self, count: int = 8) -> set[int]:
+        """Return the processes that run methods, as many calls being made at once."""
+        with ExitStack() as stack:
+            connections = [stack.enter_context(self.connect()) for _ in range(count)]
+            for connection in connections:
+                connection.sendall(post("/pid", '{"s":0.1}'))
+            answers = [read_answer(connection) for connection in connections]
+        assert {status for status, _, _ in answers} == {200}, answers
+        return {int(body) for _, body, _ in answers}
 
     def get(self, path: str) -> tuple[int, str]:
         with self.connect() as connection:
