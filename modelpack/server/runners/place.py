@@ -24,6 +24,7 @@ from modelpack.server.observe.logs import event
 from modelpack.server.observe.stats import RunnerStats
 from modelpack.server.runners.choice import Verdict, describe, settled
 from modelpack.server.runners.methods import PlainStream
+from modelpack.server.runners.placing import check_devices
 
 if TYPE_CHECKING:
     from modelpack.server.runners.process.place import Runners
@@ -69,6 +70,7 @@ async def open_place(
     and ModelNotFoundError when the service cannot be made, DeviceMissingError, and UsageError when
     the settings ask for what cannot be.
     """
+    check_devices(settings)
     if settings.runner == "process" or runners is not None:
         if source is None:
             raise UsageError(

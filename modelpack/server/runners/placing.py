@@ -15,15 +15,20 @@ from modelpack.frameworks.machine import limit_libraries, threads_for, visible_p
 from modelpack.sdk.placement import AUTO, CPU, Placement, gpu_count
 
 
-def placement_for(settings: ServerSettings, number: int, copies: int) -> Placement:
-    """Return where replica ``number`` is, one of ``copies`` on this machine.
+def check_devices(settings: ServerSettings) -> None:
+    """Raise DeviceMissingError when a GPU is asked for that the machine does not have.
 
-    Raises DeviceMissingError when a device is asked for that the machine does not have.
+    The driver is asked only then: it takes its time.
     """
+    for device in settings.devices.split(","):
+        if device not in (AUTO, CPU):
+            _require(device)
+
+
+def placement_for(settings: ServerSettings, number: int, copies: int) -> Placement:
+    """Return where replica ``number`` is, one of ``copies`` on this machine."""
     devices = settings.devices.split(",")
     device = devices[number % len(devices)]
-    if device not in (AUTO, CPU):
-        _require(device)
     return Placement(number=number, device=device, threads=threads_for(settings.threads, copies))
 
 

@@ -129,7 +129,8 @@ async def open_replica(
 ) -> Replica:
     """Load the service as replica ``number`` and warm it up; ``copies`` share the machine.
 
-    Raises UserCodeError, ModelNotFoundError and DeviceMissingError.
+    Raises UserCodeError and ModelNotFoundError, and DeviceMissingError when a model cannot use its
+    device.
     """
     where = placement_for(settings, number, copies)
     prepare = thread_limiter(settings, where)
