@@ -17,6 +17,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,16 @@ class Borrower:
 
     def drop(self, segment_id: int) -> None:
         """Forget a segment that the lender gave up; views of it stay what they are."""
-        self._mapped.pop(segment_id, None)
+        memory = self._mapped.pop(segment_id, None)
+        if memory is not None:
+            with suppress(BufferError):  # somebody has a view: it ends with the last one
+                memory.close()
 
     def close(self) -> None:
         """Forget all of them."""
         self._users.clear()
-        self._mapped.clear()
+        for segment_id in list(self._mapped):
+            self.drop(segment_id)
 
     def _freer(self, segment_id: int) -> Callable[[object], None]:
         def free(_: object) -> None:

@@ -96,6 +96,11 @@ class Link:
         )
 
     @property
+    def is_coming(self) -> bool:
+        """True until it takes calls or is lost."""
+        return self._page is None and not self._is_closed
+
+    @property
     def busy(self) -> int:
         """Calls that wait for their answer, and open streams."""
         return len(self._waiting) + len(self._streams)
@@ -154,6 +159,9 @@ class Link:
         self.is_ready = False
         self._waiting.clear()
         self._streams.clear()
+        page, self._page = self._page, None
+        if page is not None:
+            page.close()
         if self._wire is not None:
             self._wire.close()
 
@@ -195,10 +203,16 @@ class Link:
         self.is_ready = False
         waiting, self._waiting = self._waiting, {}
         self._streams.clear()
+        page, self._page = self._page, None
+        lost = {
+            call: RunnerLost(page is not None and page.has_begun(self._front, api, call))
+            for call, (api, _) in waiting.items()
+        }
+        if page is not None:
+            page.close()
         self._watcher.on_lost(self, why)
-        for call, (api, done) in waiting.items():
-            page = self._page
-            done(None, RunnerLost(page is not None and page.has_begun(self._front, api, call)))
+        for call, (_, done) in waiting.items():
+            done(None, lost[call])
 
 
 class LinkRuns:

@@ -74,6 +74,10 @@ class PageView:
         if len(self._memory) < _HEAD + MAX_FRONTS * max(1, self._apis) * _CELL.size:
             raise ArenaError("too short a page")
 
+    def close(self) -> None:
+        """Let go of it, which frees a descriptor."""
+        self._memory.close()
+
     def has_begun(self, front: int, api: int, call: int) -> bool:
         """Say whether that call, or a later one of the same front and api, had begun."""
         return self._word(self._cell(front, api)) >= call

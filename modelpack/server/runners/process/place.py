@@ -124,6 +124,8 @@ class ProcessPlace:
         """Have that many runners; raises what a new one says that fails."""
         if self._runners is not None:
             await self._runners.scale(replicas)
+        while any(link.is_coming for link in self._links.values()):
+            await self._change()
 
     async def close(self) -> bool:
         """Let the runners go; returns False when one of ours did not end well."""

@@ -72,6 +72,7 @@ class Spawned:
         self._order = order
         self._began = monotonic()
         self._page: PageView | None = None
+        self._answers = 0
         self.ready: asyncio.Future[ModelpackError | None] = self._loop.create_future()
         """None when it takes calls, else why it does not."""
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -100,7 +101,7 @@ class Spawned:
     @property
     def answers(self) -> int:
         """Calls that it has answered."""
-        return 0 if self._page is None else self._page.answers
+        return self._answers if self._page is None else self._page.answers
 
     @property
     def age_s(self) -> float:
@@ -168,6 +169,10 @@ class Spawned:
         self._read()  # its last words may still be there
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
+        page, self._page = self._page, None
+        if page is not None:
+            self._answers = page.answers
+            page.close()
         with suppress(OSError):
             self._order.socket.unlink(missing_ok=True)
         said = f"a runner process ended before it was ready: {self.how_it_ended}"
