@@ -81,11 +81,11 @@ def after(batch: Batch, error: BaseException) -> tuple[list[Batch], list[Blame]]
 def _replays(batch: Batch, *, has_begun: bool) -> tuple[list[Batch], list[Blame]]:
     """A batch that was not begun goes again as it was; of one that was, each call goes alone.
 
-    A call that was alone already, and for which it is not the first runner lost, is the cause.
+    A call that went alone for that reason already, and loses a runner once more, is the cause.
     """
     if not has_begun:
         return [Batch(batch.slices, 0, "replay")], []
-    is_alone = len(batch.slices) == 1
+    is_alone = len(batch.slices) == 1 and batch.reason == "replay"
     again: list[Batch] = []
     blamed: list[Blame] = []
     for one in batch.slices:

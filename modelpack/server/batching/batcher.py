@@ -289,11 +289,11 @@ class Batcher:
         self.stats.add(batch.rows, batch.reason, took)
         if self.on_batch is not None:
             self.on_batch(batch, began, took, error)
-        if error is None and model is not None:
-            self._pace.learn(model, batch.rows, took)
-        if self._lines.rows >= self._max_rows and not seat.is_starting:
-            self._serve()  # a full batch waits: the runner need not wait for the answers' writing
         if error is None:
+            if model is not None:
+                self._pace.learn(model, batch.rows, took)
+            if self._lines.rows >= self._max_rows and not seat.is_starting:
+                self._serve()  # a full batch waits: it need not wait for the answers' writing
             try:
                 self._deliver(batch, answer, began, took)
             except Exception as cause:

@@ -142,10 +142,9 @@ class CostModel:
             default=0.0,
         )
 
-    @property
-    def is_known(self) -> bool:
-        """True when some size has been run often enough."""
-        return self._proven > 0
+    def knows(self, rows: int) -> bool:
+        """Say whether batches of so many rows, or more, have been run often enough."""
+        return rows <= self._proven
 
     def seconds(self, rows: int) -> float | None:
         """Return what a batch of ``rows`` should take; None: there was none yet."""

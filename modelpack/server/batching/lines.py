@@ -11,7 +11,7 @@ Who is next:
 * room that is left in a batch is filled with calls of the same key from the other levels.
 
 A call stays whole when it fits into one batch.  A larger one is cut, and after each slice it goes to
-the end of its line, so that others go between its slices.
+the end of its line; of a batch with a slice, others that wait may have one half.
 """
 
 from __future__ import annotations
@@ -29,13 +29,11 @@ TURN = 8
 class Line(deque[Call]):
     """Calls of one level that may share a batch, the first to come first."""
 
-    __slots__ = ("held_until", "key")
+    __slots__ = ("key",)
 
     def __init__(self, key: Hashable) -> None:
         super().__init__()
         self.key = key
-        self.held_until = 0.0
-        """Until when it is held for company, as was last decided; 0: not decided yet."""
 
 
 class Level:
@@ -61,6 +59,8 @@ class Lines:
         """Bytes of the bodies that wait."""
         self.gone = 0
         """Rows that waited and do no more; with ``rows`` all that ever came."""
+        self.held: dict[Hashable, float] = {}
+        """Until when calls of a key are held for company, as was decided after the last came."""
         self.late: list[Call] = []
         """Calls that ``take`` passed over because it is too late for them."""
 
@@ -74,8 +74,9 @@ class Lines:
         line = level.lines.get(call.key)
         if line is None:
             line = level.lines[call.key] = Line(call.key)
-        line.held_until = 0.0
         line.append(call)
+        if self.held:
+            self.held.pop(call.key, None)
 
     def drop(self, call: Call) -> None:
         """Forget the rows of a call that still wait; it leaves its line when its turn comes."""
@@ -137,7 +138,8 @@ class Lines:
         latest, now = times
         slices, size_bytes = batch.slices, 0
         room = before = limit - batch.rows
-        while line and room:
+        cut: Call | None = None
+        while line and room and line[0] is not cut:
             call = line[0]
             left = call.rows - call.taken
             if call.deadline <= latest and left and self._is_late(call, now, left):
@@ -157,18 +159,29 @@ class Lines:
             elif call.rows <= limit and slices:
                 break  # it fits whole into the next batch
             else:
+                # Others that wait may have half of the room, or what they leave goes to it as well.
+                others = level.rows - (before - room) - left
+                count = room - min(room // 2, others)
+                cut, at = call, len(slices)
                 line.rotate(-1)
                 batch.is_cut = True
-                slices.append((call, call.taken, call.taken + room))
-                call.taken += room
-                room = 0
+                slices.append((call, call.taken, call.taken + count))
+                call.taken += count
+                room -= count
+        if cut is not None and room:
+            more = min(room, cut.rows - cut.taken)
+            slices[at] = (cut, slices[at][1], cut.taken + more)
+            cut.taken += more
+            room -= more
+            if cut.taken == cut.rows:
+                line.pop()  # where it was moved to
+                size_bytes += cut.size_bytes
         taken = before - room
         batch.rows += taken
         self.rows -= taken
         self.gone += taken
         self.size_bytes -= size_bytes
         level.rows -= taken
-        line.held_until = 0.0
         if len(level.lines) > 1:
             del level.lines[line.key]
             if line:
@@ -185,7 +198,6 @@ class Lines:
         if line is None or call not in line:
             return
         line.remove(call)
-        line.held_until = 0.0
         if not line:
             del level.lines[call.key]
         call.key = _Alone()
@@ -202,7 +214,7 @@ class Lines:
                 elif len(wanted) < len(line):
                     line.clear()
                     line.extend(wanted)
-                    line.held_until = 0.0
+        self.held.clear()  # whoever is still held is decided about anew
 
     def calls(self) -> Iterator[Call]:
         """Yield every call that waits, dropped ones perhaps too."""

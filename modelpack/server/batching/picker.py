@@ -65,7 +65,8 @@ class Picker:
     def _decide(self, level: Level, line: Line, now: float, runners: int, idle: int) -> Go | None:
         """Return how many may go with a line; None: it is held."""
         lines = self._lines
-        if line.held_until <= now:
+        held_until = lines.held.get(line.key, 0.0)
+        if held_until <= now:
             if not self._is_batched:
                 return _ALONE
             model = self._model_of_first(line)
@@ -75,8 +76,8 @@ class Picker:
             decision = self._release.look(lines.calls_of(level, line), sight)
             if isinstance(decision, Go):
                 return decision
-            line.held_until = decision.until
-        self.held_until = min(self.held_until, line.held_until)
+            held_until = lines.held[line.key] = decision.until
+        self.held_until = min(self.held_until, held_until)
         return None
 
     def _model_of_first(self, line: Line) -> CostModel:

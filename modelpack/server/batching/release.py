@@ -41,8 +41,10 @@ REASONS = (
 )
 """Why batches are let go; docs/explanation/batching.md says what each means."""
 
-_MEMORY_S = 0.5
 _SHARE_OF_GOAL = 0.8
+_MOST_LOAD = 0.85
+_HARDLY_SLOWER = 1.25
+_MARGIN = 2.0
 
 
 class Go(NamedTuple):
@@ -86,7 +88,8 @@ class Release:
         self._preferred = config.preferred_batch_sizes
         self._is_fixed = self._delay_s > 0 or bool(self._preferred)
         self._may_learn_to_hold = config.max_wait_ms is None and not self._is_fixed
-        self._arrivals = Arrivals()
+        self._lately = Arrivals(0.5)
+        self._usually = Arrivals(5.0)
         self.is_eager = not self._is_fixed and self._goal_s is None
         """True when nothing is ever held, so that ``at_once`` may be asked instead of ``look``."""
 
@@ -102,10 +105,11 @@ class Release:
             if self._is_fixed:
                 return self._look_fixed(calls, sight, self._most)
             return self.at_once(sight.model, sight.waiting)
+        self._lately.see(sight.came, sight.now)
+        self._usually.see(sight.came, sight.now)
         limit = self._size_for_goal(sight, self._goal_s)
         if self._is_fixed:
             return self._look_fixed(calls, sight, limit)
-        self._arrivals.see(sight.came, sight.now)
         if self._may_learn_to_hold and sight.idle == 1 and sight.waiting < limit:
             until = self._hold_until(calls, sight, self._goal_s)
             if until > sight.now:
@@ -115,8 +119,7 @@ class Release:
     def _look_fixed(self, calls: Iterable[Call], sight: Sight, most: int) -> Go | Hold:
         """Decide as Triton does."""
         reached = best = 0
-        first = inf
-        soonest = inf
+        until = soonest = inf
         for call in calls:
             left = call.rows - call.taken
             if not left:
@@ -124,7 +127,11 @@ class Release:
             if reached and reached + left > most and call.rows <= most:
                 reached = most  # it would not fit: no fuller batch can be made of these
                 break
-            first, soonest = min(first, call.started), min(soonest, call.deadline)
+            soonest = min(soonest, call.deadline)
+            # Of the time that it has, a call spends no more than half on waiting for company.
+            until = min(
+                until, call.started + min(self._delay_s, (call.deadline - call.started) / 2)
+            )
             is_cut = call.rows > most
             best = max(best, self._preferred_within(reached, reached + left, is_cut))
             reached += left
@@ -134,8 +141,7 @@ class Release:
             return Go(best, "preferred")
         if reached >= most:
             return Go(most, "full", "full")
-        run_s = sight.model.seconds(max(1, reached)) or 0.0
-        until = min(first + self._delay_s, soonest - 2 * run_s)
+        until = min(until, soonest - 2 * (sight.model.seconds(max(1, reached)) or 0.0))
         if reached and until > sight.now:
             return Hold(until)
         return Go(most, "full", "waited" if self._delay_s else "idle")
@@ -151,22 +157,26 @@ class Release:
         """Return the most rows that may go together.
 
         A call waits for the batch before its own, or a share of it when there are several runners,
-        and then for its own.  When the goal cannot be met for what waits already, the fastest size
-        helps most, whatever it takes.
+        and then for its own; so short should a batch be.  But not so short that the runners could
+        not keep up with what comes, nor where that would make those that wait miss the goal: then
+        the fastest size helps most.
         """
         model, most = sight.model, self._most
         there = min(sight.waiting, most)
         fastest = model.enough(there)
         if fastest == there:
             fastest = most
-        each_s = goal_s / (1 + 1 / sight.runners)
-        fitting = _largest_within(model, fastest, each_s)
-        if fitting < fastest:
-            batches = -(-sight.waiting // fitting)
-            drain_s = (model.seconds(fitting) or 0.0) * batches / sight.runners
-            if drain_s <= goal_s:
-                return fitting
-        return fastest
+        fitting = _largest_within(model, fastest, goal_s / (1 + 1 / sight.runners))
+        if fitting == fastest:
+            return fastest
+        row_s = (model.seconds(fitting) or 0.0) / fitting
+        best_s = (model.seconds(there) or 0.0) / there
+        gains = not model.knows(there) or row_s > best_s * _HARDLY_SLOWER
+        if self._usually.per_second * row_s / sight.runners > _MOST_LOAD:
+            return fastest
+        if gains and sight.waiting * row_s / sight.runners > goal_s:
+            return fastest
+        return fitting
 
     def _hold_until(self, calls: Iterable[Call], sight: Sight, goal_s: float) -> float:
         """Return until when holding pays; 0.0: not at all.
@@ -174,12 +184,12 @@ class Release:
         Those that wait lose the pause and what one more row costs.  The one that comes gains: it
         need not wait for the batch that runs without it and then for one of its own.
         """
-        model, rate = sight.model, self._arrivals.per_second
+        model, rate = sight.model, self._lately.per_second
         ready, first, soonest = 0, inf, inf
         for call in calls:
             ready += call.rows - call.taken
             first, soonest = min(first, call.started), min(soonest, call.deadline)
-        if not model.is_known or not ready or rate <= 0:
+        if not model.knows(1) or not ready or rate <= 0:
             return 0.0
         now_s, more_s = model.seconds(ready) or 0.0, model.seconds(ready + 1) or 0.0
         pause_s = 1 / rate
@@ -192,27 +202,35 @@ class Release:
         next_s = model.seconds(min(self._most, round(company))) or 0.0
         gain = (now_s - pause_s) + next_s - more_s
         loss = ready * (pause_s + more_s - now_s)
-        return min(latest, sight.now + 2 * pause_s) if gain > loss else 0.0
+        return min(latest, sight.now + 2 * pause_s) if gain > _MARGIN * loss else 0.0
 
 
 class Arrivals:
-    """How many rows come in a second, of late."""
+    """How many rows come in a second, over about ``memory_s``."""
 
-    __slots__ = ("_at", "_came", "per_second")
+    __slots__ = ("_at", "_came", "_known", "_memory_s", "_sum")
 
-    def __init__(self) -> None:
-        self.per_second = 0.0
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._sum = 0.0
+        self._known = 0.0  # share of the memory that has been filled
         self._came = 0
-        self._at = 0.0
+        self._at = -inf
+
+    @property
+    def per_second(self) -> float:
+        """Rows a second; 0 until something is known."""
+        return self._sum / self._known if self._known else 0.0
 
     def see(self, came: int, now: float) -> None:
         """Take in how many have ever come until ``now``."""
         passed = now - self._at
         if passed <= 0:
             return
-        if self._at:
-            weight = 1 - exp(-passed / _MEMORY_S)
-            self.per_second += ((came - self._came) / passed - self.per_second) * weight
+        if passed < inf:
+            weight = 1 - exp(-passed / self._memory_s)
+            self._sum += ((came - self._came) / passed - self._sum) * weight
+            self._known += (1 - self._known) * weight
         self._came, self._at = came, now
 
 

@@ -75,9 +75,19 @@ def test_small_requests_go_between_the_slices_of_a_large_one(world: Make) -> Non
     large, small = one.submit(np.arange(10)), one.submit(np.array([100]))
     one.run()
 
-    assert one.runner.batches == [[0, 1, 2, 3], [100, 4, 5, 6], [7, 8, 9]]
+    assert one.runner.batches == [[0, 1, 2, 100], [3, 4, 5, 6], [7, 8, 9]]
     assert large.answer.tolist() == [2 * n for n in range(10)]
     assert small.answer.tolist() == [200]
+
+
+def test_of_a_batch_with_a_slice_others_that_wait_have_half(world: Make) -> None:
+    one = world()
+    large, small = one.submit(np.arange(9)), one.submit_all([100, 101, 102])
+    one.run()
+
+    assert one.runner.batches == [[0, 1, 100, 101], [102, 2, 3, 4], [5, 6, 7, 8]]
+    assert large.answer.tolist() == [2 * n for n in range(9)]
+    assert [call.answer.tolist() for call in small] == [[200], [202], [204]]
 
 
 def test_slices_that_run_at_once_and_end_in_another_order_are_put_together(world: Make) -> None:
