@@ -212,8 +212,9 @@ def test_fifty_crashes_leave_nothing_behind(
     for _ in range(50):
         answer = server.post("/pid", {})
         assert answer.status_code == 200
-        os.kill(answer.json(), signal.SIGKILL)  # it has answered: it is replaced at once
-        server.wait_until(lambda: answer.json() not in pids(server))
+        pid = answer.json()
+        os.kill(pid, signal.SIGKILL)  # it has answered: it is replaced at once
+        server.wait_until(lambda pid=pid: pid not in pids(server))
 
     server.wait_until(lambda: len(pids(server)) == 3)
     server.wait_until(lambda: zombies() == 0)

@@ -107,22 +107,22 @@ def test_arguments_and_answers_cross_whole(
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "code", "said"),
+    ("path", "body", "expected", "said"),
     [
-        ("/double", {"x": [[1]]}, 400, "bad-input", "/x"),
-        ("/lengths", {"points": [{"x": "a"}]}, 400, "bad-input", "/points/0/x"),
-        ("/lengths", {"points": [{"x": -1}]}, 422, "refused-input", "x is negative"),
-        ("/refuse", {"age": -1}, 422, "refused-input", "age is negative"),
-        ("/refuse", {"age": 0}, 500, "model-error", "the service raised an error"),
-        ("/odd", {}, 500, "bad-output", "cannot be its answer"),
+        ("/double", {"x": [[1]]}, (400, "bad-input"), "/x"),
+        ("/lengths", {"points": [{"x": "a"}]}, (400, "bad-input"), "/points/0/x"),
+        ("/lengths", {"points": [{"x": -1}]}, (422, "refused-input"), "x is negative"),
+        ("/refuse", {"age": -1}, (422, "refused-input"), "age is negative"),
+        ("/refuse", {"age": 0}, (500, "model-error"), "the service raised an error"),
+        ("/odd", {}, (500, "bad-output"), "cannot be its answer"),
     ],
 )
 def test_failures_have_the_same_answers_as_in_one_process(
-    server: Any, path: str, body: object, status: int, code: str, said: str
+    server: Any, path: str, body: object, expected: tuple[int, str], said: str
 ) -> None:
     answer = server.post(path, body)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert (answer.status_code, answer.json()["code"]) == expected
     assert said in answer.text
 
 
