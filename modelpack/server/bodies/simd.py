@@ -12,9 +12,10 @@ the numbers alone, ``[[1, 2, 3], [4]]`` as four:
 * no list stands where a number should: the ``[`` of the body are just those that were visited;
 * no key stands twice: the document has as many members as were taken from it.
 
-Long bodies are read in pieces (``pieces``).  A parser must not be used again while a part of its document lives, and keeps some ten times the
-memory of its largest document.  So each decoding borrows a parser that nobody else has, in whatever
-thread it runs, and gives it back only when all went well and the body was not large.
+Long bodies are read in pieces (``pieces``).  A parser must not be used again while a part of its
+document lives, and keeps some ten times the memory of its largest document.  So each decoding
+borrows a parser that nobody else has, in whatever thread it runs, and gives it back only when all
+went well and the body was not large.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def _single(api: ApiSpec, take: Take, plain: Decoder) -> Decoder:
     def decode(body: bytes) -> Arguments:
         if len(body) > longest:
             return by_pieces(body)
-        parser = idle.pop() if idle else new_parser()
+        try:
+            parser = idle.pop()  # not asked before: another thread may be quicker
+        except IndexError:
+            parser = new_parser()
         try:
             document = parser.parse(body)
             array, lists = take(document[name])
@@ -137,6 +141,8 @@ def _several(api: ApiSpec, takes: dict[str, Take], plain: Decoder) -> Decoder:
 
     def read(parser: Any, body: bytes) -> dict[str, Any] | None:
         document = parser.parse(body)
+        if len(document) > len(api.parameters):
+            return None  # before a key that stands there a million times is looked up that often
         values = dict(defaults)
         issues: list[Issue] = []
         lists = 0
@@ -156,7 +162,10 @@ def _several(api: ApiSpec, takes: dict[str, Take], plain: Decoder) -> Decoder:
         return values if is_sure and _has_just(body, lists) else None
 
     def decode(body: bytes) -> Arguments:
-        parser = idle.pop() if idle else _new_parser()
+        try:
+            parser = idle.pop()
+        except IndexError:
+            parser = _new_parser()
         try:
             values = read(parser, body)
         except _UNSURE:

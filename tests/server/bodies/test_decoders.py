@@ -259,6 +259,20 @@ def test_large_bodies_leave_no_large_parser_behind(monkeypatch: pytest.MonkeyPat
     assert len(made) == 2
 
 
+@pytest.mark.parametrize("name", ["float32", "two"])
+def test_a_key_that_stands_there_often_is_not_read_as_often(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Any] = []
+    measure = simd._measure
+    monkeypatch.setattr(simd, "_measure", lambda *args: measured.append(1) or measure(*args))
+    body = b'{"x":[[1,2,3]]%b}' % (b',"x":[[1,2,3]]' * 1000)
+
+    agree(name, body)
+
+    assert len(measured) <= 2
+
+
 def test_threads_may_decode_at_the_same_time() -> None:
     decode = SIMD["float32"]
     assert decode is not None
