@@ -113,6 +113,8 @@ def serve(
     # Its Linux wheel sends telemetry unless this is set before anything imports it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from modelpack.cli.source import BundleSource, ModelSource, ProjectSource, source_of
+    from modelpack.server.life.stopping import leave
+    from modelpack.server.runners.threads import calls_are_running
 
     flags = Flags(
         host=host,
@@ -137,6 +139,8 @@ def serve(
             if reload:
                 raise UsageError("a bundle does not change", hint="leave --reload out")
             status = _serve_bundle(tag, flags)
+    if calls_are_running():
+        leave(status)
     raise typer.Exit(status)
 
 

@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from modelpack.server.observe.logs import event
+from modelpack.server.runners.threads import calls_are_running
 
 EXIT_INTERRUPTED = 130
 _EXIT_CUT_OFF = 1
@@ -77,6 +78,11 @@ class StopSignals:
 
 def leave(status: int) -> NoReturn:
     """Exit; threads of the service that never end are not waited for longer than two seconds."""
+    if calls_are_running():
+        # Native code that comes back while the interpreter ends would abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     timer = threading.Timer(_THREADS_S, os._exit, (status,))
     timer.daemon = True
     timer.start()

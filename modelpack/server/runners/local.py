@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from modelpack.config.settings import ServerSettings
@@ -31,6 +32,7 @@ from modelpack.server.runners.threads import Worker
 __all__ = ["LocalPlace", "Replica"]
 
 _STEP_S = 0.01
+_LAST_CALLS_S = 1.0
 
 
 class LocalPlace:
@@ -118,8 +120,14 @@ class LocalPlace:
                 await asyncio.wait(leaving, timeout=self._settings.grace_s)
 
     async def close(self) -> bool:
-        """Run the shut-down hooks of every replica; returns False when one failed."""
+        """Run the shut-down hooks of every replica; returns False when one failed.
+
+        A call that still runs, for nobody, has a second to end: a hook may take away what it uses.
+        """
         self._is_closing = True
+        end = monotonic() + _LAST_CALLS_S
+        while monotonic() < end and any(replica.is_busy for replica in self.replicas):
+            await asyncio.sleep(_STEP_S)
         ended = [self._end(replica) for replica in self.replicas]
         return all(await asyncio.gather(*self._retiring, *ended))
 

@@ -85,6 +85,13 @@ class Replica:
         return not self.streams and all(runner.is_idle for runner in self.runners.values())
 
     @property
+    def is_busy(self) -> bool:
+        """True while a call runs in one of its threads, also one that nobody waits for."""
+        workers = [*self.workers.values()]
+        workers += [one.worker for one in self.runners.values() if isinstance(one, SyncRunner)]
+        return any(worker.is_busy for worker in workers)
+
+    @property
     def restarts(self) -> int:
         """Threads that were started in place of one that hung."""
         runners = self.runners.values()

@@ -24,6 +24,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
 from typing import Any, Literal
+from weakref import WeakSet
 
 from modelpack.server.problems import RunnerLost
 from modelpack.server.runners.base import Done
@@ -44,6 +45,14 @@ _LONGEST_PROOF = 4096
 
 Method = Callable[..., Any]
 Mode = Literal["auto", "inline", "thread"]
+
+
+_workers: WeakSet[Worker] = WeakSet()
+
+
+def calls_are_running() -> bool:
+    """Say whether some thread has a call that has not come back."""
+    return any(worker.is_busy for worker in list(_workers))
 
 
 class Worker:
@@ -68,6 +77,8 @@ class Worker:
             target=self._context.run, args=(self._work,), name=name, daemon=True
         )
         self._is_started = False
+        self.is_busy = False
+        """True while a call runs."""
 
     def another(self) -> Worker:
         """Return a new one with the same name in the same context."""
@@ -77,6 +88,7 @@ class Worker:
         """Make a call in the thread; ``done`` is called on the event loop."""
         if not self._is_started:
             self._is_started = True
+            _workers.add(self)
             self._thread.start()
         self._jobs.put((job, done))
 
@@ -105,10 +117,12 @@ class Worker:
         while (item := self._jobs.get()) is not None:
             job, done = item
             answer, error = None, None
+            self.is_busy = True
             try:
                 answer = job()
             except BaseException as raised:  # a service may raise anything
                 error = raised
+            self.is_busy = False
             try:
                 self._loop.call_soon_threadsafe(done, answer, error)
             except RuntimeError:
@@ -135,7 +149,7 @@ class SyncRunner:
         """
         self._method = method
         self._inline_method = method if context is None else partial(context.run, method)
-        self._worker = worker
+        self.worker = worker
         self._is_auto = mode == "auto"
         self._inline_s = inline_s
         self._slow_share = 0.0
@@ -162,7 +176,7 @@ class SyncRunner:
         """Call the method; ``done`` is called on the event loop, now or later."""
         if not self.is_inline:
             self._done = done
-            self._worker.submit(partial(self._call_in_thread, values), partial(self._end, done))
+            self.worker.submit(partial(self._call_in_thread, values), partial(self._end, done))
             return
         began = perf_counter()
         answer, error = None, None
@@ -192,13 +206,13 @@ class SyncRunner:
         self._done, self._is_given_up = None, False
         self._hung += 1
         self.restarts += 1
-        self._worker.close()
-        self._worker = self._worker.another()
+        self.worker.close()
+        self.worker = self.worker.another()
         done(None, RunnerLost(has_begun=True))
 
     def close(self) -> None:
         """Let the thread end after what it has."""
-        self._worker.close()
+        self.worker.close()
 
     def _end(self, done: Done, answer: Any, error: BaseException | None) -> None:
         if done is self._done:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 from modelpack.server.life.stopping import StopSignals
@@ -71,3 +73,31 @@ def test_in_another_thread_the_signals_are_left_alone() -> None:
     thread.join()
 
     assert seen == [before]
+
+
+LEAVING = """
+import asyncio, threading
+from modelpack.server.life.stopping import leave
+from modelpack.server.runners.threads import Worker
+
+worker = Worker("hangs", asyncio.new_event_loop())
+begun = threading.Event()
+def hang():
+    begun.set()
+    threading.Event().wait(60)
+if {hangs}:
+    worker.submit(hang, lambda *_: None)
+    begun.wait()
+print("last words", end="")
+leave(7)
+"""
+
+
+def test_a_process_leaves_with_its_status_also_when_a_call_hangs() -> None:
+    for hangs in (True, False):
+        done = subprocess.run(
+            [sys.executable, "-c", LEAVING.format(hangs=hangs)],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (7, "last words")
+        assert "terminate" not in done.stderr

@@ -32,9 +32,11 @@ class Demo:
         self.where = placement()
         self.running = 0
         self.most_running = 0
+        self.watch: Callable[[], None] = lambda: None
 
     @modelpack.on_shutdown
     def end(self) -> None:
+        self.watch()
         self.ended.append(self)
 
     @modelpack.api
@@ -169,6 +171,25 @@ def test_at_the_end_every_replica_runs_its_hook(start: Start) -> None:
     assert start(Demo, replicas=3).stop() == 0
 
     assert sorted(one.number for one in Demo.ended) == [1, 2, 3]
+
+
+def test_hooks_wait_for_a_call_that_runs_for_nobody(start: Start) -> None:
+    """Its client left, so nothing is under way for the server; the service is still in it."""
+    server = start(Demo)
+    body = b'{"wait_s": 0.5}'
+    with server.connect() as connection:
+        connection.sendall(
+            b"POST /who HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        server.wait_until(lambda: Demo.made[0].running == 1)
+    running_at_end: list[int] = []
+    Demo.made[0].watch = lambda: running_at_end.append(Demo.made[0].running)
+
+    assert server.stop() == 0
+
+    assert Demo.ended == [Demo.made[0]]
+    assert running_at_end == [0]
 
 
 def test_a_replica_that_cannot_be_made_leaves_the_others_alone(start: Start) -> None:
