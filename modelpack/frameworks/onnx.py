@@ -72,6 +72,7 @@ class OnnxModel:
         self.outputs = tuple(_port(node) for node in self.session.get_outputs())
         self._input_names = [port.name for port in self.inputs]
         self._output_names = [port.name for port in self.outputs]
+        self._only_output = self._output_names[0] if len(self.outputs) == 1 else None
 
     def is_at(self, where: Placement) -> bool:
         """Say whether a model loaded in that placement would be the same."""
@@ -80,6 +81,8 @@ class OnnxModel:
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run on named arrays; returns every output by its name."""
         results = self.session.run(self._output_names, inputs)
+        if self._only_output is not None:  # as most models have it; a microsecond less
+            return {self._only_output: results[0]}
         return dict(zip(self._output_names, results, strict=True))
 
     def __call__(self, *args: Any, **named: Any) -> dict[str, Any]:

@@ -45,32 +45,43 @@ def plain_method(api: ApiSpec, instance: object) -> Callable[..., Any]:
     batched answer still tuples; for an answer that is a file, its bytes.
     """
     method: Callable[..., Any] = getattr(instance, api.attribute)
-    encode = _checked(api)
+    encode = _encoder(api)
     if not api.is_async:
-        return lambda **values: encode(method(**values))
 
-    async def plain(**values: Any) -> Any:
-        return encode(await method(**values))
+        def plain(**values: Any) -> Any:
+            answer = method(**values)
+            try:
+                return encode(answer)
+            except Exception as cause:  # user classes take part
+                raise bad_output(cause) from cause
 
-    return plain
+        return plain
+
+    async def plain_async(**values: Any) -> Any:
+        answer = await method(**values)
+        try:
+            return encode(answer)
+        except Exception as cause:
+            raise bad_output(cause) from cause
+
+    return plain_async
 
 
-def _checked(api: ApiSpec) -> Callable[[Any], Any]:
-    """Return what turns an answer into plain values; it raises BadOutput."""
+def bad_output(cause: Exception) -> BadOutput:
+    """Return what says that an answer cannot be encoded."""
+    return BadOutput(f"{type(cause).__name__}: {cause}")
+
+
+def _encoder(api: ApiSpec) -> Callable[[Any], Any]:
+    """Return what turns an answer into plain values; it raises anything."""
     returns = api.returns
     encode: Callable[[Any], Any] = returns.encode
     if returns.is_file and not api.is_stream:
         encode = returns.encode_bytes  # type: ignore[attr-defined]
     marker = column_marker(returns) if api.batch is not None else None
-
-    def checked(answer: Any) -> Any:
-        try:
-            plain = encode(answer)
-            return plain if marker is None else marker(plain)
-        except Exception as cause:  # user classes take part
-            raise BadOutput(f"{type(cause).__name__}: {cause}") from cause
-
-    return checked
+    if marker is None:
+        return encode
+    return lambda answer: marker(encode(answer))
 
 
 class MethodStream:
@@ -92,7 +103,7 @@ class MethodStream:
         """``on_close`` is called once, when the stream has been closed."""
         self._method = partial(getattr(instance, api.attribute), **values)
         self._is_async = api.is_async
-        self._encode = _checked(api)
+        self._encode = _encoder(api)
         self._worker = worker
         self._on_close = on_close
         self._iterator: Any = None
@@ -110,7 +121,10 @@ class MethodStream:
             value = await self._in_thread(partial(next, self._iterator, _END))
         if value is _END:
             raise StopAsyncIteration
-        return self._encode(value)
+        try:
+            return self._encode(value)
+        except Exception as cause:
+            raise bad_output(cause) from cause
 
     async def aclose(self) -> None:
         """Let the generator end where it stands; raises what its clean-up raises."""
