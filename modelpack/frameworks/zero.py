@@ -38,6 +38,10 @@ class ModelService:
         """Run the model on its inputs; returns its outputs by name."""
         return self.model.run(inputs)
 
+    @staticmethod
+    def forget_model() -> None:
+        """Let go of a model that was loaded to describe the service; instances load their own."""
+
 
 def service_from_model(source: Path, name: str | None = None) -> ServiceSpec:
     """Return a service for an ``.onnx`` file, or for the folder of a saved ONNX model.
@@ -62,6 +66,10 @@ def service_from_model(source: Path, name: str | None = None) -> ServiceSpec:
         def __init__(self) -> None:
             super().__init__(described.take())
 
+        @staticmethod
+        def forget_model() -> None:
+            described.forget()
+
     return ServiceSpec(
         name=name or name_from(source.stem),
         cls=Service,
@@ -85,6 +93,10 @@ class _Described:
             return model
         del model  # before there is a second one
         return OnnxModel(self._file)
+
+    def forget(self) -> None:
+        """Let go of the model: it is needed elsewhere."""
+        self._model = None
 
 
 def _predict(model: OnnxModel) -> ApiSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from modelpack.errors import InputError
-from modelpack.frameworks.zero import service_from_model
+from modelpack.frameworks.onnx import OnnxModel, open_onnx
+from modelpack.frameworks.zero import ModelService, service_from_model
 from modelpack.sdk.placement import Placement, placed
 
 
@@ -77,3 +80,25 @@ def test_a_replica_with_other_threads_loads_the_model_anew(
         model = spec.create().model
 
     assert model.session.get_session_options().intra_op_num_threads == 3
+
+
+def test_the_model_that_described_the_service_can_be_let_go(
+    tmp_path: Path, iris: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Any]] = []
+
+    def remember(file: Path) -> OnnxModel:
+        model = open_onnx(file)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr("modelpack.frameworks.zero.open_onnx", remember)
+    spec = service_from_model(write(tmp_path, iris, zipmap=False))
+    assert loaded[0]() is not None  # kept for the first instance
+
+    assert issubclass(spec.cls, ModelService)
+    spec.cls.forget_model()
+    gc.collect()
+
+    assert loaded[0]() is None
+    assert spec.create().model.inputs[0].name == "X"

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
+from modelpack.frameworks.zero import ModelService
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.batching.batcher import Batcher
@@ -92,6 +93,8 @@ class ProcessPlace:
         """
         place = cls(spec, endpoints, settings)
         place._bind()
+        if issubclass(spec.cls, ModelService):
+            spec.cls.forget_model()  # its signature is all that is needed here
         try:
             if runners is None:
                 folder = private_folder()
