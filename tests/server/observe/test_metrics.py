@@ -234,6 +234,22 @@ def test_a_server_shows_what_it_stands_on(start: Start) -> None:
     assert overhead + run == pytest.approx(whole)
 
 
+def test_calls_that_run_all_at_once_have_their_overhead_too(start: Start) -> None:
+    @modelpack.service
+    class Async:
+        @modelpack.api
+        async def double(self, x: int) -> int:
+            return 2 * x
+
+    server = start(Async)
+    server.post("/double", {"x": 1})
+
+    found = samples(server.client.get("/metrics").text)
+    assert found["modelpack_overhead_seconds_count,api=double"] == 1
+    whole = found["modelpack_request_duration_seconds_sum,api=double"]
+    assert 0 < found["modelpack_overhead_seconds_sum,api=double"] < whole
+
+
 def test_a_scraper_that_asks_for_openmetrics_gets_it(start: Start) -> None:
     server = start(Demo)
     server.post("/double", {"x": [1]})
