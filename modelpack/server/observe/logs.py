@@ -24,6 +24,8 @@ from typing import TextIO
 
 import orjson
 
+from modelpack.server.problems import ServiceFailed
+
 MAX_BYTES = 2048
 """Longest text of one field, as it is written."""
 
@@ -126,7 +128,9 @@ def log_failure(code: str, error: BaseException, api: str, request_id: bytes) ->
         level=logging.ERROR,
         api=api,
         request_id=request_id.decode("latin-1"),
-        error=f"{type(error).__name__}: {error}",
+        error=error.said
+        if isinstance(error, ServiceFailed)
+        else f"{type(error).__name__}: {error}",
         trace=trace_of(error, is_ours=code == "internal"),
     )
 
@@ -142,6 +146,8 @@ def trace_of(error: BaseException, *, is_ours: bool = False) -> list[str]:
 
     Those of the server itself are left out, unless the error ``is_ours``.
     """
+    if isinstance(error, ServiceFailed):
+        return error.trace
     frames = traceback.extract_tb(error.__traceback__)
     lines = [
         f"{frame.filename}:{frame.lineno} in {frame.name}"

@@ -248,6 +248,18 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
     for (status, code), count in sorted(stats.problems.items()):
         kind = "failed" if status == 500 else "refused"
         sheet.add(f"modelpack_{kind}_requests_total", (name, code), count)
+    if name:  # else what is there reached no api, and has no more to show
+        _fill_api(sheet, reading)
+    if reading.batches is not None:
+        _fill_batches(sheet, name, reading.batches)
+    if reading.connections is not None:
+        _fill_connections(sheet, reading.connections)
+    if reading.runners is not None:
+        _fill_runners(sheet, reading.runners)
+
+
+def _fill_api(sheet: _Sheet, reading: Reading) -> None:
+    stats, name = reading.stats, reading.stats.name
     sheet.add("modelpack_rows_total", (name,), stats.rows)
     sheet.add("modelpack_in_flight_requests", (name,), stats.in_flight)
     sheet.add("modelpack_queue_rows", (name,), reading.waiting_rows)
@@ -265,12 +277,6 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
             total=total,
             exemplars=exemplars,
         )
-    if reading.batches is not None:
-        _fill_batches(sheet, name, reading.batches)
-    if reading.connections is not None:
-        _fill_connections(sheet, reading.connections)
-    if reading.runners is not None:
-        _fill_runners(sheet, reading.runners)
 
 
 def _fill_batches(sheet: _Sheet, name: str, batches: BatchStats) -> None:
