@@ -9,6 +9,7 @@ from typing import Any
 
 from modelpack.config.schema import PROJECT_KEYS, file_schema, settings_of
 from modelpack.config.settings import DeploySettings, ImageSettings, ServerSettings
+from modelpack.store import Entry
 
 Cli = Callable[..., Any]
 
@@ -94,3 +95,34 @@ def test_mistakes_of_the_users_own_file_are_reported(cli: Cli, tmp_path: Path) -
         done = cli(*words, cwd=folder, env=env)
         done.failed_well(2, "bad-config")
         assert f"{user}:1:10: server: unknown key 'prot', did you mean 'port'?" in done.err
+
+
+def test_commands_take_what_the_user_sets_for_every_project(
+    cli: Cli, bundle: Entry, tmp_path: Path
+) -> None:
+    user = tmp_path / "modelpack" / "config.yaml"
+    user.parent.mkdir()
+    user.write_text("image: {base: 'debian:12'}\ndeploy: {target: local, port: 0}\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+
+    image = cli("containerize", "hello", "--plan", env=env)
+    plan = json.loads(cli("deploy", "hello", "--plan", "-o", "json", env=env).out)
+    flag = json.loads(cli("deploy", "hello", "--port", "9", "--plan", "-o", "json", env=env).out)
+
+    assert "base debian:12" in image.out
+    assert (plan["target"], plan["spec"]["settings"]["port"]) == ("local", 0)
+    assert flag["spec"]["settings"]["port"] == 9
+
+
+def test_a_bundle_is_the_same_whatever_its_builder_likes(
+    cli: Cli, project: Path, tmp_path: Path
+) -> None:
+    user = tmp_path / "modelpack" / "config.yaml"
+    user.parent.mkdir()
+    user.write_text("server: {port: 1}\nimage: {base: 'debian:12'}\n")
+
+    mine = cli("build", cwd=project, env={"XDG_CONFIG_HOME": str(tmp_path)}).out
+    theirs = cli("build", cwd=project).out
+
+    assert mine.startswith("hello:")
+    assert mine == theirs
