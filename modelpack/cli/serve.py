@@ -7,7 +7,6 @@ bundle ──unpack, environment──► a clean process       python -I -m mod
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -199,8 +198,6 @@ def _run(source: Source, settings: ServerSettings, *, folder: Path, reload: bool
         from modelpack.cli.reload import Reloader, for_reload
 
         settings = for_reload(settings)
-        # A file that is changed twice within a second would be taken from its first bytecode.
-        sys.dont_write_bytecode = True
         companion = Reloader(source).run
     # Of several workers each loads the service, and the main process does without it.
     spec = source.open() if settings.workers == 1 else None

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.util
 import linecache
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -45,10 +48,30 @@ def taken_out(folders: Iterable[Path]) -> TakenOut:
     taken = TakenOut(roots, _modules_below(roots))
     for name in taken._modules:
         del sys.modules[name]
+    for root in roots:
+        drop_stale_bytecode(root)
     gone = {str(root) for root in roots}
     sys.path[:] = [entry for entry in sys.path if entry not in gone]
     _forget_files()
     return taken
+
+
+def drop_stale_bytecode(folder: Path) -> None:
+    """Remove cached bytecode below the folder that is older than its source.
+
+    Python looks at the size of the source and the second of its last change: one that is written
+    again within a second, as long as before, would be taken from the bytecode of the former text.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        if "pyvenv.cfg" in files:
+            folders.clear()
+        for file in files if place.endswith("__pycache__") else ():
+            cached = Path(place, file)
+            with suppress(OSError, ValueError):
+                source = Path(importlib.util.source_from_cache(str(cached)))
+                if source.stat().st_mtime_ns >= cached.stat().st_mtime_ns:
+                    cached.unlink()
 
 
 def _forget_files() -> None:

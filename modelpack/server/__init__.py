@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from modelpack.config.settings import ServerSettings
     from modelpack.frameworks.source import Source
     from modelpack.sdk.service import ServiceSpec
+    from modelpack.server.life.alone import Companion
     from modelpack.server.life.record import RunRecord
-    from modelpack.server.life.starting import Companion
 
 __all__ = ["run"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sysconfig
@@ -68,7 +67,6 @@ def start(home: Path, folder: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
         started.append(process)
         assert process.stdout is not None

@@ -13,7 +13,7 @@ import pytest
 
 from modelpack.errors import UserCodeError
 from modelpack.sdk.loading import find_service
-from modelpack.sdk.reimport import taken_out
+from modelpack.sdk.reimport import drop_stale_bytecode, taken_out
 from modelpack.sdk.service import ServiceSpec
 
 SERVICE = """
@@ -29,10 +29,8 @@ class Answer:
 
 
 @pytest.fixture(autouse=True)
-def _own_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_imports() -> Iterator[None]:
     path, modules = list(sys.path), dict(sys.modules)
-    # Two versions of a file within one second and of one length have the same cached bytecode.
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
     sys.path[:] = path
     for name in set(sys.modules) - set(modules):
@@ -62,6 +60,34 @@ def test_a_changed_sibling_is_seen_and_the_old_service_keeps_its_own(tmp_path: P
 
     assert answer_of(new) == 2
     assert answer_of(old) == 1
+
+
+def test_a_file_that_changes_twice_within_a_second_is_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would take the bytecode: it knows only the second and the size."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    root = tmp_path / "project"
+    for value in "1234":
+        write(root, value)
+        taken_out([root])
+        assert answer_of(find_service(root)) == int(value)
+
+
+def test_bytecode_of_other_places_stays(tmp_path: Path) -> None:
+    kept = []
+    for place in (".hidden", "env/lib"):
+        folder = tmp_path / place
+        (folder / "__pycache__").mkdir(parents=True)
+        cached = folder / "__pycache__" / "one.cpython-311.pyc"
+        cached.touch()
+        (folder / "one.py").touch()
+        kept.append(cached)
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+
+    drop_stale_bytecode(tmp_path)
+
+    assert all(cached.exists() for cached in kept)
 
 
 def test_a_version_in_another_folder_takes_nothing_from_the_first(tmp_path: Path) -> None:

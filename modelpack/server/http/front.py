@@ -73,11 +73,11 @@ class Front:
         self.now = monotonic()
         self.known_heads = KnownHeads(is_traced=settings.tracing)
         self._prefixes: dict[tuple[int, bytes], bytes] = {}
-        self.refresh(time())
+        self.refresh()
 
-    def refresh(self, wall_time: float) -> None:
+    def refresh(self) -> None:
         """Set the Date header of the answers from now on; once a second is enough."""
-        self.state.default_headers = [(b"date", formatdate(wall_time, usegmt=True).encode())]
+        self.state.default_headers = [(b"date", formatdate(time(), usegmt=True).encode())]
         self._prefixes.clear()
 
     def prefix(self, status: int, content_type: bytes) -> bytes:

@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
@@ -270,7 +270,7 @@ class Server:
                     endpoint.expire()
                 if count % _TICKS_A_SECOND == 0:
                     for front in fronts:
-                        front.refresh(time())
+                        front.refresh()
                     for connection in list(self._state.connections):
                         connection.sweep()  # type: ignore[union-attr]
             except Exception as error:

@@ -1,37 +1,35 @@
 """Puts a server together: one process, or a supervisor with several.
 
-    ServerSettings ─┬─ workers = 1 ──► Server, in this process
+    ServerSettings ─┬─ workers = 1 ──► Alone ──► Server, in this process
                     └─ workers > 1 ──► Supervisor ──► a Server in each worker
 
-What both have: the port, taken before anything is loaded; the log; the signals; the outside.
+What both have: the ports, taken before anything is loaded; the log; the signals; the outside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import socket
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from modelpack.config.settings import ServerSettings
-from modelpack.errors import ConflictError, UsageError
+from modelpack.errors import PortInUseError, UsageError
 from modelpack.frameworks.source import Source
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.http.descriptors import raise_limit
 from modelpack.server.http.listening import listen_on
-from modelpack.server.life.admin import Managed
-from modelpack.server.life.lifecycle import OnReady, Server, Surroundings
 from modelpack.server.life.outside import Outside
 from modelpack.server.life.record import RunRecord
 from modelpack.server.life.stopping import StopSignals
-from modelpack.server.life.swapping import check_swap, tag_for
 from modelpack.server.observe.logs import configured
 
-Companion = Callable[[Managed], Awaitable[None]]
-"""Runs beside the server once it is ready, until the server ends."""
+if TYPE_CHECKING:
+    from modelpack.server.life.alone import Companion
+    from modelpack.server.life.lifecycle import OnReady
 
 
 def serve(
@@ -52,9 +50,9 @@ def serve(
     raise_limit()
     with ExitStack() as stack:
         listener = stack.enter_context(listen_on(settings.host, settings.port))
-        metrics = None
-        if settings.metrics_port is not None:
-            metrics = stack.enter_context(listen_on(settings.host, settings.metrics_port))
+        metrics = _metrics_listener(settings)
+        if metrics is not None:
+            stack.enter_context(metrics)
         stack.enter_context(configured(settings.log_format, settings.log_level))
         outside = stack.enter_context(Outside(settings, record))
         signals = stack.enter_context(StopSignals(settings.grace_s))
@@ -67,12 +65,27 @@ def serve(
             )
             signals.call(runner.get_loop(), supervisor.stop)
             return runner.run(supervisor.run(on_ready))
+        # What a supervisor does without: most of the server.
+        from modelpack.server.life.alone import Alone
+        from modelpack.server.life.lifecycle import Server, Surroundings
+
         around = Surroundings(metrics_listener=metrics)
         opened = spec or _open(source)
         server = Server(opened, settings, listener, tag=tag, source=source, around=around)
         alone = Alone(server, outside, companion)
         signals.call(runner.get_loop(), alone.stop)
         return runner.run(alone.run(on_ready))
+
+
+def _metrics_listener(settings: ServerSettings) -> socket.socket | None:
+    """Return where metrics are asked for, if that is a port of its own; raises as ``listen_on``."""
+    if settings.metrics_port is None:
+        return None
+    try:
+        return listen_on(settings.host, settings.metrics_port)
+    except PortInUseError as error:
+        hint = "stop what listens there, or choose another with --metrics-port"
+        raise PortInUseError(error.message, hint=hint) from error
 
 
 _BY = "serve it by its import string, its bundle or its model file"
@@ -82,92 +95,3 @@ def _open(source: Source | None) -> ServiceSpec:
     if source is None:
         raise UsageError("there is no service to serve", hint=_BY)
     return source.open()
-
-
-class Alone:
-    """A server of one process, as it is managed."""
-
-    def __init__(
-        self,
-        server: Server,
-        outside: Outside,
-        companion: Companion | None,
-    ) -> None:
-        self._server = server
-        self._outside = outside
-        self._companion = companion
-        self._beside: asyncio.Future[None] | None = None
-
-    def stop(self) -> None:
-        """Begin to end; asked for again, end without waiting."""
-        if self._server.state == "draining":
-            self._server.force()
-        else:
-            self._outside.stopping()
-            self._server.stop()
-
-    async def run(self, on_ready: OnReady | None) -> int:
-        """Serve to the end; returns the exit status."""
-
-        def ready(url: str) -> None:
-            now = self._server.versions.current
-            self._outside.ready(url, now.spec.name, now.tag)
-            if on_ready is not None:
-                on_ready(url)
-            if self._companion is not None:
-                self._beside = asyncio.ensure_future(self._companion(self))
-
-        await self._outside.open(self)
-        try:
-            return await self._server.run(ready)
-        finally:
-            if self._beside is not None:
-                self._beside.cancel()
-            self._outside.close()
-
-    @property
-    def source(self) -> Source | None:
-        """Where the service that is served came from."""
-        return self._server.versions.current.source
-
-    async def status(self) -> dict[str, Any]:
-        """Return what is served, where and by what."""
-        server = self._server
-        now, place = server.versions.current, server.place
-        return {
-            "state": server.state,
-            "service": now.spec.name,
-            "tag": now.tag,
-            "url": server.url,
-            "pid": os.getpid(),
-            "workers": [{"pid": os.getpid(), "state": server.state}],
-            "replicas": server.versions.replicas,
-            "runner": place.kind if place is not None else None,
-        }
-
-    async def swap(self, source: Source, tag: str) -> None:
-        """Serve another version from now on."""
-        self._check_ready()
-        versions = self._server.versions
-        now = versions.current
-        await asyncio.to_thread(check_swap, now.source, source)
-        await versions.prepare(source, tag_for(now.source, now.tag, source, tag))
-        versions.commit()
-        self._outside.ready(self._server.url, versions.current.spec.name, versions.current.tag)
-
-    async def scale(self, replicas: int) -> None:
-        """Run the service that many times."""
-        self._check_ready()
-        await self._server.versions.scale(replicas)
-
-    async def set_workers(self, workers: int) -> None:
-        """Refuse: nobody is there to start another one."""
-        if workers > 1:
-            raise UsageError(
-                "this server was started with one worker",
-                hint="start it with --workers 2 or more to change their number later",
-            )
-
-    def _check_ready(self) -> None:
-        if self._server.state != "ready":
-            raise ConflictError(f"the server is {self._server.state}", hint="try again later")

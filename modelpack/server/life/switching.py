@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelpack.errors import ConflictError, ModelpackError
 from modelpack.frameworks.source import Source
+from modelpack.sdk.reimport import drop_stale_bytecode
 from modelpack.server.life.channel import ChannelClosedError
 from modelpack.server.life.swapping import check_swap, tag_for
 from modelpack.server.observe.logs import event
@@ -71,6 +72,8 @@ class Switching:
     async def _start_runners(self, source: Source) -> None:
         """Start runners for the version that comes, if runners are shared; raises what one says."""
         if (shared := self._supervisor.shared) is not None:
+            if source.code_folder is not None:
+                await asyncio.to_thread(drop_stale_bytecode, source.code_folder)
             await shared.start(self.version + 1, source)
 
     async def _leave_behind(self, changed: list[WorkerProcess]) -> None:

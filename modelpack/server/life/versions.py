@@ -207,17 +207,18 @@ class Versions:
         return place
 
     async def _end(self, version: Generation) -> bool:
-        """Let a version finish its calls, then close it; returns whether nothing was cut off."""
+        """Let a version finish its calls, then close it; returns False when a hook failed."""
         began = monotonic()
         limit_s = max(self._settings.grace_s, self._settings.request_timeout_s)
-        is_clean = await version.finish(self._state, limit_s)
+        is_whole = await version.finish(self._state, limit_s)
         version.close()
-        is_clean = await version.end() and is_clean
+        is_clean = await version.end()
         self._totals.update(version.name, version.readings())
         self._totals.retire(version.name)
         del self._ending[version]
         self._is_clean = self._is_clean and is_clean
-        event("version-ended", tag=version.tag, clean=is_clean, s=round(monotonic() - began, 3))
+        took_s = round(monotonic() - began, 3)
+        event("version-ended", tag=version.tag, clean=is_whole and is_clean, s=took_s)
         del version
         settle()
         return is_clean

@@ -269,6 +269,9 @@ def wait_until(holds: Callable[[], bool], seconds: float = WAIT_S) -> None:
         time.sleep(0.01)
 
 
+# As with any user, bytecode of the service's modules is written beside them.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
 Launch = Callable[..., Served]
 
 
@@ -328,12 +331,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         log = tmp_path / f"log-{number}"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-B", "-c", PROGRAM, json.dumps(given)],
+                [sys.executable, "-P", "-c", PROGRAM, json.dumps(given)],
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+                env={**_ENVIRONMENT, **(env or {})},
             )
         served = Served(process, log, admin)
         started.append(served)
