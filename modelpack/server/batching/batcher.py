@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -126,6 +126,10 @@ class Batcher:
         """Give a runner no more batches; the one that it has is still answered."""
         self._seats.remove(runs)
         self._pace.share(len(self._seats))
+
+    def learn(self, values: Mapping[str, Any], rows: int, seconds: float) -> None:
+        """Take in what a call of the warm-up took, so that costs are not wholly unknown at first."""
+        self._pace.learn(self._picker.model_of(values), rows, seconds)
 
     def submit(self, call: Call) -> None:
         """Queue a call, or reject it at once."""

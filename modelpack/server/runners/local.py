@@ -73,6 +73,9 @@ class LocalPlace:
                 queue = Crowd.of(self._settings)
             else:
                 queue = Batcher.of(api, self._settings, asyncio.get_running_loop())
+                for trial in first.trials.get(api.name, ()):
+                    for seconds in trial.seconds:
+                        queue.learn(trial.values, trial.rows, seconds)
             endpoint.bind(queue)
         self._admit(first)
         await self.scale(self._settings.replicas)

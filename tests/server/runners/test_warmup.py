@@ -172,6 +172,21 @@ def test_what_fails_at_a_larger_size_keeps_what_the_smaller_ones_showed() -> Non
     assert [trial.rows for trial in warmed("pair", fussy)] == [1]
 
 
+def test_what_batches_cost_is_known_before_the_first_request(start: Start) -> None:
+    @modelpack.service
+    class Slow:
+        @modelpack.api(batch=True, max_batch_size=4)
+        def wait(self, x: modelpack.Tensor["float32", "batch"]) -> list[float]:
+            time.sleep(0.01 * len(x))
+            return [0.0] * len(x)
+
+    queue = start(Slow).server.endpoints[0].queue
+    costs = queue._pace.costs.all
+
+    assert costs.seconds(1) >= 0.01
+    assert costs.seconds(4) >= 0.04
+
+
 def test_warm_calls_are_not_counted_as_requests(start: Start) -> None:
     page = start(Demo).client.get("/metrics").text
 
