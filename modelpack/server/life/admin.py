@@ -199,6 +199,10 @@ class _Request:
     is_complete: bool = False
     url: bytes = field(default=b"", repr=False)
 
+    def on_message_begin(self) -> None:
+        if self.is_complete:
+            raise ValueError("a second request")
+
     def on_url(self, url: bytes) -> None:
         self.url += url
 
