@@ -99,6 +99,17 @@ class RunnerCrashed(Exception):
     """The request was run alone, and its runner's process died of it, not for the first time."""
 
 
+class ServiceFailed(Exception):
+    """The service raised something in a process of its own; what is known of it is text."""
+
+    def __init__(self, said: str, trace: list[str]) -> None:
+        super().__init__(said)
+        self.said = said
+        """Type and message, as they were there."""
+        self.trace = trace
+        """``file:line in function`` of the innermost frames there."""
+
+
 class BadOutput(Exception):
     """The service returned something that cannot be its answer; the reason is for the log."""
 
