@@ -131,7 +131,7 @@ def open_provider(service: str) -> TracerProvider:
         from opentelemetry.sdk.trace import TracerProvider as Provider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as cause:
-        raise _missing("opentelemetry-sdk") from cause
+        raise _missing("'opentelemetry-sdk'") from cause
     there = trace.get_tracer_provider()
     if not isinstance(there, trace.ProxyTracerProvider):
         return there
@@ -156,13 +156,13 @@ def _exporters() -> list[Any]:
         entry = "otlp_proto_http" if name == "otlp" else name
         found = entry_points(group="opentelemetry_traces_exporter", name=entry)
         if not found:
-            raise _missing(f"exporter '{name}' of OpenTelemetry")
+            raise _missing(f"the exporter '{name}' of OpenTelemetry")
         exporters.append(next(iter(found)).load()())
     return exporters
 
 
 def _missing(what: str) -> UsageError:
     return UsageError(
-        f"tracing: {what if what.startswith('exporter') else repr(what)} is not installed",
+        f"tracing: {what} is not installed",
         hint="install the extra 'tracing' ('modelpack-cli[tracing]'), or turn tracing off",
     )

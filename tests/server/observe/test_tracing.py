@@ -263,7 +263,7 @@ def test_a_missing_library_is_a_usage_error_that_names_the_extra(
 def test_a_missing_exporter_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
 
-    with pytest.raises(UsageError, match="exporter 'carrier-pigeon' of OpenTelemetry is not inst"):
+    with pytest.raises(UsageError, match="the exporter 'carrier-pigeon' of OpenTelemetry is not"):
         Watching(ServerSettings(tracing=True))
 
 
