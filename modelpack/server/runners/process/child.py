@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from modelpack.server.life.orphans import tie_to
 
 if TYPE_CHECKING:
     from modelpack.config.settings import ServerSettings
@@ -38,12 +41,13 @@ CONTROL_BYTES = 1 << 16
 """Longest message of the control channel."""
 
 _BEAT_S = 0.25
-_PR_SET_PDEATHSIG = 1
 
 
 def main(control: int, parent: int) -> int:
     """Serve until told to leave; returns the exit status."""
-    _die_with(parent)
+    tie_to(parent)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     # Before anything can import onnxruntime: its Linux wheel sends telemetry otherwise.
@@ -68,6 +72,7 @@ def main(control: int, parent: int) -> int:
 async def _run(channel: socket.socket, order: dict[str, Any], settings: ServerSettings) -> int:
     from modelpack.frameworks.source import Source
     from modelpack.server.runners.hooks import end_instance
+    from modelpack.server.runners.process.places import listen_at
     from modelpack.server.runners.process.serving import RunnerServer
     from modelpack.server.runners.replica import open_replica
     from modelpack.server.runners.threads import Worker
@@ -81,8 +86,7 @@ async def _run(channel: socket.socket, order: dict[str, Any], settings: ServerSe
         _tell(channel, failed=_facts(error))
         return EXIT_FAILED
     server = RunnerServer(spec.apis, replica)
-    listener = listen(Path(order["socket"]))
-    server.listen(listener)
+    server.listen(listen_at(Path(order["socket"])))
     _control(channel, server)
     _beat(loop, server)
     # What is there now stays: the collector need not look at it again and again.
@@ -134,28 +138,6 @@ def _beat(loop: asyncio.AbstractEventLoop, server: RunnerServer) -> None:
     """Show that the event loop turns, again and again."""
     server.page.beat()
     loop.call_later(_BEAT_S, _beat, loop, server)
-
-
-def listen(path: Path) -> socket.socket:
-    """Return a listening socket that only this user can connect to."""
-    from modelpack.server.runners.process.places import address_of
-
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with address_of(path) as address:
-        listener.bind(address)
-    path.chmod(0o600)
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however that ends."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
-        os._exit(EXIT_ORPHAN)
 
 
 def _leave(status: int) -> NoReturn:

@@ -13,22 +13,11 @@ from typing import Any
 
 from modelpack.errors import InputError, Issue
 from modelpack.server.observe.logs import trace_of
-from modelpack.server.problems import BadOutput, RefusedRequest, problem_from
+from modelpack.server.problems import BadOutput, RefusedRequest, ServiceFailed, problem_from
 from modelpack.server.runners.process.frames import FrameError
 
 _MAX_ISSUES = 20
 _MAX_TEXT = 2048
-
-
-class ServiceFailed(Exception):
-    """The service raised something in its runner; the text is its type and message."""
-
-    def __init__(self, said: str, trace: list[str]) -> None:
-        super().__init__(said)
-        self.said = said
-        """Type and message, as they were."""
-        self.told_trace = trace
-        """``file:line in function`` of the innermost frames, in the runner."""
 
 
 def facts_of(error: BaseException, *, is_decoding: bool = False) -> dict[str, Any]:

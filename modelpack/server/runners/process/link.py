@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelpack.server.life.sockets import short_path
 from modelpack.server.problems import RunnerLost
 from modelpack.server.runners.base import Done
 from modelpack.server.runners.process.failures import error_from
 from modelpack.server.runners.process.frames import TO_FRONT, FrameError, Head, Kind
 from modelpack.server.runners.process.packing import PackingError, pack
 from modelpack.server.runners.process.page import PageView
-from modelpack.server.runners.process.places import address_of
 from modelpack.server.runners.process.wire import Wire
 
 _RETRY_S = 0.02
@@ -80,7 +80,7 @@ class Link:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
-            with address_of(Path(self.info.socket)) as address:
+            with short_path(Path(self.info.socket)) as address:
                 connection.connect(address)
         except BlockingIOError:  # as many as it takes at a time are waiting there
             connection.close()

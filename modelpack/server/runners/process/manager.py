@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from modelpack.config.settings import ServerSettings
-from modelpack.errors import ModelpackError
+from modelpack.errors import ModelpackError, UserCodeError
 from modelpack.frameworks.source import Source
 from modelpack.server.observe.logs import event
 from modelpack.server.runners.process.link import RunnerInfo
@@ -165,13 +165,18 @@ class RunnerManager:
     async def _keep(self, slot: Slot) -> None:
         """Have a runner in the slot until it is not wanted any more."""
         while slot.is_wanted:
-            spawned = slot.spawned = self._spawn(slot.number)
-            error = await spawned.ready
-            if error is None:
-                await self._up(slot, spawned)
+            try:
+                spawned = slot.spawned = self._spawn(slot.number)
+            except OSError as cause:
+                said = f"a runner process cannot be started: {cause.strerror or cause}"
+                self._failed(slot, UserCodeError(said, hint="see 'ulimit -a' and the memory left"))
             else:
-                await spawned.ended
-                self._failed(slot, error)
+                error = await spawned.ready
+                if error is None:
+                    await self._up(slot, spawned)
+                else:
+                    await spawned.ended
+                    self._failed(slot, error)
             slot.spawned = None
             if slot.is_wanted and (pause := pause_s(slot.failures)):
                 if pause > PATIENCE_S:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from modelpack.server.life.sockets import short_path
+
+BACKLOG = 128
 _PREFIX = "modelpack-runners-"
-_MOST_BYTES = 100  # of the 108 that the kernel has, and a name may be made longer
 
 
 def private_folder() -> Path:
@@ -53,14 +55,16 @@ def _lives(pid: int) -> bool:
     return True
 
 
-@contextmanager
-def address_of(path: Path) -> Iterator[str]:
-    """Return the address of the socket at ``path``, for the length of the block."""
-    if len(os.fsencode(path)) <= _MOST_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def listen_at(path: Path) -> socket.socket:
+    """Return a socket that listens at ``path``, for this user alone; raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
+        with short_path(path) as address:
+            listener.bind(address)
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

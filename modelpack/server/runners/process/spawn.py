@@ -66,7 +66,7 @@ class Spawned:
     """A runner process from its start to its end."""
 
     def __init__(self, order: Order, *, on_leave: Callable[[Spawned], None]) -> None:
-        """Start it.  ``on_leave`` is called when it asks to be relieved."""
+        """Start it; raises OSError.  ``on_leave`` is called when it asks to be relieved."""
         self._loop = asyncio.get_running_loop()
         self._on_leave = on_leave
         self._order = order
@@ -78,8 +78,12 @@ class Spawned:
         self.ended: asyncio.Future[int] = self._loop.create_future()
         """Its exit status; below 0: the signal that killed it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = _start(order, theirs)
+        try:
+            with theirs:
+                self._process = _start(order, theirs)
+        except BaseException:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._control = ours
         self.info = RunnerInfo(order.id, self._process.pid, str(order.socket))

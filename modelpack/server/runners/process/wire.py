@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import asyncio
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -83,7 +84,12 @@ class Wire:
         self._body = bytearray()
         self._filled = 0
         self._descriptors: deque[int] = deque()
-        loop.add_reader(connection.fileno(), self._read)
+        # libuv stops polling a socket that has an error, without a word, and what was sent before is
+        # lost with it: a process that was killed leaves such sockets.  An epoll that holds the
+        # socket is readable whatever happens to it.
+        self._events = select.epoll()
+        self._events.register(connection, select.EPOLLIN)
+        loop.add_reader(self._events.fileno(), self._read)
 
     def send(
         self,
@@ -117,7 +123,8 @@ class Wire:
         if not self.is_open:
             return
         self.is_open = False
-        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_reader(self._events.fileno())
+        self._events.close()
         if self._queue:
             self._loop.remove_writer(self._socket.fileno())
         self._socket.close()

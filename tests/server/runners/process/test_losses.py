@@ -202,6 +202,7 @@ def zombies() -> int:
     return count
 
 
+@pytest.mark.slow
 def test_fifty_crashes_leave_nothing_behind(
     serve: Serve, pids: Pids, descriptors: Callable[[], int]
 ) -> None:
