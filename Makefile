@@ -5,7 +5,9 @@
 #   make test     lint, types, layers, every test, coverage, a quick benchmark
 #   make lint     the first three of these alone
 #   make format   writes the code the way lint wants it
-#   make bench    the benchmarks in full (on demand; needs wrk)
+#   make bench    the benchmarks in full (on demand; needs wrk), as a Markdown table
+#   make bench-peers   the same beside other servers, each in an environment of its own
+#   make test-peers    installs those and sees that each does the same work
 #   make clean    removes .venv and what tools left behind
 
 SHELL := /bin/sh
@@ -19,7 +21,7 @@ ifeq ($(CI),true)
 REQUIRE := --require engine
 endif
 
-.PHONY: demo test lint format unit bench-quick bench tools clean help
+.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
@@ -40,7 +42,7 @@ format: $(READY)
 # Unit, engine and browser tests in one run, so that coverage is counted over all of them.  What
 # is missing on this machine is skipped with its reason.
 unit: $(READY)
-	$(BIN)/pytest -m "not bench" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
+	$(BIN)/pytest -m "not bench and not peers" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
 
 # Timings are only true without coverage.
 bench-quick: $(READY)
@@ -48,6 +50,13 @@ bench-quick: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench_server.py
+	$(BIN)/python tests/benchmarks/bench_aims.py
+
+bench-peers: $(READY) tools
+	$(BIN)/python tests/benchmarks/bench_aims.py --peers
+
+test-peers: $(READY)
+	$(BIN)/pytest -m peers
 
 # Browser, wrk and the like, where this user may install them.
 tools:

@@ -1,0 +1,197 @@
+"""Four times the load that fits, and clients that hang up.
+
+closed loop ──► peak goodput      open loop at 4 x peak ──► goodput within the limit, refusals
+                                    └ beside it, single requests: is there a Retry-After?
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aims.context import Context
+from aims.load import Request, binary_request
+from aims.machine import Pins
+from aims.serving import Running, our_server
+from aims.table import Row
+from modelpack.bench.aim import Aim
+from modelpack.bench.inputs import Body
+from modelpack.bench.load import Load
+from modelpack.bench.place import place_of
+from modelpack.bench.result import Result
+from modelpack.bench.session import measure
+
+LIMIT_MS = 1000
+"""What a client waits at most, and tells the server (X-Request-Timeout-Ms)."""
+TIMES = 4
+GOODPUT = 0.95
+REFUSAL_MS = 50.0
+CLIENTS = 64
+MOST_ITEMS = 16
+
+
+@contextmanager
+def on_the_load_processor(pins: Pins) -> Iterator[None]:
+    """Let this process, which sends the load, use that processor alone."""
+    mine = os.sched_getaffinity(0)
+    if pins.is_apart:
+        os.sched_setaffinity(0, {int(pins.load[2])})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+def aim_at(server: Running, request: Request, headers: dict[str, str] | None = None) -> Aim:
+    """Return what our own generator sends for a request."""
+    body = Body(request.body, request.content_type, tuple(request.headers.items()))
+    return Aim(
+        place=place_of(server.url), method="POST", path=request.path, api="predict",
+        bodies=(body,), headers=headers or {},
+    )  # fmt: skip
+
+
+def overload(context: Context) -> list[Row]:
+    """Measure the peak, then offer four times as much."""
+    seconds = 3.0 if context.is_quick else max(context.seconds * 2, 8.0)
+    request = binary_request("/predict", "mid")
+    headers = {"X-Request-Timeout-Ms": str(LIMIT_MS)}
+    with (
+        our_server(context.folder / "mid.onnx", context.pins, cwd=context.folder) as server,
+        on_the_load_processor(context.pins),
+    ):
+        aim = aim_at(server, request, headers)
+        (peak,) = measure([aim], Load(concurrency=32, duration_s=seconds, warmup_s=1.0))
+        offered = TIMES * peak.rate
+        probe = _Probe(server, request, headers)
+        probe.start()
+        load = Load(rate=offered, connections=8192, duration_s=seconds, warmup_s=2.0)
+        (result,) = measure([aim], load)
+        probe.end()
+        (after,) = measure([aim], Load(concurrency=32, duration_s=seconds, warmup_s=1.0))
+    return _overload_rows(max(peak.rate, after.rate), offered, result, probe)
+
+
+def _overload_rows(peak: float, offered: float, result: Result, probe: _Probe) -> list[Row]:
+    whole = result.whole
+    within = whole.latencies.count * (1 - whole.latencies.share_above(LIMIT_MS))
+    late = whole.latencies.count - within
+    goodput = max(result.rate - late / result.seconds, 0.0)
+    share = goodput / peak
+    refused_ms = whole.refused.at_ms(99)
+    named = f"{probe.with_retry} of {probe.refused} named Retry-After"
+    statuses = ", ".join(f"{n:,} {s}" for s, n in sorted(whole.statuses.items()))
+    errors = ", ".join(f"{n:,} {kind}" for kind, n in whole.errors.items())
+    return [
+        Row(
+            f"{TIMES} times the capacity offered, limit {LIMIT_MS} ms: goodput",
+            f"{GOODPUT:.0%} of peak",
+            f"{goodput:,.0f}/s of {peak:,.0f}/s at {offered:,.0f}/s offered: {share:.0%} "
+            f"({statuses}{errors and ', ' + errors})",
+            share >= GOODPUT,
+            {"share": share},
+        ),
+        Row(
+            f"{TIMES} times the capacity offered: refusals",
+            f"within {REFUSAL_MS:g} ms, with Retry-After",
+            f"p50 {whole.refused.at_ms(50):.1f} ms, p99 {refused_ms:.1f} ms; {named}",
+            refused_ms <= REFUSAL_MS and probe.with_retry == probe.refused > 0,
+            {"refused_p99_ms": refused_ms},
+        ),
+    ]
+
+
+class _Probe(threading.Thread):
+    """Sends single requests beside the load and looks at how they are refused."""
+
+    def __init__(self, server: Running, request: Request, headers: dict[str, str]) -> None:
+        super().__init__(daemon=True)
+        self._authority = server.url.removeprefix("http://")
+        self._request = request
+        self._headers = {**headers, **request.headers, "content-type": request.content_type}
+        self._ended = threading.Event()
+        self.refused = self.with_retry = 0
+
+    def run(self) -> None:
+        while not self._ended.wait(0.05):
+            connection = http.client.HTTPConnection(self._authority, timeout=10)
+            try:
+                connection.request("POST", self._request.path, self._request.body, self._headers)
+                with connection.getresponse() as answer:
+                    answer.read()
+                    if answer.status in (429, 503):
+                        self.refused += 1
+                        self.with_retry += int(answer.headers.get("retry-after", 0)) >= 1
+            except OSError:
+                continue  # the backlog of the kernel is full as well
+            finally:
+                connection.close()
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def hung_up(context: Context) -> list[Row]:
+    """Let clients leave right after they asked, and count what was computed for them."""
+    request = binary_request("/predict", "cnn")
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    data = (
+        f"POST {request.path} HTTP/1.1\r\nhost: h\r\ncontent-type: {request.content_type}\r\n"
+        f"{head}content-length: {len(request.body)}\r\n\r\n"
+    ).encode() + request.body
+    with our_server(context.folder / "cnn.onnx", context.pins, cwd=context.folder) as server:
+        _ask(server.url + request.path, request)
+        before = _rows_run(server.url)
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for _ in range(CLIENTS):
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(data)
+        _wait_until_idle(server.url)
+        items = _rows_run(server.url) - before
+    what = f"items computed for {CLIENTS} clients that hung up"
+    return [Row(what, f"{MOST_ITEMS} or fewer", f"{items}", items <= MOST_ITEMS, {"items": items})]
+
+
+def _ask(url: str, request: Request) -> None:
+    headers = {"content-type": request.content_type, **request.headers}
+    asked = urllib.request.Request(url, data=request.body, headers=headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30):
+        return
+
+
+def _metrics(url: str) -> str:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"{url}/metrics", timeout=30
+    ) as page:
+        return str(page.read().decode())
+
+
+def _value(page: str, name: str) -> int:
+    lines = [line for line in page.splitlines() if line.startswith(name) and "predict" in line]
+    return round(sum(float(line.rpartition(" ")[2]) for line in lines))
+
+
+def _rows_run(url: str) -> int:
+    return _value(_metrics(url), "modelpack_batch_rows_sum")
+
+
+def _wait_until_idle(url: str, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    quiet = 0
+    while quiet < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        page = _metrics(url)
+        waiting = _value(page, "modelpack_queue_rows") + _value(
+            page, "modelpack_in_flight_requests"
+        )
+        quiet = quiet + 1 if waiting == 0 else 0
+    if quiet < 5:
+        raise RuntimeError("the server does not come to rest: " + json.dumps(_metrics(url)[-500:]))
