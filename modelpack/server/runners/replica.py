@@ -76,8 +76,8 @@ class Replica:
     @property
     def kind(self) -> str:
         """``inline`` when every sync method runs on the event loop now, else ``thread``."""
-        is_inline = all(runner.kind == "inline" for runner in self.runners.values())
-        return "inline" if is_inline else "thread"
+        names = {name for name, runner in self.runners.items() if runner.kind == "inline"}
+        return "inline" if names >= self.workers.keys() else "thread"
 
     @property
     def is_idle(self) -> bool:

@@ -31,6 +31,8 @@ from modelpack.server.runners.threads import Worker
 _MEASURED_CALLS = 5
 _BUDGET_S = 1.0
 """How long the calls of one api may take beyond the first two of one row."""
+_WATCH_S = 2e-3
+"""After a shorter call the lock is not watched: it is not held for long enough to be felt."""
 _LONGEST_CALL_S = 10.0
 """A size whose call should take longer is not tried."""
 
@@ -108,19 +110,22 @@ class _Tasting:
         if self.trials and rows < self._most_rows and row_s * rows * 3 > self._left_s:
             return
         trial = Trial(make(), rows)
-        took, held = await self._call(trial.values)
+        took, _ = await self._call(trial.values, watches_lock=False)
         if self.trials and took > self._left_s:  # too long to try again: the first one counts
             trial.seconds.append(took)
         while not trial.seconds or (len(trial.seconds) < _MEASURED_CALLS and took < self._left_s):
             trial.values = make()
-            took, held = await self._call(trial.values)
+            watches_lock = self._watches_lock and took > _WATCH_S
+            took, held = await self._call(trial.values, watches_lock=watches_lock)
             trial.seconds.append(took)
             trial.held.extend(held)
             self._left_s -= took
         self.trials.append(trial)
 
-    async def _call(self, values: Mapping[str, Any]) -> tuple[float, list[float]]:
-        watching = watching_lock() if self._watches_lock else nullcontext()
+    async def _call(
+        self, values: Mapping[str, Any], *, watches_lock: bool
+    ) -> tuple[float, list[float]]:
+        watching = watching_lock() if watches_lock else nullcontext()
         with watching as probe:
             took: float = await self._worker.run(partial(_timed, self._method, values))
         return took, [probe.share] if isinstance(probe, LockProbe) else []

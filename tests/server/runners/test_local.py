@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,6 +68,17 @@ class Demo:
     @modelpack.api
     def threads(self) -> int:
         return placement().threads
+
+
+@modelpack.service
+class Calm:
+    @modelpack.api
+    def echo(self, x: int) -> int:
+        return x
+
+    @modelpack.api
+    async def echo_async(self, x: int) -> int:
+        return x
 
 
 @pytest.fixture(autouse=True)
@@ -224,6 +239,44 @@ def test_threads_are_shared_out(start: Start, monkeypatch: pytest.MonkeyPatch) -
     assert start(Demo, replicas=2, threads=3).post("/threads", {}).json() == 3
 
 
+def test_libraries_use_no_more_threads_than_their_replica_may() -> None:
+    """In a process of its own: what is loaded there must not have been told anything yet."""
+    code = """
+import sys
+from threadpoolctl import threadpool_info
+import modelpack
+from modelpack.config.settings import ServerSettings
+from modelpack.sdk.service import spec_of
+from modelpack.server import run
+
+@modelpack.service
+class Libraries:
+    def __init__(self) -> None:
+        import sklearn.linear_model  # loads OpenBLAS and OpenMP
+
+    @modelpack.api(batch=True)
+    def pools(self, x: modelpack.Tensor["float32", "batch"]) -> list[float]:
+        print([pool["num_threads"] for pool in threadpool_info()], flush=True)
+        return [0.0] * len(x)
+
+def stop(url):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+
+settings = ServerSettings(port=0, threads=1, runner="thread")
+sys.exit(run(spec_of(Libraries), settings, on_ready=stop))
+"""
+    clean = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    pools = [json.loads(line) for line in done.stdout.splitlines()]
+    assert pools
+    assert {count for pool in pools for count in pool} == {1}
+
+
 def test_a_gpu_that_was_asked_for_and_is_not_there_ends_the_start(start: Start) -> None:
     with pytest.raises(DeviceMissingError, match="'cuda:40' was asked for, and the NVIDIA driver"):
         start(Demo, devices="cuda:40")
@@ -235,4 +288,5 @@ def test_what_runs_is_counted_by_kind(start: Start) -> None:
 
     assert place_of(server).kind == "thread"
     assert place_of(server).stats.running == {"thread": 2}
-    assert start(Demo, runner="inline").server.place.stats.running == {"inline": 1}
+    assert start(Calm, runner="inline").server.place.stats.running == {"inline": 1}
+    assert start(Demo, runner="inline").server.place.kind == "thread"  # it streams from one
