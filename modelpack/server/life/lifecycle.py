@@ -37,10 +37,11 @@ from modelpack.server.http.listening import url_of
 from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.http.sharing import Share
 from modelpack.server.http.tls import context_for
+from modelpack.server.life.gathering import gather_here
 from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.life.versions import Versions, settle
 from modelpack.server.observe.logs import event, log_internal
-from modelpack.server.observe.snapshot import Gather, own
+from modelpack.server.observe.snapshot import Gather
 from modelpack.server.observe.stats import Reading
 from modelpack.server.runners.place import Place
 from modelpack.server.web.app import metrics_app
@@ -105,7 +106,7 @@ class Server:
             self.front,
             self._state,
             fast_lane=fast_lane,
-            gather=around.gather or own(self.readings),
+            gather=around.gather or gather_here(self.readings),
             runners=around.runners,
         )
         self.versions.begin(spec, tag, source)

@@ -9,12 +9,13 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from modelpack.server.life.channel import ChannelClosedError
 from modelpack.server.life.gathering import WORKER_S
 from modelpack.server.life.handle import WorkerProcess
-from modelpack.server.observe.processes import tree
+from modelpack.server.observe.processes import Processes, tree
 from modelpack.server.observe.snapshot import Plain, Totals, from_plain, merge, to_plain
 from modelpack.server.observe.stats import Reading
 
@@ -24,6 +25,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._totals = Totals()
+        self._processes = Processes()
 
     def update(self, worker: WorkerProcess, readings: Iterable[Plain]) -> None:
         """Keep the newest counts of a worker."""
@@ -42,7 +44,9 @@ class Tally:
         """
         await asyncio.gather(*(self._ask(worker) for worker in list(workers)))
         readings = merge(self._totals.readings(), own)
-        return {"readings": to_plain(readings), "pids": tree(os.getpid())}
+        # Added up here and not where it is shown: one memory of those that have gone.
+        usage = asdict(self._processes.read(tree(os.getpid())))
+        return {"readings": to_plain(readings), "usage": usage}
 
     async def _ask(self, worker: WorkerProcess) -> None:
         with suppress(TimeoutError, ChannelClosedError):

@@ -139,9 +139,13 @@ class Metrics:
         readings: Sequence[Reading],
         pids: Iterable[int] = (),
         *,
+        usage: Usage | None = None,
         is_openmetrics: bool = False,
     ) -> bytes:
-        """Return the page; ``pids`` are the processes of the server, none: this one."""
+        """Return the page; ``pids`` are the processes of the server, none: this one.
+
+        ``usage`` is what they use; None: it is read now.
+        """
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
@@ -150,7 +154,7 @@ class Metrics:
         sheet.add("modelpack_build_info", (__version__, platform.python_version()), 1)
         for reading in merge(readings):  # no api may stand there twice
             _fill_reading(sheet, reading)
-        _fill_processes(sheet, self._processes.read([*pids] or [os.getpid()]))
+        _fill_processes(sheet, usage or self._processes.read([*pids] or [os.getpid()]))
         registry = CollectorRegistry()
         registry.register(sheet)
         if is_openmetrics:

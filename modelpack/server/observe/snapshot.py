@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from modelpack.server.observe.processes import Usage
 from modelpack.server.observe.stats import (
     ApiStats,
     BatchStats,
@@ -42,19 +43,12 @@ class Snapshot:
     readings: list[Reading]
     pids: tuple[int, ...] = ()
     """Its processes; empty: this one alone."""
+    usage: Usage | None = None
+    """What they use, when somebody has added that up already."""
 
 
 Gather = Callable[[], Awaitable[Snapshot]]
 """Asks all parts of a server."""
-
-
-def own(read: Callable[[], Iterable[Reading]]) -> Gather:
-    """Return what gathers the readings of this process alone."""
-
-    async def gather() -> Snapshot:
-        return Snapshot(list(read()))
-
-    return gather
 
 
 class Totals:

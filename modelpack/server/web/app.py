@@ -122,7 +122,9 @@ class MetricsPage:
         """Render the page, in the form that the scraper prefers."""
         found = await self._gather()
         is_openmetrics = wants_openmetrics(fields_of(scope).get(b"accept", b""))
-        page = self._metrics.render(found.readings, found.pids, is_openmetrics=is_openmetrics)
+        page = self._metrics.render(
+            found.readings, found.pids, usage=found.usage, is_openmetrics=is_openmetrics
+        )
         content_type = OPENMETRICS if is_openmetrics else CONTENT_TYPE
         await Reply(200, content_type, page)(scope, receive, send)
 

@@ -66,11 +66,13 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(
     before = set(server.workers())
     pids(server, 2, until)
     counted = server.metric('modelpack_requests_total{api="pid"')
+    used_s = max(server.metric("process_cpu_seconds_total") for _ in range(4))
 
     os.kill(server.workers()[0], signal.SIGKILL)
     until(lambda: len(set(server.workers()) - before) == 1)
 
     assert server.metric('modelpack_requests_total{api="pid"') >= counted
+    assert min(server.metric("process_cpu_seconds_total") for _ in range(8)) >= used_s
     assert server.get("/readyz")[0] == 200
     assert pids(server, 2, until) == set(server.workers())
     assert [one["status"] for one in server.events("worker-lost")] == [-signal.SIGKILL]
