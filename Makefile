@@ -7,6 +7,7 @@
 #   make format   writes the code the way lint wants it
 #   make bench    the benchmarks in full (on demand; needs wrk), as a Markdown table
 #   make bench-peers   the same beside other servers, each in an environment of its own
+#   make soak     20 minutes of mixed load against one server (on demand)
 #   make test-peers    installs those and sees that each does the same work
 #   make clean    removes .venv and what tools left behind
 
@@ -21,7 +22,7 @@ ifeq ($(CI),true)
 REQUIRE := --require engine
 endif
 
-.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers tools clean help
+.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers soak tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
@@ -42,15 +43,18 @@ format: $(READY)
 # Unit, engine and browser tests in one run, so that coverage is counted over all of them.  What
 # is missing on this machine is skipped with its reason.
 unit: $(READY)
-	$(BIN)/pytest -m "not bench and not peers" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
+	$(BIN)/pytest -m "not bench and not soak and not peers" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
 
 # Timings are only true without coverage.
 bench-quick: $(READY)
-	$(BIN)/pytest -m bench
+	$(BIN)/pytest -m "bench or soak"
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench_server.py
 	$(BIN)/python tests/benchmarks/bench_aims.py
+
+soak: $(READY)
+	$(BIN)/python tests/soak/soak.py
 
 bench-peers: $(READY) tools
 	$(BIN)/python tests/benchmarks/bench_aims.py --peers
