@@ -32,7 +32,7 @@ from modelpack.sdk.values import (
     StringValue,
     Value,
 )
-from modelpack.server.runners.process.packing import ABSENT
+from modelpack.server.runners.process.codes import ABSENT
 
 _PLAIN = (TensorValue, NumberValue, BoolValue, StringValue, AnyValue, BytesValue)
 

@@ -20,9 +20,10 @@ from typing import Any, Protocol
 from modelpack.server.life.sockets import short_path
 from modelpack.server.problems import RunnerLost
 from modelpack.server.runners.base import Done
+from modelpack.server.runners.process.codes import PackingError
 from modelpack.server.runners.process.failures import error_from
 from modelpack.server.runners.process.frames import TO_FRONT, FrameError, Head, Kind
-from modelpack.server.runners.process.packing import PackingError, pack
+from modelpack.server.runners.process.packing import pack
 from modelpack.server.runners.process.page import PageView
 from modelpack.server.runners.process.wire import Wire
 
@@ -94,6 +95,11 @@ class Link:
         self._wire = Wire(
             connection, self.loop, reads=TO_FRONT, on_frame=self._on_frame, on_lost=self._on_lost
         )
+
+    @property
+    def is_open(self) -> bool:
+        """False once it was closed or lost."""
+        return not self._is_closed
 
     @property
     def is_coming(self) -> bool:

@@ -78,7 +78,6 @@ class RunnerManager:
         """``folder`` holds the sockets and is this user's alone.
 
         ``workers`` is how many processes on this machine have runners like these.
-
         ``on_hope(False)`` says that nothing can run a call and that nothing is likely to soon,
         ``on_hope(True)`` that this has changed.
         """
@@ -134,6 +133,7 @@ class RunnerManager:
             new = [self._add() for _ in range(count - len(wanted))]
             errors = [error for slot in new if (error := await slot.settled) is not None]
             if errors:
+                self._count = len(wanted)
                 await asyncio.gather(*(self._retire(slot) for slot in new))
                 raise errors[0]
 

@@ -204,7 +204,10 @@ class ProcessPlace:
             link.connect()
 
     def _on_gone(self, info: RunnerInfo) -> None:
-        """The end of its connection has said the same, unless it never came to one."""
+        """Forget a runner that left; the end of its connection says the same of others."""
+        link = self._links.get(info.id)
+        if link is not None and not link.is_open:
+            self._unlink(link)
 
     def _on_hope(self, has_hope: bool) -> None:
         self._has_hope = has_hope

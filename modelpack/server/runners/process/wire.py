@@ -21,7 +21,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from modelpack.server.observe.logs import log_internal
 from modelpack.server.runners.process.arena import ArenaError, Borrower, Lender
+from modelpack.server.runners.process.codes import PackingError
 from modelpack.server.runners.process.frames import (
     HAS_DESCRIPTOR,
     HEAD,
@@ -32,7 +34,8 @@ from modelpack.server.runners.process.frames import (
     Kind,
     read_head,
 )
-from modelpack.server.runners.process.packing import Packed, PackingError, unpack
+from modelpack.server.runners.process.packing import Packed
+from modelpack.server.runners.process.unpacking import unpack
 
 INLINE_BYTES = 64 * 1024
 """Longest body that goes through the socket; a longer one goes into shared memory."""
@@ -271,12 +274,19 @@ class Wire:
             elif head.segment:
                 if descriptor >= 0:
                     self._borrower.accept(head.segment, descriptor)
-                value = unpack(self._borrower.borrow(head.segment, head.size))
-                self._on_frame(head, value, -1)
+                self._hand_on(head, unpack(self._borrower.borrow(head.segment, head.size)), -1)
             else:
-                self._on_frame(head, unpack(body) if body else None, descriptor)
+                self._hand_on(head, unpack(body) if body else None, descriptor)
         finally:
             _close(descriptor)
+
+    def _hand_on(self, head: Head, value: Any, descriptor: int) -> None:
+        try:
+            self._on_frame(head, value, descriptor)
+        except (FrameError, ArenaError):
+            raise
+        except Exception as error:  # a failure of ours must not hold up the frames behind it
+            log_internal(error)
 
     def _hear_of_free(self, segment: int) -> None:
         """Note, in any thread, that nobody uses a segment of the other side any more."""

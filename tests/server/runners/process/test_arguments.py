@@ -20,7 +20,9 @@ from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import spec_of
 from modelpack.server.bodies.readers import BodyReader
 from modelpack.server.runners.process.arguments import arriving, crossing
-from modelpack.server.runners.process.packing import ABSENT, pack, unpack
+from modelpack.server.runners.process.codes import ABSENT
+from modelpack.server.runners.process.packing import pack
+from modelpack.server.runners.process.unpacking import unpack
 
 
 class Colour(enum.Enum):

@@ -14,13 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modelpack.server.runners.process.packing import (
-    ABSENT,
-    MAX_DEPTH,
-    PackingError,
-    pack,
-    unpack,
-)
+from modelpack.server.runners.process.codes import ABSENT, MAX_DEPTH, PackingError
+from modelpack.server.runners.process.packing import pack
+from modelpack.server.runners.process.unpacking import unpack
 
 
 def through(value: Any, **options: Any) -> Any:
