@@ -11,11 +11,11 @@ from statistics import median
 import numpy as np
 
 from aims.context import Context
-from aims.floor import best_cost
+from aims.floor import Cost, best_cost
 from aims.load import binary_request, wrk
 from aims.models import row_of
 from aims.serving import our_server
-from aims.table import Row, skipped
+from aims.table import Row, had, judged, skipped
 
 SHARE = 0.95
 HEALTH_MS = 20.0
@@ -57,8 +57,10 @@ def w3(context: Context) -> list[Row]:
         return [skipped(what, "'wrk' is not installed", aim)]
     np.save(context.folder / "cnn.npy", row_of("cnn"))
     rates: list[float] = []
-    floors: list[float] = []
+    alone: list[Cost] = []
+    costs_us: list[float] = []
     waits: list[float] = []
+    cpus: list[float] = []
     failed = 0
     seconds = 3.0 if context.is_quick else max(context.seconds, 6.0)
     # The pings are sent from the processor of the load.
@@ -68,7 +70,7 @@ def w3(context: Context) -> list[Row]:
             if context.pins.is_apart:
                 os.sched_setaffinity(0, {sorted(mine)[1]})
             for number in range((1 if context.is_quick else 3) + 1):
-                floors.append(_rate_alone(context, seconds / 2))
+                alone.append(_alone(context, seconds / 2))
                 pings = Pings(server.url)
                 pings.start()
                 one = wrk(
@@ -78,28 +80,34 @@ def w3(context: Context) -> list[Row]:
                 pings.end()
                 if number:
                     rates.append(one.per_second)
+                    costs_us.append(one.cpu_us)
+                    cpus.append(one.cpu_us * one.per_second / 1e6)
                     waits += pings.times_ms
                     failed += one.failed + pings.failed
         finally:
             os.sched_setaffinity(0, mine)
-    rate, floor = median(rates), median(floors)
+    rate, floor = median(rates), 1e6 / median(one.wall_us for one in alone)
+    cost, model = median(costs_us) / 1000, median(one.cpu_us for one in alone) / 1000
     share = rate / floor
     waits.sort()
     p99, worst = waits[int(len(waits) * 0.99)], waits[-1]
-    text = f"{rate:.1f}/s of {floor:.1f}/s alone ({1000 / floor:.1f} ms an item): {share:.0%}"
+    cpu = median(cpus)
+    text = (
+        f"{rate:.1f}/s of {floor:.1f}/s alone: {share:.0%}; {cost:.2f} ms of processor time an item, "
+        f"{model:.2f} alone; {had(cpu)}"
+    )
     health = f"p99 {p99:.1f} ms, longest {worst:.1f} ms of {len(waits)}"
     return [
-        Row(what, aim, text, share >= SHARE and not failed, {"share": share}),
+        Row(what, aim, text, judged(share >= SHARE and not failed, cpu), {"share": share}),
         Row(
-            "health checks beside W3", f"within {HEALTH_MS:g} ms", health, worst <= HEALTH_MS,
+            "health checks beside W3", f"within {HEALTH_MS:g} ms", health, judged(worst <= HEALTH_MS, cpu),
             {"p99_ms": p99, "worst_ms": worst},
         ),
     ]  # fmt: skip
 
 
-def _rate_alone(context: Context, seconds: float) -> float:
-    cost = best_cost(
+def _alone(context: Context, seconds: float) -> Cost:
+    return best_cost(
         context.folder / "cnn.onnx", context.folder / "cnn.npy", context.pins.server,
         seconds=seconds, sizes=_SIZES,
     )  # fmt: skip
-    return 1e6 / cost.wall_us
