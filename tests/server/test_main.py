@@ -91,7 +91,12 @@ def test_the_bundles_settings_hold_unless_the_environment_says_otherwise(tmp_pat
     ("service", "environment", "status", "said"),
     [
         ("service:Doubler", {"MODELPACK_PORT": "many"}, 2, "error[usage]: MODELPACK_PORT: "),
-        ("service:Doubler", {"MODELPACK_PORT": "99999"}, 2, "error[usage]: MODELPACK_PORT: must be from"),
+        (
+            "service:Doubler",
+            {"MODELPACK_PORT": "99999"},
+            2,
+            "error[usage]: MODELPACK_PORT: must be from",
+        ),
         ("service:Doubler", {"MODELPACK_HOST": "203.0.113.7"}, 2, "error[usage]: '203.0.113.7' is"),
         ("servise:Doubler", {}, 2, "error[module-not-found]: "),
         ("service:Dobler", {}, 2, "error[attribute-not-found]: "),
