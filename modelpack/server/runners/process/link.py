@@ -175,7 +175,10 @@ class Link:
         if head.kind is Kind.WELCOME:
             if descriptor < 0 or self._page is not None:
                 raise FrameError("no welcome")
-            self._page, self._front = PageView(descriptor), head.api
+            try:
+                self._page, self._front = PageView(descriptor), head.api
+            except OSError as cause:
+                raise FrameError(f"no page: {cause}") from cause
             self.is_ready = True
             self._watcher.on_ready(self)
         elif head.kind is Kind.LEAVING:
