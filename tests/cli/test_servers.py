@@ -100,6 +100,15 @@ def test_a_server_is_listed_while_it_runs(start: Start, cli: Cli) -> None:
     assert json.loads(cli("servers", "list", "-o", "json").out) == []
 
 
+def test_a_socket_of_ones_own_choice_is_noted(start: Start, cli: Cli, tmp_path: Path) -> None:
+    start("--admin-socket", str(tmp_path / "mine.sock"))
+
+    listed = json.loads(cli("servers", "list", "-o", "json").out)
+
+    assert listed[0]["socket"] == str(tmp_path / "mine.sock")
+    assert cli("servers", "status", "adder").status == 0
+
+
 def test_what_a_killed_server_left_is_removed(start: Start, cli: Cli) -> None:
     process = start()
     process.kill()

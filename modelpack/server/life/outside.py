@@ -43,6 +43,8 @@ class Outside:
         if self._settings.admin_socket is not None:
             path = Path(self._settings.admin_socket).absolute()
             self._socket = self._stack.enter_context(private_socket(path))
+            if self._record is not None:
+                self._record = RunRecord(self._record.file, path)
         elif self._record is not None:
             try:
                 self._socket = self._stack.enter_context(private_socket(self._record.socket))

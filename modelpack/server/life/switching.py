@@ -53,7 +53,7 @@ class Switching:
                 if isinstance(answer, dict):
                     worker.version = self.version
                     worker.service, worker.runner = answer["service"], answer["runner"]
-            self._supervisor.keep(self._leave_behind(prepared))
+            self._supervisor.crew.keep(self._leave_behind(prepared))
             service = next((one.service for one in prepared if one.service), "")
             event("swapped", service=service, tag=tag, was=was)
             self._supervisor.tell_ready(service)
@@ -64,7 +64,7 @@ class Switching:
             if (shared := self._supervisor.shared) is not None:
                 await shared.scale(replicas)
                 return
-            ready = self._ready()
+            ready = self._supervisor.crew.ready
             answers = await self._ask_all(ready, "scale", replicas=replicas)
             for error in _errors(answers):
                 raise error
@@ -78,8 +78,8 @@ class Switching:
 
     async def _leave_behind(self, changed: list[WorkerProcess]) -> None:
         """Replace workers with another version, and end runners that nobody calls any more."""
-        others = [worker for worker in self._supervisor.present if worker.version != self.version]
-        await asyncio.gather(*(self._supervisor.renew(worker) for worker in others))
+        others = [one for one in self._supervisor.crew.present if one.version != self.version]
+        await asyncio.gather(*(self._supervisor.crew.renew(worker) for worker in others))
         if (shared := self._supervisor.shared) is not None:
             await self._ask_all(changed, "settled")
             await asyncio.gather(*(worker.until() for worker in others))
@@ -87,7 +87,7 @@ class Switching:
 
     async def _prepare(self, source: Source, tag: str) -> list[WorkerProcess]:
         """Let every worker load the version; returns those that have, and live."""
-        ready = self._ready()
+        ready = self._supervisor.crew.ready
         answers = await self._ask_all(
             ready, "prepare", source=source.to_text(), tag=tag, version=self.version + 1
         )
@@ -99,9 +99,6 @@ class Switching:
                 await shared.retire(self.version + 1)
             raise errors[0] if errors else ConflictError("no worker serves", hint="try again")
         return alive
-
-    def _ready(self) -> list[WorkerProcess]:
-        return [worker for worker in self._supervisor.workers if worker.state == "ready"]
 
     async def _ask_all(
         self, workers: list[WorkerProcess], kind: str, **fields: str | int

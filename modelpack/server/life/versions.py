@@ -145,7 +145,7 @@ class Versions:
         front.socket_paths = self.current.mounts.paths
         if self._fast_lane:
             front.fast = self.current.fast_routes
-        front.known_heads.clear()
+        front.forget()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -212,6 +212,7 @@ class Versions:
         limit_s = max(self._settings.grace_s, self._settings.request_timeout_s)
         is_whole = await version.finish(self._state, limit_s)
         version.close()
+        self._front.forget()
         is_clean = await version.end()
         self._totals.update(version.name, version.readings())
         self._totals.retire(version.name)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelpack.server.life.supervisor import BackOff
+from modelpack.server.life.crew import BackOff
 
 Launch = Callable[..., Any]
 Project = Callable[..., Path]
@@ -39,6 +39,16 @@ def is_gone(pid: int) -> bool:
     except FileNotFoundError:
         return True
     return state == "Z"
+
+
+def is_free(address: tuple[str, int]) -> bool:
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            again.bind(address)
+        except OSError:
+            return False
+        return True
 
 
 def test_every_worker_answers_and_any_of_them_shows_what_all_have_counted(
@@ -87,10 +97,7 @@ def test_no_child_outlives_the_main_process_and_the_port_is_free(
 
     server.signal(signal.SIGKILL)
 
-    until(lambda: all(is_gone(pid) for pid in workers), 5.0)
-    with socket.socket() as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        again.bind(server.address)
+    until(lambda: all(is_gone(pid) for pid in workers) and is_free(server.address), 5.0)
 
 
 @pytest.mark.parametrize("group", [False, True])
