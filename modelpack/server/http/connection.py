@@ -341,6 +341,11 @@ class GuardedProtocol(OnWire, HttpToolsProtocol):
             return False
         return self.is_idle or (self.phase == DEAF and self._refusal is None)
 
+    def forget(self) -> None:
+        """Let go of the last request, if it is over."""
+        if self.is_idle:
+            self.cycle = None  # type: ignore[assignment]
+
     def sweep(self) -> None:
         """End what has stood still for too long; called once a second."""
         sweep(self)

@@ -75,6 +75,15 @@ class Front:
         self._prefixes: dict[tuple[int, bytes], bytes] = {}
         self.refresh()
 
+    def forget(self) -> None:
+        """Let go of what only versions of the service need that are gone.
+
+        An idle connection would else keep the last version it was answered by, model and all.
+        """
+        self.known_heads.clear()
+        for connection in list(self.state.connections):
+            connection.forget()  # type: ignore[union-attr]
+
     def refresh(self) -> None:
         """Set the Date header of the answers from now on; once a second is enough."""
         self.state.default_headers = [(b"date", formatdate(time(), usegmt=True).encode())]

@@ -263,6 +263,11 @@ class FastProtocol(GuardedProtocol):
             self._chunks, self._missing = [], 0
             cycle.response_complete = True
 
+    def forget(self) -> None:
+        """Let go of the last request, if it is over, and of its head."""
+        super().forget()
+        self._known, self._head, self._seen = None, _NO_HEAD, _NOTHING_SEEN
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the call that waits on this connection."""
         call: object = self.cycle

@@ -70,6 +70,9 @@ class SocketProtocol(OnWire, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         self._front.left()
 
+    def forget(self) -> None:
+        """Keep what it has: its application ends with it."""
+
     def sweep(self) -> None:
         """Cut off a client that takes nothing; pings of the library find those that are gone."""
         if self.stall.is_over(self.waiting_bytes, self._front.now) or self.is_over:

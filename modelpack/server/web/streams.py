@@ -14,6 +14,7 @@ a whole one.
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -52,7 +53,7 @@ async def _pump(
 ) -> None:
     call = pieces.call
     try:
-        async with asyncio.timeout(call.endpoint.request_timeout_s) as clock:
+        async with asyncio.timeout(max(0.0, call.deadline - perf_counter())) as clock:
             piece = await pieces.next()
     except Exception as error:
         call.reject(TimedOut() if clock.expired() else error)

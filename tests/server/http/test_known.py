@@ -289,6 +289,24 @@ def test_heads_are_forgotten_when_the_routes_change(start: Start) -> None:
             front.fast = {b"/echo": size}
 
 
+def test_an_idle_connection_keeps_no_version_alive(start: Start) -> None:
+    """Its memory may be that of a large model."""
+    server = start(Demo, "fast")
+    front = server.server.front
+    for path in ("/echo", "/echo?long"):
+        with server.connect() as connection:
+            connection.sendall(call(TEXT, path=path))
+            assert server.read(connection, 1)[0].status == 200
+            (found,) = front.state.connections
+            server.on_loop(front.forget)
+
+            assert found.cycle is None
+            assert found._known is None
+            connection.sendall(call(TEXT, path=path))
+            assert server.read(connection, 1)[0].body == b'"abc"'
+        server.wait_until(lambda: not front.state.connections)
+
+
 @pytest.mark.parametrize(
     "data",
     [

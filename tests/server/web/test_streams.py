@@ -186,7 +186,13 @@ def test_a_client_that_leaves_ends_the_generator(start: Start, path: str) -> Non
     assert endpoint.stats.statuses == {499: 1}
 
 
-def test_a_first_piece_that_takes_too_long_is_answered_504(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [({"request_timeout_s": 0.2}, {}), ({}, {"X-Request-Timeout-Ms": "200"})],
+)
+def test_a_first_piece_that_takes_too_long_is_answered_504(
+    start: Start, settings: dict[str, float], headers: dict[str, str]
+) -> None:
     @modelpack.service
     class Slow:
         gate = threading.Event()
@@ -196,7 +202,8 @@ def test_a_first_piece_that_takes_too_long_is_answered_504(start: Start) -> None
             self.gate.wait(20)
             yield 1
 
-    answer = start(Slow, request_timeout_s=0.2).post("/stream", {})
+    server = start(Slow, **settings)
+    answer = server.post("/stream", {}, headers=headers)
     Slow.gate.set()
 
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
