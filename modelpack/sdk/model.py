@@ -109,6 +109,10 @@ class Model:
             self._is_loaded = True
         return self._loaded
 
+    def forget(self) -> None:
+        """Let go of the model that was loaded; whoever asks again loads it again."""
+        self._loaded, self._is_loaded, self._files = None, False, None
+
     def adopt(self, others: Iterable[Model]) -> bool:
         """Take the model that one of the others has loaded from the very same files.
 

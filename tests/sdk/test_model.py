@@ -77,3 +77,12 @@ def test_a_model_whose_file_was_written_again_is_loaded_again(source: Folder, te
 
 def test_nothing_is_taken_from_a_model_that_is_not_loaded(source: Folder) -> None:
     assert not made(source).adopt([made(source)])
+
+
+def test_a_model_that_was_forgotten_is_loaded_again(source: Folder) -> None:
+    model = made(source)
+    first = model.load()
+    model.forget()
+
+    assert model.load() is not first
+    assert source.loaded == ["clf", "clf"]

@@ -109,6 +109,9 @@ class LocalPlace:
         async with self._changing:
             while len(self.replicas) < replicas:
                 replica = await self._open(len(self.replicas), replicas)
+                if self._is_closing:
+                    await self._end(replica)
+                    return
                 self.replicas.append(replica)
                 self._admit(replica)
             leaving = set()

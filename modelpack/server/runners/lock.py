@@ -30,7 +30,7 @@ class LockProbe:
         self.held_s = 0.0
         """How long the probe waited for the lock."""
         self.watched_s = 0.0
-        """How long it watched."""
+        """How long it watched, without the time in which it had no processor."""
         self._has_begun = threading.Event()
         self._is_over = False
 
@@ -47,10 +47,10 @@ class LockProbe:
             while not self._is_over:
                 sleep(_PERIOD_S)
                 now, queued_now = perf_counter(), waited()
-                late = now - last - _PERIOD_S - (queued_now - queued)
-                if late > _SLACK_S:
-                    self.held_s += late
-                self.watched_s += now - last
+                passed = now - last - (queued_now - queued)
+                if passed - _PERIOD_S > _SLACK_S:
+                    self.held_s += passed - _PERIOD_S
+                self.watched_s += passed
                 last, queued = now, queued_now
 
     def wait_begun(self) -> None:

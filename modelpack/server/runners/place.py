@@ -85,18 +85,20 @@ async def open_place(
         verdicts = await local.load(watches_lock=settings.runner == "auto")
         verdicts = settled(verdicts, settings, has_source=source is not None)
         moves = any(one.kind == "process" for one in verdicts.values())
-        if moves and source is not None:
-            _say("process", settings, verdicts)
-            await local.close()
-            del local
-            gc.collect()  # the model is not needed twice
-            return await _open_processes(spec, endpoints, settings, source, runners)
-        await local.bind()
+        if not moves or source is None:
+            await local.bind()
+            _say(local.kind, settings, verdicts)
+            return local
     except BaseException:
         await local.close()
         raise
-    _say(local.kind, settings, verdicts)
-    return local
+    _say("process", settings, verdicts)
+    await local.close()
+    del local
+    for model in spec.models.values():
+        model.forget()
+    gc.collect()  # the model is not needed twice
+    return await _open_processes(spec, endpoints, settings, source, runners)
 
 
 def _say(kind: str, settings: ServerSettings, verdicts: Mapping[str, Verdict]) -> None:

@@ -20,6 +20,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
@@ -113,7 +114,8 @@ class Worker:
 
     def _work(self) -> None:
         if self._prepare is not None:
-            self._prepare()
+            with suppress(Exception):  # better a thread that is not prepared than none
+                self._prepare()
         while (item := self._jobs.get()) is not None:
             job, done = item
             answer, error = None, None

@@ -29,6 +29,7 @@ ROW_S = 0.05
 class Demo:
     made: list[Demo] = []
     ended: list[Demo] = []
+    meeting = threading.Barrier(3)
 
     def __init__(self) -> None:
         self.made.append(self)
@@ -49,6 +50,12 @@ class Demo:
         self.most_running = max(self.most_running, self.running)
         time.sleep(wait_s)
         self.running -= 1
+        return self.number
+
+    @modelpack.api
+    def meet(self) -> int:
+        """Come back when as many calls run as are to meet."""
+        self.meeting.wait(20)
         return self.number
 
     @modelpack.api
@@ -97,10 +104,10 @@ def scale(server: Any, replicas: int) -> None:
     future.result(20)
 
 
-def at_once(server: Any, count: int, path: str = "/who", wait_s: float = ROW_S) -> list[int]:
+def at_once(server: Any, count: int, path: str = "/who", **body: float) -> list[int]:
     """Ask so many times at the same time; returns which instances answered."""
     with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(server.post, path, {"wait_s": wait_s}) for _ in range(count)]
+        asked = [pool.submit(server.post, path, body) for _ in range(count)]
         answers = [one.result(20) for one in asked]
     assert [answer.status_code for answer in answers] == [200] * count
     return [answer.json() for answer in answers]
@@ -110,8 +117,13 @@ def test_each_replica_is_an_instance_of_its_own(start: Start) -> None:
     server = start(Demo, replicas=3)
 
     assert [one.where.number for one in Demo.made] == [0, 1, 2]
-    assert set(at_once(server, 3)) == {1, 2, 3}
-    assert [one.most_running for one in Demo.made] == [1, 1, 1]
+    assert set(at_once(server, 3, "/meet")) == {1, 2, 3}
+
+
+def test_a_method_never_runs_twice_at_a_time_in_one_replica(start: Start) -> None:
+    at_once(start(Demo, replicas=2), 8, wait_s=0.01)
+
+    assert {one.most_running for one in Demo.made} <= {0, 1}
 
 
 def test_batches_of_one_api_run_at_once_in_several_replicas(start: Start) -> None:
@@ -119,9 +131,9 @@ def test_batches_of_one_api_run_at_once_in_several_replicas(start: Start) -> Non
     took = {}
     for replicas in (1, 3):
         server = start(Demo, replicas=replicas)
-        at_once(server, replicas, wait_s=0.0)
+        at_once(server, replicas)
         began = time.perf_counter()
-        at_once(server, 6)
+        at_once(server, 6, wait_s=ROW_S)
         took[replicas] = time.perf_counter() - began
 
     assert took[1] > 6 * ROW_S
@@ -129,7 +141,7 @@ def test_batches_of_one_api_run_at_once_in_several_replicas(start: Start) -> Non
 
 
 def test_async_calls_are_spread_too(start: Start) -> None:
-    assert set(at_once(start(Demo, replicas=2), 4, "/who_async")) == {1, 2}
+    assert set(at_once(start(Demo, replicas=2), 8, "/who_async", wait_s=0.2)) == {1, 2}
 
 
 def test_streams_are_spread_and_counted(start: Start) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import modelpack
 from modelpack.errors import UsageError
+from modelpack.frameworks.source import Source
 
 Start = Callable[..., Any]
 
@@ -125,3 +128,54 @@ def test_when_too_many_hang_readiness_says_so_until_one_returns(start: Start) ->
     assert ready.status_code == 503
     assert server.client.get("/readyz").status_code == 200
     assert server.post("/hang", {"number": 1}).json() == 1
+
+
+GREEDY = """
+import os, time
+import modelpack
+
+@modelpack.service
+class Greedy:
+    @modelpack.on_startup
+    def begin(self) -> None:
+        with open(r"{log}", "a") as log:
+            log.write(f"begin {{os.getpid()}}\\n")
+
+    @modelpack.on_shutdown
+    def end(self) -> None:
+        with open(r"{log}", "a") as log:
+            log.write(f"end {{os.getpid()}}\\n")
+
+    @modelpack.api(batch=True, max_batch_size=1)
+    def compute(self, x: modelpack.Tensor["float32", "batch"]) -> list[int]:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            sum(range(100))
+        return [os.getpid()] * len(x)
+"""
+
+
+def test_what_keeps_the_lock_for_long_goes_to_a_process(start: Start, tmp_path: Path) -> None:
+    """Loaded here, measured, ended here with its hooks, and loaded there."""
+    log = tmp_path / "log"
+    (tmp_path / "service.py").write_text(GREEDY.format(log=log))
+    source = Source("code", "", str(tmp_path))
+
+    server = start(source.open(), source=source)
+    pid = server.post("/compute", {"x": [1]}).json()[0]
+    page = server.client.get("/metrics").text
+    server.stop()
+
+    assert pid != os.getpid()
+    assert 'modelpack_runners{kind="process"} 1.0' in page
+    here = [f"begin {os.getpid()}", f"end {os.getpid()}"]
+    assert log.read_text().splitlines() == [*here, f"begin {pid}", f"end {pid}"]
+
+
+def test_the_same_service_stays_in_a_thread_when_that_was_set(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(GREEDY.format(log=tmp_path / "log"))
+    source = Source("code", "", str(tmp_path))
+
+    server = start(source.open(), source=source, runner="thread")
+
+    assert server.post("/compute", {"x": [1]}).json() == [os.getpid()]
