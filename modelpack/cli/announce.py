@@ -117,8 +117,8 @@ def _main(url: str, pid: int, folder: Path) -> None:
             with opener.open(f"{url}/readyz", timeout=2):
                 break
         except (OSError, http.client.HTTPException) as error:
-            if _wants_certificate(error):
-                break  # it does not speak to us, but it is there
+            if url.startswith("https:") and isinstance(error, http.client.RemoteDisconnected):
+                break  # it is there, but wants a certificate of its clients
             time.sleep(_ASK_EVERY_S)
     else:
         return
@@ -141,12 +141,6 @@ def _tls_handlers(url: str) -> list[Any]:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return [urllib.request.HTTPSHandler(context=context)]
-
-
-def _wants_certificate(error: BaseException) -> bool:
-    """Say whether a server refused because this client has no certificate."""
-    reason = str(getattr(error, "reason", error))
-    return "CERTIFICATE_REQUIRED" in reason.upper().replace(" ", "_")
 
 
 def _is_alive(pid: int) -> bool:
