@@ -102,3 +102,17 @@ def test_turns_are_drawn_as_a_whole() -> None:
     other = [[second(dice, rate=r, ms=5) for _ in range(10)] for r in (330, 330)]
     rate = next(d for d in compare_blocks(blocks, other) if d.figure == "rate")
     assert rate.verdict == "no clear difference"
+
+
+def test_slow_rounds_do_not_hide_a_difference_that_both_sides_show() -> None:
+    """The machine is twice as slow in every other round; B is a tenth faster in each of them."""
+    dice = random.Random(9)
+    rates = [200, 400] * 5
+    a = [[second(dice, rate=r, ms=2000 / r)] for r in rates]
+    b = [[second(dice, rate=r * 1.15, ms=2000 / r / 1.15)] for r in rates]
+
+    def verdict(*, is_paired: bool) -> dict[str, str]:
+        return {d.figure: d.verdict for d in compare_blocks(a, b, is_paired=is_paired)}
+
+    assert verdict(is_paired=True)["rate"] == "better"
+    assert verdict(is_paired=False)["rate"] == "no clear difference"

@@ -170,8 +170,8 @@ def test_server_that_goes_away_is_counted_as_such(known: Any, after: Any) -> Non
     seen, tail = run([plan], 0.8)
     closing.join()
     whole = whole_of(seen, tail)
-    assert whole.good > 10
-    assert whole.errors.get("connect", 0) >= 2
+    assert whole.good > 0
+    assert whole.errors.get("connect", 0) >= 1
 
 
 def test_nobody_listening_is_told_at_once() -> None:
