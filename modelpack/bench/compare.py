@@ -6,8 +6,9 @@
 
 A run is as many one-second pieces.  Drawing them anew shows how far a figure would have moved by
 chance alone (bootstrap).  Seconds that follow each other are alike, and what changes between two
-runs (another neighbour, another processor frequency) is in neither; runs taken in turns (A B A B)
-have that in them as well, so those are drawn by turns: ``blocks``.
+runs (another neighbour, another processor frequency) is in neither.  Runs taken in turns (A B A B)
+have that in them as well: those are drawn by rounds, both sides of a round together, so that a slow
+round, which is slow for both, does not hide a difference.
 """
 
 from __future__ import annotations
@@ -95,15 +96,21 @@ def compare(before: Result, after: Result) -> list[Difference]:
 
 
 def compare_blocks(
-    before: Sequence[Sequence[Slice]], after: Sequence[Sequence[Slice]]
+    before: Sequence[Sequence[Slice]], after: Sequence[Sequence[Slice]], *, is_paired: bool = False
 ) -> list[Difference]:
-    """Return the differences between two runs whose pieces are blocks of seconds, such as turns."""
-    a, b = _Pieces(before), _Pieces(after)
-    found = [_difference("rate", "1/s", a, b, _rates, more_is_better=True)]
-    for name, percent in (("p50", 50.0), ("p90", 90.0), ("p99", 99.0)):
-        found.append(_difference(name, "ms", a, b, _percentiles(percent), more_is_better=False))
-    found.append(_difference("failed", "%", a, b, _failed, more_is_better=False))
-    return found
+    """Return the differences between two runs whose pieces are blocks of seconds.
+
+    ``is_paired``: the blocks of one number were measured one right after the other.
+    """
+    pair = _Pair(_Pieces(before), _Pieces(after), is_paired)
+    return [
+        pair.difference("rate", "1/s", _rates, more_is_better=True),
+        *(
+            pair.difference(name, "ms", _percentiles(percent))
+            for name, percent in (("p50", 50.0), ("p90", 90.0), ("p99", 99.0))
+        ),
+        pair.difference("failed", "%", _failed),
+    ]
 
 
 class _Pieces:
@@ -130,29 +137,47 @@ Figure = Callable[["_Pieces", "Array"], "Array"]
 """Works a figure out for each row of weights (how often each piece is in a draw)."""
 
 
-def _difference(
-    name: str, unit: str, a: _Pieces, b: _Pieces, figure: Figure, *, more_is_better: bool
-) -> Difference:
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two runs, and how often each piece is in each draw."""
 
-    random = np.random.default_rng(17)
-    plain = [figure(run, np.ones((1, run.count)))[0] for run in (a, b)]
-    drawn = [
-        figure(run, random.multinomial(run.count, [1 / run.count] * run.count, size=DRAWS))
-        for run in (a, b)
-    ]
-    low, high = _interval(drawn[0], drawn[1])
-    if min(a.count, b.count) < LEAST_BLOCKS:
-        low, high = min(low, -math.inf), max(high, math.inf)
-    return Difference(
-        figure=name,
-        unit=unit,
-        before=float(plain[0]),
-        after=float(plain[1]),
-        low=low,
-        high=high,
-        more_is_better=more_is_better,
-    )
+    a: _Pieces
+    b: _Pieces
+    is_paired: bool
+
+    def difference(
+        self, name: str, unit: str, figure: Figure, *, more_is_better: bool = False
+    ) -> Difference:
+        """Work one figure out for both runs as they are and for every draw."""
+        import numpy as np
+
+        before, after = (figure(run, np.ones((1, run.count)))[0] for run in (self.a, self.b))
+        drawn = [
+            figure(run, weights)
+            for run, weights in zip((self.a, self.b), self._draws(), strict=True)
+        ]
+        low, high = _interval(drawn[0], drawn[1])
+        if min(self.a.count, self.b.count) < LEAST_BLOCKS:
+            low, high = -math.inf, math.inf
+        return Difference(
+            figure=name,
+            unit=unit,
+            before=float(before),
+            after=float(after),
+            low=low,
+            high=high,
+            more_is_better=more_is_better,
+        )
+
+    def _draws(self) -> tuple[Array, Array]:
+        import numpy as np
+
+        random = np.random.default_rng(17)
+        a, b = (
+            random.multinomial(run.count, [1 / run.count] * run.count, size=DRAWS).astype(float)
+            for run in (self.a, self.b)
+        )
+        return (a, a) if self.is_paired and self.a.count == self.b.count else (a, b)
 
 
 def _interval(a: Array, b: Array) -> tuple[float, float]:

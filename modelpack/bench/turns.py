@@ -34,7 +34,7 @@ class Turns:
     @property
     def differences(self) -> list[Difference]:
         """How B differs from A."""
-        return compare_blocks(self.blocks_a, self.blocks_b)
+        return compare_blocks(self.blocks_a, self.blocks_b, is_paired=True)
 
 
 def measure_in_turns(
