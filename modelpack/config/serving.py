@@ -20,14 +20,16 @@ class BatchConfig:
     """Most rows in one batch; 1 turns batching off."""
 
     latency_ms: float | None = None
-    """Longest that a request should take, queue and model together; None: no goal."""
+    """Longest that a request should take, queue and model together; None: no goal.  It shapes the
+    batches and refuses nobody: what may take no longer than a limit says so in its head."""
 
     max_wait_ms: float | None = None
     """Longest that a request is held for company, whatever the costs say; None: waiting is decided
     by cost, and without a latency goal nothing waits."""
 
     preferred_batch_sizes: tuple[int, ...] = ()
-    """Sizes, in rows, that are run as soon as they are reached; empty: any."""
+    """Sizes, in rows, of which the largest that whole requests make up is run at once; empty:
+    any."""
 
     buckets: tuple[int, ...] = ()
     """Lengths to which the axes of variable length are padded, so that requests of different

@@ -64,10 +64,13 @@ class RefusedRequest(Exception):
 
 
 class Overloaded(Exception):
-    """The queue of an api is full; ``retry_after_s`` is when it should have emptied."""
+    """A call is not taken in, for the reason that the text gives.
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("the queue is full")
+    ``retry_after_s`` is when the queue should have emptied.
+    """
+
+    def __init__(self, retry_after_s: int, why: str = "the queue is full") -> None:
+        super().__init__(why)
         self.retry_after_s = retry_after_s
 
 
@@ -130,7 +133,7 @@ def problem_from(error: BaseException, *, from_service: bool = False) -> Problem
         return _input_problem(error, from_service)
     if isinstance(error, Overloaded):
         retry = (b"retry-after", b"%d" % error.retry_after_s)
-        detail = "the queue is full, try again later"
+        detail = f"{error}, try again later"
         return Problem(429, "overloaded", "too many requests", detail, headers=(retry,))
     problem = next((_PROBLEM_OF[kind] for kind in type(error).__mro__ if kind in _PROBLEM_OF), None)
     if problem is None:

@@ -142,8 +142,8 @@ class Batcher:
             error: Exception | None = None
             if self._is_refusing:
                 error = Unavailable(STOPPING if self._is_closed else STUCK)
-            elif self._gate.is_shut(call):
-                error = Overloaded(self.retry_after_s())
+            elif why := self._gate.objection(call):
+                error = Overloaded(self.retry_after_s(), why)
             if error is not None:
                 call.is_done = True
                 call.reject(error)

@@ -38,30 +38,35 @@ _MOST_SHAPES = 64
 class Bin:
     """What batches of about one size cost."""
 
-    __slots__ = ("count", "odd", "rows", "seconds")
+    __slots__ = ("before_s", "count", "odd", "rows", "seconds")
 
     def __init__(self, rows: float, seconds: float) -> None:
         self.rows = rows
         self.seconds = seconds
         self.count = 1
         """Batches that it was learned from, since the last change."""
-        self.odd: list[float] = []
-        """How many times as much as expected the last batches took, all odd the same way."""
+        self.odd: list[tuple[float, int, float]] = []
+        """The last batches, all odd the same way: how many times as long as expected they took,
+        their rows and their seconds."""
+        self.before_s = 0.0
+        """What was known before these."""
 
     def learn(self, rows: int, seconds: float) -> float:
         """Take a batch in; returns the factor by which the model's speed has changed, mostly 1."""
-        expected = self.seconds * (1 + rows / self.rows) / 2  # half of it fixed, half by the row
+        expected = _scaled(self.seconds, rows / self.rows)
         ratio = seconds / expected if expected > 0 else 1.0
         self.count += 1
         if self.count == 2 and ratio < 1:  # the first one paid for what is made only once
             self.rows, self.seconds = rows, seconds
             return 1.0
         if not 1 / _ODD <= ratio <= _ODD:
-            if self.odd and (self.odd[0] > 1) != (ratio > 1):
+            if self.odd and (self.odd[0][0] > 1) != (ratio > 1):
                 self.odd.clear()
-            self.odd.append(ratio)
+            if not self.odd:
+                self.before_s = self.seconds
+            self.odd.append((ratio, rows, seconds))
             if len(self.odd) == _STREAK:
-                return self._believe(rows, expected)
+                return self._believe()
             seconds = expected * (_ODD if ratio > 1 else 1 / _ODD)
         elif self.odd:
             self.odd.clear()
@@ -70,12 +75,18 @@ class Bin:
         self.seconds += (seconds - self.seconds) * share
         return 1.0
 
-    def _believe(self, rows: int, expected: float) -> float:
-        """Take the middle of the odd batches for the new cost."""
-        change = sorted(self.odd)[_STREAK // 2]
+    def _believe(self) -> float:
+        """Take the middle of the odd batches for what is true."""
+        _, rows, seconds = sorted(self.odd)[_STREAK // 2]
+        expected = _scaled(self.before_s, rows / self.rows)
         self.odd.clear()
-        self.rows, self.seconds, self.count = rows, expected * change, _STREAK
-        return change
+        self.rows, self.seconds, self.count = rows, seconds, _STREAK
+        return seconds / expected if expected > 0 else 1.0
+
+
+def _scaled(seconds: float, share: float) -> float:
+    """Return what a batch takes that has so many times the rows: half of it goes by the row."""
+    return seconds * (1 + share) / 2
 
 
 class CostModel:

@@ -107,17 +107,20 @@ class Gate:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
 
-    def is_shut(self, call: Call) -> bool:
-        """Say whether there is no room for a call, or no time.
+    def objection(self, call: Call) -> str:
+        """Return why there is no room for a call, or no time; empty: it may come in.
 
         An empty queue takes anybody, so that a request that is larger than the queue is possible.
         """
         lines = self._lines
-        return lines.rows > 0 and (
+        if not lines.rows:
+            return ""
+        if (
             lines.rows + call.rows > self._max_rows
             or lines.size_bytes + call.size_bytes > self._max_bytes
-            or self._is_too_late(call)
-        )
+        ):
+            return "the queue is full"
+        return "the queue is too long for the request's time" if self._is_too_late(call) else ""
 
     def _is_too_late(self, call: Call) -> bool:
         """Say whether those before it leave a call no time."""

@@ -27,19 +27,19 @@ from modelpack.config.serving import BatchConfig
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.cost import CostModel
 
-REASONS = (
-    "idle",
-    "full",
-    "preferred",
-    "goal",
-    "cost",
-    "waited",
-    "slice",
-    "retry",
-    "replay",
-    "alone",
-)
-"""Why batches are let go; docs/explanation/batching.md says what each means."""
+REASONS = {
+    "idle": "a runner was free and took all that was there",
+    "full": "no more fit",
+    "cost": "more rows together would have been no cheaper",
+    "goal": "more rows together would have endangered the latency goal",
+    "preferred": "a preferred size was reached",
+    "waited": "it had been held for company as long as it may be",
+    "slice": "a part of a request that is larger than a batch",
+    "retry": "a half of a batch that failed",
+    "replay": "its runner was lost",
+    "alone": "the api has no batches",
+}
+"""Why batches are let go."""
 
 _SHARE_OF_GOAL = 0.8
 _MOST_LOAD = 0.85

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import modelpack
 from modelpack.sdk.service import spec_of
 from modelpack.server.batching.padding import Padding
+from modelpack.server.batching.release import REASONS
 from modelpack.server.problems import Overloaded, RunnerCrashed, RunnerLost, TimedOut, Unavailable
 
 Make = Callable[..., Any]
@@ -182,6 +183,7 @@ def test_each_call_gets_its_own_rows_exactly_once(  # noqa: PLR0917 (what varies
         mix.check(index)
     assert (one.batcher.waiting_rows, one.batcher.waiting_bytes) == (0, 0)
     assert one.batcher.is_idle
+    assert set(one.batcher.stats.reasons) <= set(REASONS)
     assert all(max(r.sizes, default=0) <= size for r in (*one.runners, *mix.gone))
 
 
