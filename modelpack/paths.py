@@ -3,7 +3,7 @@
     $MODELPACK_HOME, else $XDG_DATA_HOME/modelpack, else ~/.local/share/modelpack
         store/         models and bundles, an OCI image layout
         deployments/   what the local target remembers
-        run/           sockets and unpacked bundles of running processes
+        run/           notes and admin sockets of running servers
     $XDG_CONFIG_HOME/modelpack, else ~/.config/modelpack
         config.yaml    what the user sets for every project; only read
     $MODELPACK_CACHE, else $XDG_CACHE_HOME/modelpack, else ~/.cache/modelpack
