@@ -73,6 +73,9 @@ class Shards:
             tails = await asyncio.gather(*(self._follow(c, on_slices) for c in self._children))
         finally:
             told.cancel()
+        # Stopped between two seconds, one process may have begun a second that others had not.
+        for number in sorted(self._seen):
+            on_slices(number, self._joined(self._seen.pop(number)))
         whole = tails[0]
         for tail in tails[1:]:
             for mine, theirs in zip(whole.slices, tail.slices, strict=True):
@@ -96,10 +99,15 @@ class Shards:
         parts = self._seen.setdefault(number, [])
         parts.append(slices)
         if len(parts) == len(self._children):
-            for other in parts[1:]:
-                for mine, theirs in zip(parts[0], other, strict=True):
-                    mine.merge(theirs)
-            on_slices(number, self._seen.pop(number)[0])
+            on_slices(number, self._joined(self._seen.pop(number)))
+
+    @staticmethod
+    def _joined(parts: list[list[Slice]]) -> list[Slice]:
+        """Return the slices of one second, one a lane, of all processes that had it."""
+        for other in parts[1:]:
+            for mine, theirs in zip(parts[0], other, strict=True):
+                mine.merge(theirs)
+        return parts[0]
 
     async def _tell_to_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()

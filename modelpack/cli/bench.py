@@ -141,7 +141,9 @@ def bench(
     $ modelpack bench http://127.0.0.1:3000 --rate 500
     $ modelpack bench digits:latest --concurrency 32 --save before.json
 
-    Put a server under load and say how fast it answers, and what to do about it.
+    Put a server under load and say how fast it answers.
+
+    What it counted meanwhile is read from its metrics, and one line says what to do about it.
 
     With --rate it is an open loop: requests leave at their times, and latency counts from the time at
     which a request was to leave, so a stall is seen in full. Else a closed loop, which asks how fast

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,21 +34,27 @@ def run(
     *,
     warmup_s: float = 0.0,
     processes: int = 1,
-    stop_after: float | None = None,
+    stops: bool = False,
 ) -> tuple[list[list[Slice]], Tail]:
-    """Return the slices of each second, and what came after the last one."""
+    """Return the slices of each second, and what came after the last one.
+
+    ``stops``: the load is stopped once the first second has been seen.
+    """
     seen: list[list[Slice]] = []
+
+    def see(stop: asyncio.Event, _number: int, slices: list[Slice]) -> None:
+        seen.append(slices)
+        if stops:
+            stop.set()
 
     async def running() -> Tail:
         generator = Generator(plans) if processes == 1 else Shards(plans, processes)
         stop = asyncio.Event()
-        if stop_after is not None:
-            asyncio.get_running_loop().call_later(stop_after, stop.set)
         try:
             await generator.open()
             start = time.perf_counter() + 0.05
             window = Window(start=start, warmup_s=warmup_s, duration_s=seconds)
-            return await generator.run(window, lambda _number, s: seen.append(s), stop)
+            return await generator.run(window, partial(see, stop), stop)
         finally:
             await generator.close()
 
@@ -198,7 +205,7 @@ def test_seconds_are_whole_and_the_last_piece_is_not_tiny(known: Any, after: Any
 
 
 def test_load_that_is_stopped_keeps_what_was_measured(known: Any, after: Any) -> None:
-    seen, tail = run([plan_for(known(after(0.01)), connections=1)], 60.0, stop_after=0.5)
+    seen, tail = run([plan_for(known(after(0.01)), connections=1)], 60.0, stops=True)
     assert tail.is_cut
     assert whole_of(seen, tail).good > 10
     assert sum(one[0].seconds for one in seen) < 30
@@ -235,7 +242,7 @@ def test_several_processes_do_the_same_together(known: Any, after: Any) -> None:
 
 def test_processes_end_when_the_load_is_stopped(known: Any, after: Any) -> None:
     server = known(after(0.01))
-    seen, tail = run([plan_for(server, connections=2)], 60.0, processes=2, stop_after=0.7)
+    seen, tail = run([plan_for(server, connections=2)], 60.0, processes=2, stops=True)
     assert tail.is_cut
     assert whole_of(seen, tail).good > 10
 
