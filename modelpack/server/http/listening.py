@@ -109,6 +109,6 @@ def unsent_bytes(fd: int) -> int:
 
     try:
         answer = fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0" * 4)
-    except OSError:
+    except (OSError, ValueError):  # it is closed
         return 0
     return int.from_bytes(answer, sys.byteorder)

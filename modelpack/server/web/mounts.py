@@ -189,9 +189,9 @@ class Lifespan:
 
     async def start(self) -> None:
         """Return when the application has started; raises UserCodeError when it cannot."""
-        self._task = asyncio.ensure_future(self._run())
+        self._task = task = asyncio.ensure_future(self._run())
         self._incoming.put_nowait({"type": "lifespan.startup"})
-        answer = await self._answer()
+        answer = await self._answer(task)
         if answer is not None and answer["type"] == "lifespan.startup.failed":
             raise UserCodeError(
                 f"the application on '{self._path}' did not start: "
@@ -203,22 +203,23 @@ class Lifespan:
 
     async def stop(self) -> bool:
         """Return when the application has shut down; False when it said that it failed."""
-        self.is_open = False
-        if self._task is None:
-            return True
-        self._incoming.put_nowait({"type": "lifespan.shutdown"})
-        answer = await self._answer()
         task, self._task = self._task, None
+        was_open, self.is_open = self.is_open, False
+        if task is None:
+            return True
+        answer = None
+        if was_open:  # else it may still be starting, and would not hear us
+            self._incoming.put_nowait({"type": "lifespan.shutdown"})
+            answer = await self._answer(task)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
         return answer is None or answer["type"] != "lifespan.shutdown.failed"
 
-    async def _answer(self) -> Message | None:
-        """Return what the application says next; None when it has ended."""
+    async def _answer(self, task: asyncio.Task[None]) -> Message | None:
+        """Return what the application says next; None when its task has ended."""
         saying = asyncio.ensure_future(self._outgoing.get())
-        assert self._task is not None  # noqa: S101
-        await asyncio.wait((saying, self._task), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((saying, task), return_when=asyncio.FIRST_COMPLETED)
         if saying.done():
             return saying.result()
         saying.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -138,6 +139,19 @@ def test_a_connection_in_use_is_not(start: Start, lane: str) -> None:
             connection.sendall(call("/echo", TEXT))
             assert server.read(connection, 1)[0].status == 200
             time.sleep(0.2)
+
+
+def test_a_connection_that_is_reset_leaves_no_timer_behind(start: Start, lane: str) -> None:
+    """uvicorn's own class sets one for each idle connection, and forgets it when a reset comes."""
+    server = start(Demo, lane)
+    with server.connect() as connection:
+        connection.sendall(call("/echo", TEXT))
+        assert server.read(connection, 1)[0].status == 200
+        (found,) = server.server._state.connections
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.wait_until(lambda: not server.server._state.connections)
+
+    assert found.timeout_keep_alive_task is None
 
 
 # --- clients that do not read ---------------------------------------------------------------------

@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import modelpack
-from modelpack.errors import SignatureError, UserCodeError
-from modelpack.sdk.service import spec_of
+from modelpack.errors import UserCodeError
+from modelpack.sdk.mounts import Mount
+from modelpack.server.web.mounts import Mounts
 
 Start = Callable[..., Any]
 
@@ -212,6 +213,21 @@ def test_one_that_does_not_start_stops_the_service(start: Start) -> None:
     assert told == ["started", "stopped"]
 
 
+def test_one_that_never_starts_does_not_hold_up_the_end() -> None:
+    async def stuck(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        await asyncio.Event().wait()
+
+    async def scenario() -> bool:
+        starting = asyncio.ensure_future(Mounts([Mount("/stuck", stuck)], "127.0.0.1").start())
+        await asyncio.sleep(0.01)
+        starting.cancel()
+        await asyncio.wait((starting,), timeout=10)
+        return starting.cancelled()
+
+    assert asyncio.run(scenario())
+
+
 # --- WebSockets -----------------------------------------------------------------------------------
 
 
@@ -350,45 +366,3 @@ def test_origins_can_be_allowed(start: Start, monkeypatch: pytest.MonkeyPatch) -
     with open_socket(server, "/ui/echo", origin="https://pages.example.org") as socket:
         socket.send("hi")
         assert socket.recv(timeout=20) == "hello hi"
-
-
-# --- what cannot be mounted -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "app", "what"),
-    [
-        ("ui", APP, "no such path"),
-        ("/", APP, "no such path"),
-        ("/ui/", APP, "no such path"),
-        ("/a b", APP, "no such path"),
-        ("/echo", APP, "each other's way"),
-        ("/echo/more", APP, "each other's way"),
-        ("/docs", APP, "each other's way"),
-        ("/static/mine", APP, "each other's way"),
-        ("/ui", Starlette, "not an ASGI application"),
-        ("/ui", "app:APP", "not an ASGI application"),
-    ],
-)
-@pytest.mark.parametrize("is_above", [True, False])
-def test_what_cannot_be_mounted_is_said_at_once(
-    path: str, app: Any, what: str, is_above: bool
-) -> None:
-    class Other:
-        @modelpack.api
-        def echo(self, text: str) -> str:
-            return text
-
-    order = [modelpack.service, modelpack.mount(path, app)]
-    with pytest.raises(SignatureError, match=what):
-        for decorate in order if is_above else reversed(order):
-            decorate(Other)
-
-
-def test_two_applications_need_two_paths() -> None:
-    with pytest.raises(SignatureError, match="each other's way"):
-        modelpack.mount("/ui/more", APP)(Demo)
-
-
-def test_mounts_are_part_of_the_spec() -> None:
-    assert [one.path for one in spec_of(Demo).mounts] == ["/ui"]
