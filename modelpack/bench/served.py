@@ -7,6 +7,7 @@ It is the public command in a process of its own, so what is measured is what is
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ READY_WITHIN_S = 300.0
 _STOP_WITHIN_S = 40.0
 _URL = re.compile(rb"^(https?://\S+)\n", re.MULTILINE)
 _LINES_SHOWN = 2
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def serving(
                 stderr=stderr,
                 # Ctrl-C is for the load; the server is stopped when that has ended.
                 process_group=0,
+                preexec_fn=_dying_with_this_process(),  # noqa: PLW1509  it makes one system call
             )
         try:
             with progress.step(f"serve {what}"):
@@ -72,6 +75,21 @@ def serving(
             yield Served(url, admin, server.pid)
         finally:
             _stop(server)
+
+
+def _dying_with_this_process() -> Callable[[], None] | None:
+    """Return what a child calls to be stopped when this process is killed; None: not to be had."""
+    if sys.platform != "linux":
+        return None
+    prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def ask_for_signal() -> None:  # in the child, before the program is loaded
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask_for_signal
 
 
 def _wait_for_url(server: subprocess.Popen[bytes], what: str, out: Path, err: Path) -> str:
