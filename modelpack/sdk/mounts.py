@@ -43,8 +43,11 @@ def mounts_of(cls: type) -> tuple[Mount, ...]:
     return found
 
 
-def add_mount(cls: type, path: str, app: AsgiApp) -> None:
-    """Keep a mount on a class; raises SignatureError for what cannot be mounted."""
+def add_mount(cls: type, path: str, app: AsgiApp, taken: Sequence[str] = ()) -> None:
+    """Keep a mount on a class; raises SignatureError for what cannot be mounted.
+
+    ``taken`` are the paths on which something else answers, as far as they are known.
+    """
     where = f"{cls.__name__}: mount('{path}')"
     if not _PATH.fullmatch(path):
         raise SignatureError(f"{where}: no such path can be mounted on", hint="use one like '/ui'")
@@ -53,7 +56,9 @@ def add_mount(cls: type, path: str, app: AsgiApp) -> None:
             f"{where}: {type(app).__name__} is not an ASGI application",
             hint="give the application itself, as in app = FastAPI()",
         )
-    setattr(cls, _MOUNTS, (*mounts_of(cls), Mount(path, app)))
+    mounts = (*mounts_of(cls), Mount(path, app))
+    check_mounts(cls, mounts, taken)
+    setattr(cls, _MOUNTS, mounts)
 
 
 def check_mounts(cls: type, mounts: Sequence[Mount], taken: Sequence[str]) -> None:

@@ -194,10 +194,10 @@ def mount(path: str, app: AsgiApp) -> Callable[[_Class], _Class]:
     """
 
     def mark(cls: _Class) -> _Class:
-        add_mount(cls, path, app)
-        if is_service(cls):
-            spec = spec_of(cls)
-            setattr(cls, _SERVICE, replace(spec, mounts=_mounts(cls, spec.apis)))
+        spec = spec_of(cls) if is_service(cls) else None
+        add_mount(cls, path, app, _taken(spec.apis if spec is not None else ()))
+        if spec is not None:
+            setattr(cls, _SERVICE, replace(spec, mounts=mounts_of(cls)))
         return cls
 
     return mark
@@ -253,6 +253,7 @@ def _compile(cls: type, name: str | None) -> ServiceSpec:
     routes = [one.route for one in apis]
     if twice := next((route for route in routes if routes.count(route) > 1), None):
         raise SignatureError(f"'{cls.__name__}' has two apis on '{twice}'", hint="change a route")
+    check_mounts(cls, mounts_of(cls), _taken(apis))
     hooks = {a: getattr(m, _HOOK) for a, m in members.items() if hasattr(m, _HOOK)}
     return ServiceSpec(
         name=checked,
@@ -261,15 +262,14 @@ def _compile(cls: type, name: str | None) -> ServiceSpec:
         models={a: m for a, m in members.items() if isinstance(m, Model)},
         startup_hooks=tuple(a for a, kind in hooks.items() if kind == "startup"),
         shutdown_hooks=tuple(a for a, kind in hooks.items() if kind == "shutdown"),
-        mounts=_mounts(cls, apis),
+        mounts=mounts_of(cls),
         doc=inspect.cleandoc(cls.__doc__ or ""),
     )
 
 
-def _mounts(cls: type, apis: Sequence[ApiSpec]) -> tuple[Mount, ...]:
-    mounts = mounts_of(cls)
-    check_mounts(cls, mounts, [*RESERVED_ROUTES, *(one.route for one in apis)])
-    return mounts
+def _taken(apis: Sequence[ApiSpec]) -> list[str]:
+    """Return the paths on which something answers already."""
+    return [*RESERVED_ROUTES, *(one.route for one in apis)]
 
 
 def _compile_api(cls: type, attribute: str, function: Callable[..., Any]) -> ApiSpec:
