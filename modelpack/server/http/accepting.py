@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import ssl
 
 RETRY_S = 0.1
-"""How long accepting rests when the system had no room; somebody who leaves ends it sooner."""
+"""How long accepting rests when there is no room; somebody who leaves ends it sooner."""
 
 _AT_ONCE = 16
 _DEFER_S = 0.001
@@ -171,7 +171,7 @@ class Acceptor:
         if self.is_full:
             self._stats.waits += 1
             self._tell(self.max_connections, "the limit is reached")
-            self._rest()
+            self._rest(RETRY_S)  # a connection of another socket may be the one that leaves
             return False
         try:
             connection, _ = self._listener.accept()

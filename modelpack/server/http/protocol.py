@@ -121,7 +121,7 @@ class FastProtocol(GuardedProtocol):
             self._await_rest(call, known.asked, data[end:], stop - len(data))
             return None
         self._accept(call, data[end:stop], known.asked)
-        return None if stop == len(data) else data[stop:]
+        return None if stop == len(data) or self.transport.is_closing() else data[stop:]
 
     def _await_rest(self, call: FastCall, asked: Asked, body: bytes, missing: int) -> None:
         """Begin to collect a body that comes in several pieces."""
@@ -143,7 +143,7 @@ class FastProtocol(GuardedProtocol):
             return
         self._is_fresh = True
         self._take(call)
-        if size < len(data):
+        if size < len(data) and not self.transport.is_closing():
             self.data_received(data[size:])
 
     # The other way to it: the head has been parsed and judged.
