@@ -10,6 +10,7 @@ A worker that was just starting comes with the version from before; it is replac
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ class Switching:
             prepared = await self._prepare(source, tag)
             was, self.source, self.tag = self.tag, source, tag
             self.version += 1
+            if "MODELPACK_BUNDLE" in os.environ:  # for workers that are started from now on
+                os.environ["MODELPACK_BUNDLE"] = source.folder
             answers = await self._ask_all(prepared, "commit")
             for worker, answer in zip(prepared, answers, strict=True):
                 if isinstance(answer, dict):

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from modelpack.server.runners.process.place import Runners
 
 
+_LET_GO_S = 0.1
+"""How long the threads of a version may take to let go of it, before it is collected."""
+
+
 class Versions:
     """What the connections of one process are answered by."""
 
@@ -221,6 +225,7 @@ class Versions:
         took_s = round(monotonic() - began, 3)
         event("version-ended", tag=version.tag, clean=is_whole and is_clean, s=took_s)
         del version
+        await asyncio.sleep(_LET_GO_S)
         settle()
         return is_clean
 
