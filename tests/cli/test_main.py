@@ -109,7 +109,14 @@ MISTAKES = [
         "'service' failed as it was imported: ZeroDivisionError: division by zero",
         "-v",
     ),
-    (["serve"], {"service.py": "x = (\n"}, 1, "service-failed", "never closed (service.py, line 1)", ""),
+    (
+        ["serve"],
+        {"service.py": "x = (\n"},
+        1,
+        "service-failed",
+        "never closed (service.py, line 1)",
+        "",
+    ),
     (["build"], {"service.py": "import nosuch\n"}, 1, "service-failed", "'nosuch'", "install it"),
     (["serve"], {"service.py": "exit(3)\n"}, 1, "service-failed", "SystemExit: 3", ""),
 ]
