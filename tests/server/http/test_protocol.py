@@ -242,12 +242,14 @@ def test_a_client_that_leaves_takes_its_waiting_call_along(start: Start, lane: s
 
 
 def test_a_late_call_is_answered_504_and_its_result_thrown_away(start: Start, lane: str) -> None:
-    server = start(Demo, lane, request_timeout_s=0.3)
+    server = start(Demo, lane, request_timeout_s=2.0)  # long enough for both to be there
     demo = instance_of(server)
+    held = next(e for e in server.server.endpoints if e.api.name == "held")
     with server.connect() as one, server.connect() as two:
         one.sendall(request("/held", b'{"text":"runs"}'))
         assert demo.has_begun.wait(20)
         two.sendall(request("/held", b'{"text":"waits"}'))
+        server.wait_until(lambda: held.queue.waiting_rows == 1)
         answers = [server.read(one, 1)[0], server.read(two, 1)[0]]
         demo.gate.set()
 
