@@ -96,10 +96,17 @@ def test_f26_kill_9_leaves_nothing_behind(serve: Any, settings: dict[str, Any]) 
     served.process.wait()
 
     served.wait_until(lambda: not any(_is_alive(pid) for pid in tree), within=5)
+    served.wait_until(lambda: _is_free(served.port), within=5)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", served.port))
-        listener.listen()
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _is_alive(pid: int) -> bool:
