@@ -76,12 +76,12 @@ def as_list(rows: np.ndarray) -> list[object]:  # type: ignore[type-arg]
 def wrk(
     url: str, request: Request, tree: Tree, pins: Pins, *, connections: int, seconds: float
 ) -> Round:
-    """Load a server for a while."""
+    """Load a server for a while, in whole seconds: wrk knows no others."""
     with tempfile.TemporaryDirectory() as name:
         body, script = Path(name) / "body", Path(name) / "request.lua"
         body.write_bytes(request.body)
         script.write_text(request.lua(body))
-        words = [*pins.load, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency",
+        words = [*pins.load, "wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--latency",
                  "--timeout", "20s", "-s", str(script), url + request.path]  # fmt: skip
         before = tree.cpu_s()
         said = subprocess.run(words, capture_output=True, text=True, check=True).stdout

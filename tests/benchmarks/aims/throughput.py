@@ -138,7 +138,7 @@ def _in_turns(
     costs: list[float] = []
     for number in range(context.rounds + 1):
         for server, request in servers:
-            seconds = context.seconds if number else min(1.5, context.seconds)
+            seconds = context.seconds if number else min(2.0, context.seconds)
             one = wrk(
                 server.url, request, server.tree, context.pins,
                 connections=connections, seconds=seconds,
