@@ -132,8 +132,10 @@ class Batcher:
         self._pace.learn(self._picker.model_of(values), rows, seconds)
 
     def submit(self, call: Call) -> None:
-        """Queue a call, or reject it at once."""
+        """Queue a call, run it, or reject it at once."""
         lines = self._lines
+        if not self._batched and not lines.rows and self._run_at_once(call):
+            return
         if (
             lines.rows + call.rows > self._pace.easy_rows
             or lines.size_bytes + call.size_bytes > self._max_queue_bytes
@@ -152,6 +154,39 @@ class Batcher:
         if not self._is_scheduled and self._seats.free:
             self._is_scheduled = True
             self._loop.call_soon(self._turn)
+
+    def _run_at_once(self, call: Call) -> bool:
+        """Run a call that has no company to wait for, if its runner would not leave the event loop.
+
+        A batch of its own and another turn of the loop would cost more than such a call.
+        """
+        free = self._seats.free
+        if (
+            not free
+            or not getattr(free[-1].runs, "is_inline", False)
+            or self._again
+            or self._is_refusing
+            or self.on_batch is not None
+        ):
+            return False
+        began = self._clock()
+        if call.deadline <= began:
+            return False
+        free[-1].runs.run(call.values, partial(self._ran_at_once, call, began))
+        return True
+
+    def _ran_at_once(
+        self, call: Call, began: float, answer: Any, error: BaseException | None
+    ) -> None:
+        call.queue_s = began - call.started
+        call.run_s = took = self._clock() - began
+        call.is_done = True
+        self.stats.add(1, "alone", took)
+        if error is None:
+            self._pace.learn(self._pace.costs.all, 1, took)
+            call.resolve(answer)
+        else:
+            call.reject(error)
 
     def drop(self, call: Call) -> None:
         """Forget a call: nobody waits for its answer."""

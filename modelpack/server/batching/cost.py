@@ -113,7 +113,9 @@ class CostModel:
         if change != 1.0:
             for other in self._bins.values():
                 if other is not one:
-                    other.seconds *= change
+                    # No guess leaves the space between "all of it fixed" and "all by the row".
+                    low, high = sorted((one.seconds, one.seconds * other.rows / one.rows))
+                    other.seconds = min(max(other.seconds * change, low), high)
                     other.count = 1
                     other.odd.clear()
         if change != 1.0 or not one.count % EVIDENCE:

@@ -329,6 +329,33 @@ def test_without_batching_every_call_runs_alone_with_its_own_values(world: Make)
     assert one.batcher.stats.reasons == {"alone": 3}
 
 
+def test_without_batching_a_runner_on_the_event_loop_answers_before_submit_returns(
+    world: Make,
+) -> None:
+    one = world(batched=())
+    one.runner.is_inline = True
+    one.runner.answer = fails_on(666)
+
+    good, bad = one.submit(np.array([3])), one.submit(np.array([666]))
+
+    assert good.answer.tolist() == [6]
+    assert isinstance(bad.answer, ValueError)
+    assert one.batcher.stats.reasons == {"alone": 2}
+    assert one.batcher.is_idle
+
+
+def test_without_batching_a_late_call_is_not_run_even_there(world: Make) -> None:
+    one = world(batched=())
+    one.runner.is_inline = True
+
+    late = one.submit(np.array([3]), deadline=one.loop.now)
+    one.run()
+    one.batcher.expire(one.loop.now)
+
+    assert isinstance(late.answer, TimedOut)
+    assert one.runner.batches == []
+
+
 def test_each_release_has_its_reason(world: Make) -> None:
     one = world(max_batch_size=2)
     one.runner.answer = fails_on(666)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelpack.server.batching.cost import EVIDENCE, HANDLING_S, CostBook, CostModel
@@ -38,6 +38,7 @@ def test_beyond_what_was_tried_a_line_is_drawn() -> None:
     assert model.seconds(1) == pytest.approx(0.011, rel=0.3)
 
 
+@example(rows=1, seen=[(1, 1.0), (2, 0.125), *[(2, 1.0)] * 5])
 @given(rows=st.integers(1, 500), seen=st.lists(st.tuples(st.integers(1, 64), st.floats(1e-6, 10.0)), max_size=50))  # fmt: skip
 def test_an_estimate_is_never_nonsense(rows: int, seen: list[tuple[int, float]]) -> None:
     """More rows cost no less than the cheapest known batch, and no more than its share each."""
