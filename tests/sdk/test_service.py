@@ -196,3 +196,41 @@ def test_a_constructor_that_fails_is_the_users_failure() -> None:
 
     with pytest.raises(UserCodeError, match="no disk"):
         spec_of(Breaks).create()
+
+
+def test_a_bundle_records_how_an_api_is_batched() -> None:
+    @modelpack.service
+    class Batched:
+        @modelpack.api(batch=True)
+        def plain(self, x: list[float]) -> list[float]: ...
+
+        @modelpack.api(
+            batch=True, max_wait_ms=5, preferred_batch_sizes=[4, 8], buckets=[16, 32], pad_value=-1
+        )
+        def ruled(self, x: modelpack.Tensor["int64", "batch", "n"]) -> list[float]: ...
+
+    plain, ruled = (api.to_json()["batch"] for api in spec_of(Batched).apis)
+
+    assert plain == {"max_batch_size": 32, "latency_ms": None}
+    assert ruled == {
+        "max_batch_size": 32,
+        "latency_ms": None,
+        "max_wait_ms": 5,
+        "preferred_batch_sizes": [4, 8],
+        "buckets": [16, 32],
+        "pad_value": -1,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_wait_ms": -1},
+        {"preferred_batch_sizes": [8, 4]},
+        {"preferred_batch_sizes": [64]},
+        {"buckets": [0]},
+    ],
+)
+def test_rules_of_batching_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        modelpack.api(batch=True, **wrong)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
+
+from modelpack.server.batching.release import REASONS
 
 Make = Callable[..., Any]
 
@@ -168,6 +171,13 @@ def test_closing_ends_a_hold(world: Make) -> None:
     one.batcher.close()
 
     assert not one.loop.is_waiting
+
+
+def test_the_docs_say_what_each_reason_means() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "batching.md").read_text()
+
+    for name, why in REASONS.items():
+        assert f"| `{name}` | {why} |" in page
 
 
 # --- what is learned -------------------------------------------------------------------------------
