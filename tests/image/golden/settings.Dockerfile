@@ -25,7 +25,7 @@ RUN python3.13 -m venv --without-pip /bundle/venv \
     && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /bundle/requirements.lock \
     && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: --no-index /tmp/wheels/modelpack_runtime-VERSION-py3-none-any.whl \
     && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check check \
-    && /bundle/venv/bin/python -I -c 'import modelpack.frameworks.bundled, modelpack.server.lifecycle' \
+    && /bundle/venv/bin/python -I -c 'import modelpack.frameworks.bundled, modelpack.server.life.lifecycle' \
     && rm -rf /tmp/pip /tmp/wheels/
 
 # model digits-clf
