@@ -6,7 +6,7 @@
 What always holds: the body is an object whose keys are the parameter names; with ``batch`` the
 first axis of every array or list parameter is the batch and all of them have the same length.
 
-Not here: bytes on a socket (``server.codecs``), gathering rows (``server.batcher``).
+Not here: bytes on a socket (``server.bodies``), gathering rows (``server.batching``).
 """
 
 from __future__ import annotations
