@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,3 +23,13 @@ class Runs(Protocol):
 
     def give_up(self) -> None:
         """Nobody waits for the call that runs: end it, if that is possible."""
+
+
+def pass_on(done: Done, task: asyncio.Future[Any]) -> None:
+    """Tell ``done`` how a task ended: with an answer, with an error, or cancelled."""
+    if task.cancelled():
+        done(None, asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        done(None, error)
+    else:
+        done(task.result(), None)

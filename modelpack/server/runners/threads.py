@@ -28,7 +28,7 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 from modelpack.server.problems import RunnerLost
-from modelpack.server.runners.base import Done
+from modelpack.server.runners.base import Done, pass_on
 
 INLINE_S = 100e-6
 """A call that takes longer is slow: too slow for the event loop if many are."""
@@ -295,12 +295,7 @@ class AsyncRunner:
 
     def _pass_on(self, done: Done, task: asyncio.Task[Any]) -> None:
         self.running -= 1
-        if task.cancelled():
-            done(None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            done(None, error)
-        else:
-            done(task.result(), None)
+        pass_on(done, task)
 
 
 def _sendable(error: BaseException) -> BaseException:

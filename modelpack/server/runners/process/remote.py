@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from modelpack.server.problems import RunnerCrashed, RunnerLost
-from modelpack.server.runners.base import Done
+from modelpack.server.runners.base import Done, pass_on
 from modelpack.server.runners.process.frames import Kind
 from modelpack.server.runners.process.link import Link
 
@@ -51,12 +51,7 @@ class RemoteTasks:
 
     def _pass_on(self, done: Done, task: asyncio.Future[Any]) -> None:
         self.running -= 1
-        if task.cancelled():
-            done(None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            done(None, error)
-        else:
-            done(task.result(), None)
+        pass_on(done, task)
 
     async def _call(self, values: Mapping[str, Any]) -> Any:
         losses = 0
