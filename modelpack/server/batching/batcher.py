@@ -91,7 +91,7 @@ class Batcher:
         self._again: deque[Batch] = deque()
         self._seats = Seats()
         self._pace = Pace(self._max_rows, max_queue_rows)
-        self._gate = Gate(self._lines, self._pace, max_queue_rows, max_queue_bytes)
+        self._gate = Gate(self._lines, self._pace, self._seats, max_queue_rows, max_queue_bytes)
         self._picker = Picker(self._lines, self._pace, config if batched else None, row_size)
         self._alarm = Alarm(loop, self._serve)
         self._is_scheduled = False

@@ -32,6 +32,9 @@ _SMOOTHING = 1 / 16
 _ODD = 2.0
 _STREAK = 5
 _TRY_AGAIN = 64
+_PLATEAU = 4
+_LONG_S = 2e-3
+_TRY_HALF = 4
 _MOST_SHAPES = 64
 
 
@@ -92,13 +95,14 @@ def _scaled(seconds: float, share: float) -> float:
 class CostModel:
     """What batches cost, by their rows."""
 
-    __slots__ = ("_bins", "_enough", "_limited", "_proven", "known_s")
+    __slots__ = ("_bins", "_enough", "_half", "_halved", "_limited", "_proven", "known_s")
 
     def __init__(self) -> None:
         self._bins: dict[int, Bin] = {}
         self._proven = 0  # largest size whose bin is known
         self._enough = 0  # size beyond which nothing is gained, among the known
-        self._limited = 0
+        self._half = 0  # half of that, when it was hardly tried and may do as well
+        self._limited = self._halved = 0
         self.known_s = (0.0, 0.0)
         """What a batch of the smallest and of the largest known size takes; 0: none is known."""
 
@@ -123,23 +127,51 @@ class CostModel:
 
     def _judge(self) -> None:
         known = [(i, b) for i, b in sorted(self._bins.items()) if b.count >= EVIDENCE]
-        self._proven = self._enough = 0
+        self._proven = self._enough = self._half = 0
         self.known_s = (0.0, 0.0)
         if known:
             self.known_s = (known[0][1].seconds, known[-1][1].seconds)
             best = min((b.seconds + HANDLING_S) / b.rows for _, b in known)
             fine = (i for i, b in known if (b.seconds + HANDLING_S) / b.rows * _GAIN <= best)
-            self._enough, self._proven = 1 << next(fine), 1 << known[-1][0]
+            index = next(fine)
+            self._enough, self._proven = 1 << index, 1 << known[-1][0]
+            below = self._bins.get(index - 1)
+            is_known = below is not None and below.count >= EVIDENCE
+            if index and not is_known and self._bins[index].seconds >= _LONG_S:
+                self._half = self._enough // 2
 
     def enough(self, rows: int) -> int:
-        """Return how many of ``rows`` to run together: more of them would be no cheaper a row.
+        """Return how many of ``rows`` to run together now: as ``pays``, and once in a while others.
 
-        All of them when so many were never tried, and once in a while to try again.
+        What did not pay once may pay later.  And where batches are long, half of one may be no
+        dearer a row: with steady company smaller ones would never be seen.
         """
-        if rows <= self._enough or rows > self._proven:
+        fewer = self.pays(rows)
+        if self._half and self._half < fewer:
+            self._halved += 1
+            if self._halved % _TRY_HALF == 0:
+                return self._half
+        if fewer == rows:
             return rows
         self._limited += 1
-        return rows if self._limited % _TRY_AGAIN == 0 else self._enough
+        again, rest = divmod(self._limited, _TRY_AGAIN)
+        if rest:
+            return fewer
+        untried = 2 * self._proven if rows > self._proven else 0
+        return min(rows, untried or fewer << 1 + again % 2)
+
+    def pays(self, rows: int) -> int:
+        """Return how many of ``rows`` it pays to run together: more would be no cheaper a row.
+
+        All of them while nothing is known.  Then sizes that were never tried are tried a doubling
+        at a time, so that no trial takes much longer than what is known, until two doublings have
+        brought nothing.
+        """
+        if rows <= self._enough or not self._proven:
+            return rows
+        if rows <= self._proven or self._proven >= _PLATEAU * self._enough:
+            return self._enough
+        return min(rows, 2 * self._proven)
 
     def row_s(self, most: int, between_s: float = 0.0) -> float:
         """Return the least seconds a row in batches of at most ``most`` rows, 0.0: not known.

@@ -15,6 +15,7 @@ import math
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.cost import CostBook, CostModel
 from modelpack.server.batching.lines import TURN, Lines
+from modelpack.server.batching.seats import Seats
 
 EASY_S = 0.002
 """A queue that empties within this time needs no look at the deadline of a call."""
@@ -28,13 +29,15 @@ _ONE_IN = 4
 _ENOUGH = 256
 _SMOOTHING = 1 / 8
 _LONGEST_RETRY_S = 60
+_MOST_GROWTH = 4.0
 
 
 class Pace:
     """The speed of the runners of one api together."""
 
     __slots__ = (
-        "_batches", "_between_s", "_most", "_most_waiting", "_runners", "costs", "easy_rows", "row_s",
+        "_batches", "_between_s", "_most", "_most_waiting", "_run_s", "_runners", "costs",
+        "easy_rows", "row_s",
     )  # fmt: skip
 
     def __init__(self, most: int, most_waiting: int) -> None:
@@ -50,6 +53,7 @@ class Pace:
         self._between_s = 0.0
         self._runners = 1
         self._batches = 0
+        self._run_s: dict[int, float] = {}  # as asked since the last review
 
     def learn(self, model: CostModel, rows: int, seconds: float) -> None:
         """Take in what a batch took."""
@@ -74,6 +78,7 @@ class Pace:
         self._review()
 
     def _review(self) -> None:
+        self._run_s.clear()
         row_s = self.costs.all.row_s(self._most, self._between_s)
         self.row_s = row_s / self._runners / _RESERVE
         self.easy_rows = self._most_waiting
@@ -82,7 +87,15 @@ class Pace:
 
     def run_s(self, rows: int) -> float:
         """Return what a call of so many rows takes by itself, about; 0: not known."""
-        return self.costs.all.seconds(min(rows, self._most)) or 0.0
+        rows = min(rows, self._most)
+        seconds = self._run_s.get(rows)
+        if seconds is None:
+            seconds = self._run_s[rows] = self.costs.all.seconds(rows) or 0.0
+        return seconds
+
+    def together(self, rows: int) -> int:
+        """Return how many of ``rows`` that wait will run in one batch, about."""
+        return max(1, self.costs.all.pays(min(rows, self._most)))
 
     def latest(self, model: CostModel, limit: int, waiting: int, now: float) -> float:
         """Return the moment before which a batch that begins ``now`` will hardly be done.
@@ -99,11 +112,14 @@ class Pace:
 class Gate:
     """Says whom the queue of one api takes in."""
 
-    __slots__ = ("_lines", "_max_bytes", "_max_rows", "_pace")
+    __slots__ = ("_lines", "_max_bytes", "_max_rows", "_pace", "_seats")
 
-    def __init__(self, lines: Lines, pace: Pace, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self, lines: Lines, pace: Pace, seats: Seats, max_rows: int, max_bytes: int
+    ) -> None:
         self._lines = lines
         self._pace = pace
+        self._seats = seats
         self._max_rows = max_rows
         self._max_bytes = max_bytes
 
@@ -123,10 +139,14 @@ class Gate:
         return "the queue is too long for the request's time" if self._is_too_late(call) else ""
 
     def _is_too_late(self, call: Call) -> bool:
-        """Say whether those before it leave a call no time."""
+        """Say whether those before it leave a call no time.
+
+        Before it are what still runs, the rows of the batches ahead, and its own batch: that has to
+        end as a whole, with those who come after it.
+        """
         lines, pace = self._lines, self._pace
         left_s = call.deadline - call.started
-        if lines.rows * pace.row_s < left_s / 2:
+        if (2 * lines.rows + call.rows) * pace.row_s < left_s / 2:
             return False
         before = others = 0
         for priority, level in enumerate(lines.levels):
@@ -135,4 +155,25 @@ class Gate:
             else:
                 others += level.rows
         before += min(others, before // (TURN - 1))  # lower levels have their turns meanwhile
-        return before > 0 and before * pace.row_s + pace.run_s(call.rows) > left_s
+        if not before:
+            return False
+        rest_s, growth = self._running(call.started)
+        batch = pace.together(round((lines.rows + call.rows) * growth))
+        own_s = rest_s + pace.run_s(max(batch, call.rows))
+        return before // batch * batch * pace.row_s + own_s / _RESERVE > left_s
+
+    def _running(self, now: float) -> tuple[float, float]:
+        """Return in how many seconds a runner should be free, and how many times as many wait then.
+
+        As many come in what is left of its batch as have come since it began.
+        """
+        ends = [
+            (seat.began + self._pace.run_s(seat.batch.rows), seat.began)
+            for seat in self._seats.busy()
+            if seat.batch is not None
+        ]
+        if not ends:
+            return 0.0, 1.0
+        end, began = min(ends)
+        rest_s = max(0.0, end - now)
+        return rest_s, min(_MOST_GROWTH, 1 + rest_s / max(now - began, 1e-6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -20,6 +21,14 @@ def taught(cost: object, batches: int = 400, sizes: tuple[int, ...] = SIZES) -> 
         rows = sizes[n % len(sizes)]
         odd = 20.0 if noise.random() < 0.02 else 1.0
         model.learn(rows, cost(rows) * noise.uniform(0.8, 1.2) * odd)  # type: ignore[operator]
+    return model
+
+
+def taught_exactly(cost: object, sizes: tuple[int, ...]) -> CostModel:
+    """A model that has seen enough batches of these sizes, without noise."""
+    model = CostModel()
+    for rows in sizes * EVIDENCE:
+        model.learn(rows, cost(rows))  # type: ignore[operator]
     return model
 
 
@@ -106,17 +115,68 @@ def test_what_handling_costs_counts_for_very_short_batches() -> None:
     assert model.enough(32) == 32
 
 
-def test_what_was_never_tried_is_tried() -> None:
-    model = taught(lambda n: 0.005 * n, sizes=(1, 2, 4))
+def test_what_was_never_tried_is_tried_a_doubling_at_a_time() -> None:
+    """One batch of 64 rows would keep everybody waiting for as long as 64 of one row."""
+    model = taught_exactly(lambda n: 0.010 + 0.001 * n, sizes=(1, 2, 4))
 
-    assert model.enough(4) == 1
+    assert [model.enough(rows) for rows in (4, 7, 8, 64)] == [4, 7, 8, 8]
+
+
+def test_when_two_doublings_brought_nothing_no_more_are_tried() -> None:
+    model = taught_exactly(lambda n: 0.005 * n, sizes=(1, 2))
+    assert (model.enough(2), model.enough(64)) == (1, 4)
+
+    model = taught_exactly(lambda n: 0.005 * n, sizes=(1, 2, 4))
+    assert (model.enough(4), model.enough(64)) == (1, 1)
+
+
+def test_larger_sizes_are_tried_again_once_in_a_while_but_not_by_far() -> None:
+    model = taught_exactly(lambda n: 0.005 * n, sizes=SIZES)
+    tried = [model.enough(32) for _ in range(640)]
+
+    assert {rows: tried.count(rows) for rows in set(tried)} == {1: 630, 2: 5, 4: 5}
+
+
+def test_a_size_beyond_the_plateau_is_found_in_the_end() -> None:
+    """Some models use all processors only for large batches."""
+
+    def costs(rows: int) -> float:
+        return 0.005 * rows if rows <= 16 else 0.001 * rows
+
+    model = taught_exactly(costs, sizes=(1, 2, 4))
+    for _ in range(20_000):
+        rows = model.enough(64)
+        model.learn(rows, costs(rows))
+
     assert model.enough(32) == 32
 
 
-def test_a_limit_is_tried_again_once_in_a_while() -> None:
-    model = taught(lambda n: 0.005 * n)
+def closed_loop(cost: Callable[[int], float], rows: int, batches: int) -> list[int]:
+    """The sizes that are chosen while there are always so many rows waiting."""
+    model, sizes = CostModel(), []
+    for _ in range(batches):
+        sizes.append(model.enough(rows))
+        model.learn(sizes[-1], cost(sizes[-1]))
+    return sizes
 
-    assert [model.enough(32) for _ in range(200)].count(32) in (3, 4)
+
+def test_smaller_batches_are_tried_where_larger_ones_are_long() -> None:
+    """Some models are quickest with a row or two: what they work on fits into a cache then."""
+    sizes = closed_loop(lambda n: 0.010 * n if n <= 2 else 0.0105 * n, 16, 2000)
+
+    assert sizes[:EVIDENCE] == [16] * EVIDENCE
+    assert sizes[-100:].count(1) >= 97
+
+
+def test_a_smaller_batch_that_is_dearer_is_tried_no_more() -> None:
+    sizes = closed_loop(lambda n: 0.010 + 0.0001 * n, 16, 2000)
+
+    assert sizes.count(8) == EVIDENCE
+    assert sizes.count(16) == 2000 - EVIDENCE
+
+
+def test_short_batches_are_not_halved() -> None:
+    assert set(closed_loop(lambda n: 0.0001 * n, 16, 500)) == {16}
 
 
 def test_without_evidence_nothing_is_known() -> None:

@@ -20,7 +20,7 @@ def settled(one: Any, cost_s: Callable[[int], float], sizes: tuple[int, ...]) ->
     """Let a world learn what batches of these sizes cost."""
     one.runner.cost_s = cost_s
     one.runner.answer = lambda x: x
-    for size in sizes * 10:
+    for size in sorted(sizes * 24):
         one.submit_all(range(size), key=object())
         one.wait(100)
     one.runner.shapes.clear()
@@ -192,7 +192,7 @@ def test_nothing_waits_for_a_clock_by_default(world: Make) -> None:
         assert one.batcher.waiting_rows == 0 or one.runner.loop.is_waiting
         one.wait(0.003)
 
-    assert set(one.batcher.stats.reasons) == {"idle"}
+    assert set(one.batcher.stats.reasons) <= {"idle", "cost"}
 
 
 def test_a_batch_is_no_larger_than_pays(world: Make) -> None:
@@ -234,7 +234,7 @@ def test_large_requests_do_not_make_small_ones_miss_the_goal(world: Make) -> Non
         return call
 
     assert small_beside_large(latency_ms=50) < 0.06
-    assert small_beside_large() > 0.2
+    assert small_beside_large() > 0.12
 
 
 def poisson(one: Any, rate: float, calls: int) -> list[float]:
