@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from modelpack.sdk.api import ApiSpec
 from modelpack.server.bodies import npy
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Write = Callable[[Any], tuple[bytes, bytes, Headers]]
 """Returns content type, body and header lines of an answer."""
+
+_JSON = JSON.encode()
 
 MAX_KNOWN = 64
 """Most values of Accept whose writer is remembered."""
@@ -71,7 +74,7 @@ class AnswerWriter:
         return partial(self._write_array, _npy_of) if kind == NPY else self.json
 
     def _write_json(self, answer: Any) -> tuple[bytes, bytes, Headers]:
-        return b"application/json", self.dump(answer), ()
+        return _JSON, self.dump(answer), ()
 
     def _write_array(
         self, form: Callable[[Array], tuple[bytes, bytes, Headers]], answer: Any
@@ -86,7 +89,10 @@ class AnswerWriter:
 
 def write_json(answer: Any) -> tuple[bytes, bytes, Headers]:
     """Write JSON."""
-    return b"application/json", dump(answer), ()
+    try:
+        return _JSON, orjson.dumps(answer, None, orjson.OPT_SERIALIZE_NUMPY), ()
+    except TypeError:
+        return _JSON, dump(answer), ()  # something unusual in it
 
 
 def only_array(answer: Any) -> Array | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from modelpack.server.problems import (
     RefusedRequest,
@@ -96,18 +96,15 @@ def is_plain(version: str, fields: dict[bytes, bytes]) -> bool:
 class RequestIds:
     """Gives each request an id: the client's own when it is sane, else the next of a series."""
 
-    __slots__ = ("_next", "_prefix")
+    __slots__ = ("new_id",)
 
     def __init__(self) -> None:
-        self._prefix = os.urandom(6).hex().encode()
-        self._next = itertools.count(1).__next__
+        series = os.urandom(6).hex().encode() + b"-%x"
+        self.new_id: Callable[[], bytes] = map(series.__mod__, itertools.count(1)).__next__
+        """Returns the next id of the series."""
 
     def id_for(self, given: bytes | None) -> bytes:
         """Return ``given`` when it is short and printable, else a new id."""
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
         return self.new_id()
-
-    def new_id(self) -> bytes:
-        """Return the next id of the series."""
-        return b"%b-%x" % (self._prefix, self._next())

@@ -18,6 +18,7 @@ and connection loss work on it unchanged.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from modelpack.server.endpoint import Asked, Endpoint, HttpCall
@@ -47,11 +48,18 @@ class FastCall(HttpCall):
     message_event = _Ignored()
 
     def __init__(self, protocol: FastProtocol, endpoint: Endpoint, request_id: bytes) -> None:
-        super().__init__(endpoint, request_id)
+        # All that the bases set, written out: one is made for every request, and the way up
+        # through three of them takes longer than the rest (0.36 µs instead of 0.17).
+        self.values = {}
+        self.rows, self.key, self.priority = 1, None, 0
+        self.size_bytes, self.deadline, self.started = 0, math.inf, 0.0
+        self.queue_s = self.run_s = 0.0
+        self.taken = self.losses = 0
+        self.parts, self.is_done = None, False
+        self.endpoint, self.request_id = endpoint, request_id
+        self.write = endpoint.writer.json
         self.protocol = protocol
-        self.keep_alive = True
-        self.response_complete = False
-        self.disconnected = False
+        self.keep_alive, self.response_complete, self.disconnected = True, False, False
 
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Write the answer to the connection."""
