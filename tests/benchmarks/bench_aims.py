@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_aims.py [--quick] [--only NAME ...] [--peers] [--json FILE]
 
-Names: w0 w1 w1-process w2 w3 single start memory overload hung-up swaps stop.  What is measured and
+Names: w0 w1 w1-process w2 w3 checks single start memory overload hung-up swaps stop.  What is measured and
 how is told in ``aims``; with ``--peers`` other servers run the same W0, W1 and W2 beside ours, each in
 an environment of its own that is made on demand.
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from aims.changing import stops, swaps
+from aims.checks import checks
 from aims.context import Context
 from aims.heavy import w3
 from aims.machine import pins
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Context], list[Row]]] = {
     "w1-process": w1_process,
     "w2": w2,
     "w3": w3,
+    "checks": checks,
     "single": single,
     "start": starting,
     "memory": memory,

@@ -5,6 +5,7 @@
         heavy        a model of many milliseconds, and the health checks beside it
         single       one connection, against nginx with a static body
         starting     from the command to the first answer, memory at rest, memory after many requests
+        checks       what metrics, ids, deadlines and limits cost
         overload     four times the load that fits, and clients that hang up
         changing     hot swaps and a stop under load
     which stand on
