@@ -4,7 +4,7 @@
     bundle/requirements.lock  what to install, hashed
     bundle/code/…             the service's files
     bundle/models/NAME/…      one folder a model, with its model.json
-    bundle/doc/…              README
+    bundle/doc/…              README.md, sbom.cdx.json
 
 It never holds name, version, time, git or builder: the content digest is made of it, and the
 same input must give the same digest.  Name and version stand in the config descriptor of the OCI
@@ -24,6 +24,8 @@ from modelpack.errors import StoreError
 BUNDLE_FILE = "bundle.json"
 LOCK_FILE = "requirements.lock"
 MODEL_FILE = "model.json"
+README_FILE = "README.md"
+SBOM_FILE = "sbom.cdx.json"
 SCHEMA = 1
 
 RUNTIME_REQUIREMENTS = (
@@ -57,7 +59,7 @@ def sha256_digest(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """One file of a bundle, by its path below ``bundle/code``."""
+    """One file of a bundle, by its path below the folder that its record speaks of."""
 
     path: str
     mode: int
@@ -113,6 +115,8 @@ class BundleManifest:
     """Hex digest of ``requirements.lock``."""
     apis: tuple[Mapping[str, Any], ...]
     """``ApiSpec.to_json()`` of every api."""
+    docs: tuple[FileRecord, ...] = ()
+    """Files below ``bundle/doc``: README.md and the SBOM."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The project's ``server`` and ``image`` settings that differ from the defaults."""
     schema: int = SCHEMA
@@ -130,7 +134,8 @@ class BundleManifest:
                 f"the bundle has form {value.get('schema')!r}, this modelpack reads {SCHEMA}",
                 hint="use the modelpack that built it, or a newer one",
             )
-        return _read(cls, {**value, "files": _files(value)})
+        value = {"docs": (), **value}  # bundles of before have no such key
+        return _read(cls, {**value, "files": _files(value), "docs": _files(value, "docs")})
 
     @property
     def carries_code(self) -> bool:
@@ -146,9 +151,9 @@ def _plain(record: ModelRecord | BundleManifest) -> dict[str, Any]:
     return plain
 
 
-def _files(value: Mapping[str, Any]) -> tuple[FileRecord, ...]:
+def _files(value: Mapping[str, Any], key: str = "files") -> tuple[FileRecord, ...]:
     try:
-        return tuple(FileRecord(**file) for file in value["files"])
+        return tuple(FileRecord(**file) for file in value[key])
     except (KeyError, TypeError) as cause:
         raise StoreError("the list of files of a stored record is damaged") from cause
 

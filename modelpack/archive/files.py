@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING
 from modelpack.archive.denied import MAX_SCANNED_BYTES, find_secret, is_denied
 from modelpack.config.settings import Project
 from modelpack.errors import BuildError, RefusedError, SecretFoundError
-from modelpack.manifest import LOCK_FILE, FileRecord
+from modelpack.manifest import LOCK_FILE, README_FILE, FileRecord
 from modelpack.store.names import PathGuard, shown
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = ".modelpackignore"
-README_FILE = "README.md"
 DEFAULT_IGNORES = (
     # version control, editors, systems
     ".git/", ".hg/", ".svn/", ".bzr/", ".idea/", ".vscode/", ".DS_Store", "Thumbs.db", "*.swp", "*~",

@@ -1,7 +1,7 @@
 """Makes the layers of an entry out of files, and its content digest.
 
     model folder ──► one weight layer a file + one layer of side files and model.json
-    service      ──► doc layer (README) + code layer (bundle.json, lock, files)
+    service      ──► doc layer (README, SBOM) + code layer (bundle.json, lock, files)
 
 Weights get a layer each, so that a changed one moves alone, and stay uncompressed, so that the
 very same blob is a layer of the image.
@@ -9,7 +9,7 @@ very same blob is a layer of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -46,16 +46,13 @@ def model_content(record: ModelRecord) -> str:
     return sha256_digest(canonical_json({"model": facts}))
 
 
-def bundle_content(manifest: BundleManifest, readme: bytes | None) -> str:
-    """Return the content digest of a bundle: its record, which covers files, lock and models."""
-    return sha256_digest(
-        canonical_json(
-            {
-                "bundle": manifest.to_json(),
-                "readme": None if readme is None else sha256_digest(readme),
-            }
-        )
-    )
+def bundle_content(manifest: BundleManifest, docs: Mapping[str, bytes]) -> str:
+    """Return the content digest of a bundle: its record, which covers files, lock and models.
+
+    ``docs`` are the files of the doc layer by name.
+    """
+    digests = {name: sha256_digest(data) for name, data in docs.items()}
+    return sha256_digest(canonical_json({"bundle": manifest.to_json(), "docs": digests}))
 
 
 def pack_model(staging: Staging, record: ModelRecord, folder: Path) -> list[Layer]:
@@ -78,13 +75,13 @@ def pack_model(staging: Staging, record: ModelRecord, folder: Path) -> list[Laye
 
 
 def pack_service(
-    staging: Staging, manifest: BundleManifest, root: Path, lock: str, readme: bytes | None
+    staging: Staging, manifest: BundleManifest, root: Path, lock: str, docs: Mapping[str, bytes]
 ) -> list[Layer]:
     """Write the doc and the code layer of a bundle whose files lie below ``root``."""
     layers = []
-    if readme is not None:
-        text = Member.of_bytes(f"{TOP}/doc/README.md", readme)
-        layers.append(_layer(staging, DOC_TYPE, f"{TOP}/doc", [text]))
+    if docs:
+        texts = [Member.of_bytes(f"{TOP}/doc/{name}", data) for name, data in docs.items()]
+        layers.append(_layer(staging, DOC_TYPE, f"{TOP}/doc", texts))
     code = [
         Member.of_bytes(f"{TOP}/{BUNDLE_FILE}", canonical_json(manifest.to_json())),
         Member.of_bytes(f"{TOP}/{LOCK_FILE}", lock.encode()),

@@ -22,7 +22,15 @@ from typing import BinaryIO
 
 from modelpack import paths
 from modelpack.errors import ConflictError, DigestMismatchError, NotFoundError, StoreError
-from modelpack.manifest import BUNDLE_FILE, LOCK_FILE, MODEL_FILE, BundleManifest, ModelRecord
+from modelpack.manifest import (
+    BUNDLE_FILE,
+    LOCK_FILE,
+    MODEL_FILE,
+    README_FILE,
+    SBOM_FILE,
+    BundleManifest,
+    ModelRecord,
+)
 from modelpack.store import contents, documents, exchange, index, pack
 from modelpack.store.base import (
     CODE_TYPE,
@@ -132,6 +140,7 @@ class Store:
         lock: str,
         models: Sequence[Entry] = (),
         readme: bytes | None = None,
+        sbom: bytes | None = None,
         version: str | None = None,
         created: datetime | None = None,
     ) -> Added:
@@ -141,12 +150,14 @@ class Store:
         Raises ConflictError when that version has other content, NotFoundError when a model was
         deleted meanwhile, BuildError for a file that cannot be read or changes meanwhile.
         """
-        content = pack.bundle_content(manifest, readme)
+        named = {README_FILE: readme, SBOM_FILE: sbom}
+        docs = {name: data for name, data in named.items() if data is not None}
+        content = pack.bundle_content(manifest, docs)
         tag = Tag(name, version or content_version(content))
         with self._layout.stage() as staging:
             shared = [layer for model in models for layer in model.layers]
             self._layout.pin(staging, [Blob(layer.digest, layer.size) for layer in shared])
-            layers = pack.pack_service(staging, manifest, root, lock, readme)
+            layers = pack.pack_service(staging, manifest, root, lock, docs)
             formats = tuple(str(model["framework"]) for model in manifest.models)
             facts = _Facts(Kind.BUNDLE, tag, content, formats)
             return self._commit(staging, facts, [*shared, *layers], index.timestamp(created))
