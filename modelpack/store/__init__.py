@@ -5,6 +5,7 @@ tar      deterministic tars out          untar     hostile tars in
 durable  the one way to write            layout    blobs and index on disk
 pack     files to layers                 contents  layers to files
 documents, index                         the JSON of the format
+referrers what others say of an entry    checking  every byte read again
 exchange one entry as one file           store     the public face: ``Store``
 """
 
@@ -22,6 +23,8 @@ from modelpack.store.base import (
     Kind,
     Layer,
 )
+from modelpack.store.checking import Verified
+from modelpack.store.referrers import Referrer
 from modelpack.store.store import Added, Store
 
 __all__ = [
@@ -36,5 +39,7 @@ __all__ = [
     "Entry",
     "Kind",
     "Layer",
+    "Referrer",
     "Store",
+    "Verified",
 ]

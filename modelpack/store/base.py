@@ -34,6 +34,7 @@ FILE_PATH = "org.cncf.model.filepath"
 KIND = "dev.modelpack.kind"
 ALIAS = "dev.modelpack.alias"
 CONTENT = "dev.modelpack.content"
+SUBJECT = "dev.modelpack.subject"
 
 TOP = "bundle"
 """The one folder that every layer writes in."""

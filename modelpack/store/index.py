@@ -47,7 +47,7 @@ class Listed:
             size_bytes=blob.size + sum(part.size for part in manifest.blobs),
             layers=manifest.layers,
             annotations=manifest.annotations,
-            created=_annotation(self.descriptor, CREATED),
+            created=annotation(self.descriptor, CREATED),
             is_alias=is_alias(self.descriptor),
         )
 
@@ -60,7 +60,7 @@ class Listed:
             size_bytes=0,
             layers=(),
             annotations={},
-            created=_annotation(self.descriptor, CREATED),
+            created=annotation(self.descriptor, CREATED),
             is_alias=is_alias(self.descriptor),
             damage=damage,
         )
@@ -87,7 +87,7 @@ def choose(listed: Sequence[Listed], tag: Tag, kind: Kind) -> Listed | None:
 def by_ref(descriptors: Sequence[Descriptor], kind: Kind, tag: Tag) -> Descriptor | None:
     """Return the descriptor of exactly this tag."""
     wanted = ref_name(kind, tag)
-    found = [one for one in descriptors if _annotation(one, REF_NAME) == wanted]
+    found = [one for one in descriptors if annotation(one, REF_NAME) == wanted]
     return found[-1] if found else None
 
 
@@ -101,7 +101,7 @@ def listed_as(descriptors: Sequence[Descriptor], entry: Entry) -> Descriptor:
 
 def is_alias(descriptor: Descriptor) -> bool:
     """Say whether it is an extra tag."""
-    return _annotation(descriptor, ALIAS) == "true"
+    return annotation(descriptor, ALIAS) == "true"
 
 
 def not_found(listed: Sequence[Listed], tag: Tag, kind: Kind) -> NotFoundError:
@@ -134,7 +134,7 @@ def timestamp(moment: datetime | None) -> str:
 
 
 def _listed(descriptor: Descriptor) -> Listed | None:
-    ref = _annotation(descriptor, REF_NAME) or ""
+    ref = annotation(descriptor, REF_NAME) or ""
     kind = Kind.MODEL if ref.startswith("models/") else Kind.BUNDLE
     try:
         tag = Tag.parse(ref.removeprefix("models/"))
@@ -143,7 +143,8 @@ def _listed(descriptor: Descriptor) -> Listed | None:
     return Listed(kind, tag, descriptor) if tag.version else None
 
 
-def _annotation(descriptor: Descriptor, key: str) -> str | None:
+def annotation(descriptor: Descriptor, key: str) -> str | None:
+    """Return one annotation of a descriptor, None when it has no such text."""
     annotations = descriptor.get("annotations")
     value = annotations.get(key) if isinstance(annotations, dict) else None
     return value if isinstance(value, str) else None

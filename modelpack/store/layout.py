@@ -84,6 +84,14 @@ class Layout:
         """
         return io.BufferedReader(_Verified(self._open(digest), digest), CHUNK)
 
+    def blob_size(self, digest: str) -> int:
+        """Return how many bytes a blob has; raises NotFoundError when it is not there."""
+        handle = self._open(digest)
+        try:
+            return os.fstat(handle).st_size
+        finally:
+            os.close(handle)
+
     def read_document(self, digest: str) -> bytes:
         """Return a small blob, checked; raises NotFoundError, DigestMismatchError, StoreError."""
         with self.open_blob(digest) as blob:

@@ -14,7 +14,7 @@ What always holds:
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,8 @@ from modelpack.manifest import (
     BundleManifest,
     ModelRecord,
 )
-from modelpack.store import contents, documents, exchange, index, pack
+from modelpack.progress import SILENT, Progress
+from modelpack.store import checking, contents, documents, exchange, index, pack, referrers
 from modelpack.store.base import (
     CODE_TYPE,
     CONTENT,
@@ -43,8 +44,10 @@ from modelpack.store.base import (
     Kind,
     Layer,
 )
+from modelpack.store.checking import Verified
 from modelpack.store.durable import Blob, Staging
 from modelpack.store.layout import Layout
+from modelpack.store.referrers import Referrer
 from modelpack.tag import Tag
 
 _VERSION_DIGITS = 12
@@ -200,6 +203,50 @@ class Store:
                 change.unused = self._layout.references(entry.digest)
             return change.freed_bytes
 
+    # What others say about an entry
+
+    def attach(
+        self,
+        entry: Entry,
+        *,
+        artifact_type: str,
+        media_type: str,
+        data: bytes,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Referrer:
+        """Keep a statement about an entry, which changes nothing about its digest.
+
+        artifact_type  what it is, such as ``application/vnd.in-toto+json``
+        media_type     of ``data``
+        annotations    of the statement's own manifest
+
+        The very same statement again is the one that is there.  Raises NotFoundError when the entry
+        is gone.
+        """
+        return referrers.attach(
+            self._layout,
+            entry,
+            data,
+            artifact_type=artifact_type,
+            media_type=media_type,
+            annotations=annotations or {},
+        )
+
+    def referrers(self, entry: Entry, artifact_type: str | None = None) -> builtins.list[Referrer]:
+        """Return the statements about an entry, the newest last; all kinds, or one.
+
+        Raises DigestMismatchError when one of them is damaged.
+        """
+        return [*referrers.find(self._layout, entry.digest, artifact_type)]
+
+    def read_referrer(self, referrer: Referrer) -> bytes:
+        """Return the data of a statement; raises DigestMismatchError, NotFoundError, RefusedError."""
+        return referrers.read_data(self._layout, referrer)
+
+    def detach(self, referrer: Referrer) -> None:
+        """Remove a statement; raises NotFoundError when it is gone already."""
+        referrers.detach(self._layout, referrer)
+
     def _commit(
         self, staging: Staging, facts: _Facts, layers: Sequence[Layer], created: str
     ) -> Added:
@@ -286,6 +333,14 @@ class Store:
             return self._publish(
                 staging, kind, found.tag, found.blob, created=moment, renew=False
             ).entry
+
+    def verify(self, entry: Entry, progress: Progress = SILENT) -> Verified:
+        """Read every byte again: documents, layers, files, records and what others say about it.
+
+        Raises DigestMismatchError that names blob and file for what is damaged, missing or in no
+        record.
+        """
+        return checking.verify_entry(self._layout, entry, progress)
 
     def bundle_manifest(self, entry: Entry) -> BundleManifest:
         """Return the record of a bundle; raises StoreError when the entry is not one."""
