@@ -4,6 +4,7 @@
     ├── UsageError                    exit 2  the command or its words are wrong
     │   ├── ConfigError                       a project file, all its mistakes at once
     │   ├── TagError                          not a name or version
+    │   ├── BadReferenceError                 not a place in a registry
     │   ├── ModuleMissingError                no such module
     │   ├── AttributeMissingError             the module has no such name
     │   └── SignatureError                    an api that cannot be described
@@ -12,11 +13,14 @@
     │   └── TargetNotFoundError DeploymentNotFoundError
     ├── RefusedError                  exit 4  asked for, but not safe to do
     │   ├── DigestMismatchError
+    │   ├── LoginNeededError                  a registry wants to know who asks
     │   └── SecretFoundError
     ├── ConflictError                 exit 5  something else stands there already
     ├── ToolMissingError              exit 6  a program that is needed is not there
     ├── UserCodeError                 exit 1  the user's own module failed
     ├── PortInUseError  DeviceMissingError    exit 1
+    ├── RegistryError                 exit 1
+    │   └── UnreachableError                  no network, or nobody there
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
     ├── BenchError  GoalMissedError       exit 1
     └── InputError                            a request that does not fit the signature
@@ -81,6 +85,12 @@ class TagError(UsageError):
     """The text is not ``NAME`` or ``NAME:VERSION``."""
 
     code = "bad-tag"
+
+
+class BadReferenceError(UsageError):
+    """The text does not name a place in a registry, a bucket or a folder."""
+
+    code = "bad-reference"
 
 
 class ModuleMissingError(UsageError):
@@ -151,6 +161,12 @@ class SecretFoundError(RefusedError):
     code = "secret-found"
 
 
+class LoginNeededError(RefusedError):
+    """A registry does not know who asks, or knows and says no."""
+
+    code = "login-needed"
+
+
 class ConflictError(ModelpackError):
     """Something different stands already under that name."""
 
@@ -187,6 +203,18 @@ class StoreError(ModelpackError):
     """The store cannot be read or written."""
 
     code = "store-failed"
+
+
+class RegistryError(ModelpackError):
+    """A registry, or another remote place, cannot be read or written."""
+
+    code = "registry-failed"
+
+
+class UnreachableError(RegistryError):
+    """A remote place does not answer: no network, no such host, nobody listens."""
+
+    code = "unreachable"
 
 
 class BuildError(ModelpackError):
