@@ -15,5 +15,6 @@
         models       the models, and what they cost without a server (``floor``)
 
 Server and load have a processor each.  Servers that are compared run side by side and are loaded in
-turns, A B A B, so that what else happens on the machine meets them all.
+turns, A B A B, so that what else happens on the machine meets them all; while one is loaded the others
+are stopped.
 """

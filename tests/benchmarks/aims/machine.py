@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,20 @@ class Tree:
         for pid in found:
             found += _children(pid)
         return found
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let none of its processes run: idle ones wake up as well, and cool the others' caches."""
+        self._tell(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._tell(signal.SIGCONT)
+
+    def _tell(self, number: signal.Signals) -> None:
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def cpu_s(self) -> float:
         """Return the processor time used, that of children that have ended included."""

@@ -139,10 +139,14 @@ def _in_turns(
     for number in range(context.rounds + 1):
         for server, request in servers:
             seconds = context.seconds if number else min(2.0, context.seconds)
-            one = wrk(
-                server.url, request, server.tree, context.pins,
-                connections=connections, seconds=seconds,
-            )  # fmt: skip
+            with ExitStack() as held:
+                for other, _ in servers:
+                    if other is not server:
+                        held.enter_context(other.tree.held())
+                one = wrk(
+                    server.url, request, server.tree, context.pins,
+                    connections=connections, seconds=seconds,
+                )  # fmt: skip
             if number:  # the first is not counted: caches fill, sizes are learned
                 rounds[server.name].append(one)
                 context.say(f"  {server.name}: {one.cpu_us:.1f} µs, {one.per_second:,.0f}/s")
