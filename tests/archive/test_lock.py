@@ -7,14 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelpack.archive.lock import (
-    Inputs,
-    LockedPackage,
-    ensure_lock,
-    lock_text,
-    read_lock,
-    target_platform,
-)
+from modelpack.archive.inputs import Inputs
+from modelpack.archive.lock import ensure_lock, target_platform
+from modelpack.archive.lockfile import LockedPackage, lock_text, read_lock
 from modelpack.errors import BuildError, ConflictError, ToolMissingError
 from modelpack.manifest import RUNTIME_REQUIREMENTS, sha256_digest
 
@@ -39,9 +34,9 @@ PACKAGES = st.lists(
 @settings(max_examples=30)
 @given(PACKAGES)
 def test_a_lock_is_read_as_it_was_written(packages: list[LockedPackage]) -> None:
-    text = lock_text(INPUTS, packages)
+    text = lock_text(INPUTS.first_line, packages)
     assert sorted(read_lock(text), key=lambda p: p.name) == sorted(packages, key=lambda p: p.name)
-    assert lock_text(INPUTS, list(reversed(packages))) == text
+    assert lock_text(INPUTS.first_line, list(reversed(packages))) == text
 
 
 @pytest.mark.parametrize(
@@ -80,7 +75,9 @@ def test_a_lock_whose_inputs_are_unchanged_is_used_without_running_anything(
 ) -> None:
     file = tmp_path / "requirements.lock"
     file.write_text(LOCK)
-    monkeypatch.setattr("modelpack.archive.lock.run_uv", lambda *_, **__: pytest.fail("uv ran"))
+    monkeypatch.setattr(
+        "modelpack.archive.compiling.run_uv", lambda *_, **__: pytest.fail("uv ran")
+    )
     assert ensure_lock(INPUTS, file) == (LOCK, True)
 
 
