@@ -117,6 +117,8 @@ class BundleManifest:
     """``ApiSpec.to_json()`` of every api."""
     docs: tuple[FileRecord, ...] = ()
     """Files below ``bundle/doc``: README.md and the SBOM."""
+    wheels: tuple[FileRecord, ...] = ()
+    """Packages below ``bundle/wheels``, which are installed from there."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The project's ``server`` and ``image`` settings that differ from the defaults."""
     schema: int = SCHEMA
@@ -124,7 +126,10 @@ class BundleManifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; ``canonical_json`` of them is ``bundle.json``."""
-        return _plain(self)
+        plain = _plain(self)
+        if not self.wheels:  # most bundles have none, and their digests know nothing of it
+            del plain["wheels"]
+        return plain
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BundleManifest:
@@ -134,8 +139,9 @@ class BundleManifest:
                 f"the bundle has form {value.get('schema')!r}, this modelpack reads {SCHEMA}",
                 hint="use the modelpack that built it, or a newer one",
             )
-        value = {"docs": (), **value}  # bundles of before have no such key
-        return _read(cls, {**value, "files": _files(value), "docs": _files(value, "docs")})
+        value = {"docs": (), "wheels": (), **value}  # bundles of before have no such keys
+        lists = {key: _files(value, key) for key in ("files", "docs", "wheels")}
+        return _read(cls, {**value, **lists})
 
     @property
     def carries_code(self) -> bool:

@@ -31,7 +31,7 @@ from modelpack.store.untar import read_tar
 
 DOCKERFILE = "Dockerfile"
 # Anything else of a bundle could take the place of a file of ours, such as the Dockerfile.
-_BUNDLE_PARTS = ("models", "code", "doc", BUNDLE_FILE, LOCK_FILE)
+_BUNDLE_PARTS = ("models", "code", "doc", "wheels", BUNDLE_FILE, LOCK_FILE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from modelpack.image.bases import Base, PythonFrom, choose_base
 from modelpack.image.instructions import check_text
 from modelpack.image.sizes import installed_sizes
 from modelpack.store import CODE_TYPE, DOC_TYPE, Entry, Kind, Store
+from modelpack.store.base import WHEELS_PATH
 from modelpack.tag import check_name
 from modelpack.version import __version__
 
@@ -296,7 +297,12 @@ def _layers(
         place = f"bundle/models/{model}"
         blobs = [one for one in entry.layers if f"{one.path}/".startswith(f"{place}/")]
         layers.append(PlannedLayer(f"model {model}", sum(blob.size for blob in blobs)))
-    service = [one for one in entry.layers if one.media_type in (CODE_TYPE, DOC_TYPE)]
+    # Wheels are installed from, and stay out of the image.
+    service = [
+        one
+        for one in entry.layers
+        if one.media_type in (CODE_TYPE, DOC_TYPE) and one.path != WHEELS_PATH
+    ]
     layers.append(PlannedLayer("code", sum(blob.size for blob in service)))
     return tuple(layers)
 

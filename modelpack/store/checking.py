@@ -207,6 +207,7 @@ def _expect_bundle(entry: Entry, walked: _Walked, expected: _Expected) -> set[st
         expected.wrong.append(_BUNDLE)
     expected.files |= {f"{TOP}/code/{file.path}": file for file in manifest.files}
     expected.files |= {f"{TOP}/doc/{file.path}": file for file in manifest.docs}
+    expected.files |= {f"{TOP}/wheels/{file.path}": file for file in manifest.wheels}
     lock = walked.files.get(_LOCK)
     size = lock.size if lock else 0
     expected.files[_LOCK] = FileRecord(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelpack.errors import ConflictError, RefusedError, StoreError
-from modelpack.store.base import TOP, Layer
+from modelpack.store.base import TOP, WHEELS_PATH, Layer
 from modelpack.store.durable import open_folder, readable_errors
 from modelpack.store.names import PathGuard
 from modelpack.store.untar import extract, read_tar
@@ -39,6 +39,8 @@ def read_file(open_blob: OpenBlob, layers: Sequence[Layer], path: str, what: str
     """Return one small file of the layers; raises StoreError when there is none of that path."""
     data: bytes | None = None
     for layer in layers:
+        if layer.path == WHEELS_PATH:
+            continue  # long, and no record is in it
         with open_blob(layer.digest) as blob:
             for found, content in read_tar(blob, f"'{layer.path}' in {what}"):
                 if found.path == path and not found.is_folder:

@@ -2,6 +2,7 @@
 
     model folder ──► one weight layer a file + one layer of side files and model.json
     service      ──► doc layer (README, SBOM) + code layer (bundle.json, lock, files)
+    its packages ──► wheels layer, if it brings some
 
 Weights get a layer each, so that a changed one moves alone, and stay uncompressed, so that the
 very same blob is a layer of the image.
@@ -31,6 +32,7 @@ from modelpack.store.base import (
     SIDE_TYPE,
     TOP,
     WEIGHT_TYPE,
+    WHEELS_PATH,
     Layer,
 )
 from modelpack.store.durable import Staging
@@ -75,10 +77,22 @@ def pack_model(staging: Staging, record: ModelRecord, folder: Path) -> list[Laye
 
 
 def pack_service(
-    staging: Staging, manifest: BundleManifest, root: Path, lock: str, docs: Mapping[str, bytes]
+    staging: Staging,
+    manifest: BundleManifest,
+    root: Path,
+    lock: str,
+    docs: Mapping[str, bytes],
+    wheels: Mapping[str, Path],
 ) -> list[Layer]:
-    """Write the doc and the code layer of a bundle whose files lie below ``root``."""
+    """Write the doc, the wheels and the code layer of a bundle whose files lie below ``root``.
+
+    ``wheels`` says where those of the manifest lie, by file name.
+    """
     layers = []
+    if manifest.wheels:
+        # Apart from the code, which changes far more often.
+        packages = [_wheel(file, wheels[file.path]) for file in manifest.wheels]
+        layers.append(_layer(staging, CODE_TYPE, WHEELS_PATH, packages))
     if docs:
         texts = [Member.of_bytes(f"{TOP}/doc/{name}", data) for name, data in docs.items()]
         layers.append(_layer(staging, DOC_TYPE, f"{TOP}/doc", texts))
@@ -108,6 +122,12 @@ def _is_side_file(file: FileRecord) -> bool:
 def _member(path: str, root: Path, file: FileRecord) -> Member:
     mode = EXECUTABLE_MODE if file.mode & 0o100 else FILE_MODE
     return Member(path, mode, file.size, _opener(root / file.path), file.sha256)
+
+
+def _wheel(file: FileRecord, place: Path) -> Member:
+    return Member(
+        f"{WHEELS_PATH}/{file.path}", FILE_MODE, file.size, _opener(place), file.sha256
+    )
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:

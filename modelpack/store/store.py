@@ -144,12 +144,14 @@ class Store:
         models: Sequence[Entry] = (),
         readme: bytes | None = None,
         sbom: bytes | None = None,
+        wheels: Mapping[str, Path] | None = None,
         version: str | None = None,
         created: datetime | None = None,
     ) -> Added:
         """Store a bundle of the files of ``manifest`` below ``root`` and of stored models.
 
-        The models' blobs are shared, not copied.  Without ``version`` it comes from the content.
+        The models' blobs are shared, not copied.  ``wheels`` says where those of the manifest lie,
+        by file name.  Without ``version`` it comes from the content.
         Raises ConflictError when that version has other content, NotFoundError when a model was
         deleted meanwhile, BuildError for a file that cannot be read or changes meanwhile.
         """
@@ -160,7 +162,7 @@ class Store:
         with self._layout.stage() as staging:
             shared = [layer for model in models for layer in model.layers]
             self._layout.pin(staging, [Blob(layer.digest, layer.size) for layer in shared])
-            layers = pack.pack_service(staging, manifest, root, lock, docs)
+            layers = pack.pack_service(staging, manifest, root, lock, docs, wheels or {})
             formats = tuple(str(model["framework"]) for model in manifest.models)
             facts = _Facts(Kind.BUNDLE, tag, content, formats)
             return self._commit(staging, facts, [*shared, *layers], index.timestamp(created))
