@@ -2,7 +2,11 @@
 
 framework("onnx")          by the name in model.json
 framework_of(model)        the first that recognises it: specific ones before plain pickle
+brings_code(adapter, dir)  what the files say, whatever a record says of them
 load_model(folder)         reads model.json and loads with its adapter
+
+A record that calls a model free of code, while its form or its files carry some, is refused: it would
+pass where only such models may (threat model S2).
 """
 
 from __future__ import annotations
@@ -13,18 +17,25 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from modelpack.errors import ModelpackError, NotFoundError, StoreError, UserCodeError, did_you_mean
-from modelpack.frameworks.base import GROUP, Framework
+from modelpack.errors import (
+    ModelpackError,
+    NotFoundError,
+    RefusedError,
+    StoreError,
+    UserCodeError,
+    did_you_mean,
+)
+from modelpack.frameworks.base import GROUP, FindsCode, Framework
 from modelpack.manifest import MODEL_FILE, ModelRecord
 
-LAST = "pickled"
-"""The adapter that takes any object; asked only when no other does."""
+LAST = ("sklearn", "pickled")
+"""Adapters that take what others take in a better form; asked when no other does, in this order."""
 
 
 @cache
 def _names() -> tuple[str, ...]:
     names = {point.name for point in entry_points(group=GROUP)}
-    return (*sorted(names - {LAST}), *({LAST} & names))
+    return (*sorted(names - set(LAST)), *(name for name in LAST if name in names))
 
 
 @cache
@@ -66,11 +77,25 @@ def read_record(folder: Path) -> ModelRecord:
         raise StoreError(f"'{folder / MODEL_FILE}' cannot be read: {cause}") from cause
 
 
+def brings_code(adapter: Framework, folder: Path) -> bool:
+    """Say whether loading the files in ``folder`` runs code that they bring; loads nothing."""
+    return adapter.carries_code or (isinstance(adapter, FindsCode) and adapter.finds_code(folder))
+
+
 def load_model(folder: Path) -> Any:
-    """Load the model in ``folder`` with its adapter; raises UserCodeError when that fails."""
+    """Load the model in ``folder`` with its adapter.
+
+    Raises UserCodeError when that fails, RefusedError when it carries code and its record denies it.
+    """
     record = read_record(folder)
     try:
-        return framework(record.framework).load(folder)
+        adapter = framework(record.framework)
+        if not record.carries_code and brings_code(adapter, folder):
+            raise RefusedError(
+                f"the model '{record.name}' carries code, and its record says that it does not",
+                hint="do not trust where it came from; save it again",
+            )
+        return adapter.load(folder)
     except ModelpackError:
         raise
     except ModuleNotFoundError as cause:

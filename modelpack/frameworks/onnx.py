@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from modelpack.errors import DeviceMissingError, RefusedError, UsageError
-from modelpack.frameworks.base import Saved
+from modelpack.frameworks.base import Arrays, Saved
 from modelpack.frameworks.machine import processors
 from modelpack.frameworks.onnxfile import external_files
 from modelpack.frameworks.providers import CUDA_PROVIDER, check, choose
@@ -131,6 +132,21 @@ class OnnxFramework:
     def load(self, folder: Path) -> OnnxModel:
         """Return the model, ready to run."""
         return OnnxModel(folder / FILE)
+
+    def predict(self, model: Any, inputs: Arrays) -> Arrays:
+        """Return every output by name; ZipMap's lists of maps as one row of numbers each."""
+        import numpy
+
+        if not isinstance(model, OnnxModel):
+            with tempfile.TemporaryDirectory(prefix="modelpack-onnx-") as scratch:
+                self.save(model, Path(scratch))
+                return self.predict(self.load(Path(scratch)), inputs)
+        return {
+            name: numpy.array([list(row.values()) for row in found])
+            if isinstance(found, list)
+            else found
+            for name, found in model(**inputs).items()
+        }
 
 
 def open_onnx(file: Path) -> OnnxModel:

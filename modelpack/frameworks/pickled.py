@@ -1,16 +1,16 @@
 """Any Python object, kept by cloudpickle: the adapter of last resort.
 
 Loading runs code that the file brings; the record says so.  Classes and functions of the user's
-own ``__main__`` are kept by value.
+own ``__main__`` are kept by value; the libraries of all others are pinned.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 from modelpack.frameworks.base import Saved
+from modelpack.frameworks.origin import pinned, pins_of
 
 FILE = "model.pkl"
 
@@ -32,7 +32,8 @@ class PickledFramework:
         with (folder / FILE).open("wb") as file:
             # Protocol 5 is what Python 3.11 reads; the bytes must not depend on the writer's own.
             cloudpickle.dump(model, file, protocol=5)
-        return Saved(requirements=(f"cloudpickle=={version('cloudpickle')}",))
+        needs = {*pinned("cloudpickle"), *pins_of(model)}
+        return Saved(requirements=tuple(sorted(needs)))
 
     def load(self, folder: Path) -> Any:
         """Return the object."""

@@ -1,16 +1,18 @@
 """scikit-learn estimators and pipelines, kept by joblib.
 
 Loading runs code that the file brings, as every pickle does: the record says so.  The versions that
-saved it are pinned, since scikit-learn does not promise that others can load it.
+saved it are pinned, since scikit-learn does not promise that others can load it; so are the libraries
+of foreign steps, such as an XGBClassifier in a pipeline.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.frameworks.base import Saved
+from modelpack.frameworks.base import Arrays, Saved
+from modelpack.frameworks.estimators import answers, signature
+from modelpack.frameworks.origin import pinned, pins_of
 
 FILE = "model.joblib"
 
@@ -33,17 +35,16 @@ class SklearnFramework:
         import joblib
 
         joblib.dump(model, folder / FILE)
-        names = ("scikit-learn", "joblib", "numpy", "scipy")
-        width = getattr(model, "n_features_in_", None)
-        return Saved(
-            requirements=tuple(f"{name}=={version(name)}" for name in names),
-            inputs=({"name": "x", "dtype": "float64", "shape": [None, int(width)]},)
-            if width
-            else (),
-        )
+        needs = {*pinned("sklearn", "joblib", "numpy", "scipy"), *pins_of(model)}
+        inputs, outputs = signature(model, getattr(model, "n_features_in_", None))
+        return Saved(requirements=tuple(sorted(needs)), inputs=inputs, outputs=outputs)
 
     def load(self, folder: Path) -> Any:
         """Return the estimator."""
         import joblib
 
         return joblib.load(folder / FILE)
+
+    def predict(self, model: Any, inputs: Arrays) -> Arrays:
+        """Return label and probabilities, or one number a row."""
+        return answers(model, inputs)

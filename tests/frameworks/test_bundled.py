@@ -37,7 +37,11 @@ def bundle(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     saved = framework("pickled").save({"a": 1}, folder)
     record = ModelRecord(
-        name="table", framework="pickled", files=(), requirements=saved.requirements
+        name="table",
+        framework="pickled",
+        files=(),
+        carries_code=True,
+        requirements=saved.requirements,
     )
     (folder / "model.json").write_bytes(canonical_json(record.to_json()))
     write(tmp_path, service="service:Lookup", model=None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from modelpack.errors import NotFoundError, StoreError, UserCodeError
+from modelpack.errors import NotFoundError, RefusedError, StoreError, UserCodeError
 from modelpack.frameworks.catalog import framework, framework_of, load_model
 from modelpack.manifest import ModelRecord, canonical_json
 
@@ -57,8 +59,36 @@ def test_an_unknown_framework_is_suggested() -> None:
 
 
 def write_record(folder: Path, name: str) -> None:
-    record = ModelRecord(name="m", framework=name, files=(), requirements=("lib==1",))
+    record = ModelRecord(
+        name="m", framework=name, files=(), carries_code=name == "pickled", requirements=("lib==1",)
+    )
     (folder / "model.json").write_bytes(canonical_json(record.to_json()))
+
+
+def test_a_record_that_denies_the_code_of_its_model_is_refused(tmp_path: Path) -> None:
+    """Else it would pass where only models without code may (threat model S2)."""
+    framework("pickled").save({"any": "thing"}, tmp_path)
+    record = ModelRecord(name="m", framework="pickled", files=(), carries_code=False)
+    (tmp_path / "model.json").write_bytes(canonical_json(record.to_json()))
+    with pytest.raises(RefusedError):
+        load_model(tmp_path)
+
+
+def test_libraries_of_a_pickled_object_are_pinned(tmp_path: Path) -> None:
+    saved = framework("pickled").save({"weights": np.zeros(3), "f": len}, tmp_path)
+    names = [line.partition("==")[0] for line in saved.requirements]
+    assert names == ["cloudpickle", "numpy"]
+
+
+def test_nothing_of_a_framework_is_imported_to_recognise_a_model() -> None:
+    code = (
+        "import sys\n"
+        "from modelpack.frameworks.catalog import framework_of\n"
+        "assert framework_of({}).name == 'pickled'\n"
+        "heavy = {'xgboost', 'lightgbm', 'onnxruntime', 'sklearn', 'numpy', 'joblib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_model_that_does_not_load_names_what_it_needs(tmp_path: Path) -> None:

@@ -43,7 +43,11 @@ def bundle(folder: Path, version: int, lock: str = "0") -> Path:
     model.mkdir(parents=True)
     saved = framework("pickled").save({"number": version}, model)
     record = ModelRecord(
-        name="table", framework="pickled", files=(), requirements=saved.requirements
+        name="table",
+        framework="pickled",
+        files=(),
+        carries_code=True,
+        requirements=saved.requirements,
     )
     (model / "model.json").write_bytes(canonical_json(record.to_json()))
     manifest = BundleManifest(
