@@ -5,6 +5,8 @@
     modelpack.models.list()
 
     model ──adapter──► files + ModelRecord ──► the store          (see frameworks, store)
+    sample ──► the model, and what was just written of it: they must answer the same
+    metrics, data ──► a statement beside the entry                (see provenance)
 
 The version is made of the content unless it is given, so saving the same model twice changes
 nothing.  Files are unpacked once into the cache, by digest, when a model is loaded.
@@ -14,22 +16,34 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import inspect
+import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from modelpack import paths
-from modelpack.errors import UsageError
-from modelpack.frameworks.base import Framework
+from modelpack.errors import RefusedError, ToolMissingError, UsageError
+from modelpack.frameworks.base import Framework, Predicts, Saved, signature_of
+from modelpack.frameworks.catalog import brings_code, framework_of, load_model
 from modelpack.frameworks.catalog import framework as framework_named
-from modelpack.frameworks.catalog import framework_of, load_model
+from modelpack.frameworks.compare import as_inputs, difference
 from modelpack.manifest import FileRecord, ModelRecord
+from modelpack.provenance import record_training, training_facts
 from modelpack.store import Entry, Kind, Store
 from modelpack.tag import Tag, check_name, check_version
 
 __all__ = ["delete", "folder", "list", "load", "save"]
+
+
+SAME_WITHIN = 1e-5
+"""How far the answers of a model and of its saved copy may be apart."""
+
+_PACKAGES = {"sklearn": "scikit-learn"}
+"""Distributions that are not called as their module is."""
 
 
 def save(
@@ -39,28 +53,46 @@ def save(
     framework: str | None = None,
     version: str | None = None,
     labels: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    sample: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
     store: Store | None = None,
 ) -> Tag:
     """Put a model into the store and return its tag.
 
     name       lower-case letters, digits, '.', '_', '-'
-    model      the path of a ``.onnx`` file, an ``onnx.ModelProto``, a scikit-learn estimator, or
-               any object that cloudpickle takes
+    model      an object of a framework that is known, the path of a ``.onnx`` file or of a folder
+               that a framework wrote, or any object that cloudpickle takes
     framework  name of the adapter; default: the first that recognises the model
     version    default: the first 12 hex digits of the content's digest
-    labels     free words that are kept with it, such as ``{"accuracy": "0.97"}``
+    labels     free words that are kept with it, such as ``{"stage": "candidate"}``
+    options    what the adapter takes besides, such as ``{"factory": "nets:make"}`` for torch
+    sample     rows for the model, an array or arrays by name: they become its signature, and the
+               saved copy must answer them as the model does, within 1e-5
+    metrics    how good it is, such as ``{"accuracy": 0.97}``; not a part of its identity
+    data       what it was trained on: a file, a folder or ``sha256:HEX``; only its digest is kept
 
-    Raises TagError, NotFoundError (no such framework), UsageError (not a model), ConflictError
-    (that version holds another model).
+    Raises TagError, NotFoundError (no such framework), UsageError (not a model, or an option that
+    there is not), ToolMissingError (its library is not installed), RefusedError (the copy answers
+    otherwise), ConflictError (that version holds another model).
     """
     check_name(name)
     if version is not None:
         check_version(version)
+    training = training_facts(metrics, data)
     adapter = framework_named(framework) if framework else framework_of(model)
+    store = store or Store()
     with tempfile.TemporaryDirectory(prefix="modelpack-save-") as scratch:
-        record = _write(adapter, name, model, Path(scratch), labels or {})
-        added = (store or Store()).add_model(record, Path(scratch), version=version)
-    return added.entry.tag
+        folder = Path(scratch)
+        saved = _saved(adapter, model, folder, options or {})
+        if sample is not None:
+            saved = _proved(adapter, model, folder, saved, as_inputs(sample))
+        record = _record(adapter, name, folder, saved, labels or {})
+        entry = store.add_model(record, folder, version=version).entry
+    if training:
+        record_training(store, entry, training)
+    return entry.tag
 
 
 def load(tag: str | Tag, *, store: Store | None = None) -> Any:
@@ -89,12 +121,51 @@ def folder(tag: str | Tag, *, store: Store | None = None) -> Path:
     return store.unpack(entry, home, exist_ok=True) / "models" / entry.tag.name
 
 
-def _write(
-    adapter: Framework, name: str, model: Any, scratch: Path, labels: Mapping[str, str]
+def _saved(adapter: Framework, model: Any, folder: Path, options: Mapping[str, Any]) -> Saved:
+    try:
+        inspect.signature(adapter.save).bind(model, folder, **options)
+    except TypeError as cause:
+        raise UsageError(
+            f"the framework '{adapter.name}' does not take these options: {cause}",
+            hint="docs/reference/frameworks.md lists the options of each framework",
+        ) from cause
+    try:
+        return adapter.save(model, folder, **options)
+    except ModuleNotFoundError as cause:
+        package = _PACKAGES.get(str(cause.name), str(cause.name))
+        raise ToolMissingError(
+            f"saving a model of '{adapter.name}' needs the module '{cause.name}', "
+            "which is not installed",
+            hint=f"pip install {package}",
+        ) from cause
+
+
+def _proved(
+    adapter: Framework, model: Any, folder: Path, saved: Saved, inputs: Mapping[str, Any]
+) -> Saved:
+    """Return the signature that the sample shows, once the copy has answered it as the model does."""
+    if not isinstance(adapter, Predicts):
+        raise UsageError(
+            f"a sample tells nothing of a model of '{adapter.name}': it is not known how to ask it",
+            hint="leave 'sample' out",
+        )
+    copy = adapter.load(folder)
+    answers = adapter.predict(copy, inputs)
+    given = copy if isinstance(model, str | os.PathLike) else model
+    found = difference(adapter.predict(given, inputs), answers)
+    if found.exceeds(SAME_WITHIN):
+        raise RefusedError(
+            f"the saved copy answers the sample otherwise: {found.where} differs by {found.largest:g}",
+            hint="save it in another form, such as framework='pickled'",
+        )
+    return replace(saved, inputs=signature_of(inputs), outputs=signature_of(answers))
+
+
+def _record(
+    adapter: Framework, name: str, folder: Path, saved: Saved, labels: Mapping[str, str]
 ) -> ModelRecord:
-    saved = adapter.save(model, scratch)
     files = tuple(
-        _file_record(path, scratch) for path in sorted(scratch.rglob("*")) if path.is_file()
+        _file_record(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()
     )
     if not files:
         raise UsageError(
@@ -105,7 +176,7 @@ def _write(
         name=name,
         framework=adapter.name,
         files=files,
-        carries_code=adapter.carries_code,
+        carries_code=brings_code(adapter, folder),
         requirements=saved.requirements,
         inputs=saved.inputs,
         outputs=saved.outputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,17 @@ from sklearn.linear_model import LogisticRegression
 
 import modelpack
 from modelpack import models
-from modelpack.errors import ConflictError, ModelNotFoundError, NotFoundError, TagError, UsageError
+from modelpack.errors import (
+    ConflictError,
+    ModelNotFoundError,
+    NotFoundError,
+    RefusedError,
+    TagError,
+    ToolMissingError,
+    UsageError,
+)
+from modelpack.provenance import read_provenance
+from modelpack.store import Kind, Store
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +98,53 @@ def test_a_service_finds_its_model_in_the_store() -> None:
 
     assert Words().get(1) == "b"
     assert (Words.words.path / "model.pkl").is_file()
+
+
+def test_a_sample_becomes_the_signature() -> None:
+    x, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(x, y)
+    tag = models.save("iris-clf", model, sample={"flowers": x[:7].astype("float32")})
+    record = Store().model_record(Store().find(tag, Kind.MODEL))
+    assert record.inputs == ({"name": "flowers", "dtype": "float32", "shape": [None, 4]},)
+    assert [one["name"] for one in record.outputs] == ["label", "probabilities"]
+
+
+class Forgetful(LogisticRegression):
+    """Loses what it learned when it is saved."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "coef_": self.coef_ * 0}
+
+
+def test_a_copy_that_answers_otherwise_is_refused() -> None:
+    x, y = load_iris(return_X_y=True)
+    with pytest.raises(RefusedError) as caught:
+        models.save("iris-clf", Forgetful(max_iter=1000).fit(x, y), sample=x)
+    assert "answers the sample otherwise" in str(caught.value)
+    assert models.list() == []
+
+
+def test_metrics_and_data_stand_beside_a_model_and_do_not_change_it(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("1,2\n")
+    bare = models.save("a", {"x": 1})
+    tag = models.save("a", {"x": 1}, metrics={"accuracy": 0.97}, data=tmp_path / "train.csv")
+    assert tag == bare
+    found = read_provenance(Store(), Store().find(tag, Kind.MODEL))
+    assert found is not None
+    assert found.training.metrics == {"accuracy": 0.97}
+    assert [one.name for one in found.training.data] == ["train.csv"]
+
+
+def test_an_option_that_there_is_not_is_said() -> None:
+    with pytest.raises(UsageError) as caught:
+        models.save("a", {"x": 1}, options={"factory": "nets:make"})
+    assert "'pickled'" in str(caught.value)
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    if find_spec("catboost") is not None:
+        pytest.skip("catboost is installed")
+    (tmp_path / "model.cbm").write_bytes(b"CBM1")
+    with pytest.raises(ToolMissingError) as caught:
+        models.save("a", tmp_path / "model.cbm")
+    assert caught.value.hint == "pip install catboost"
