@@ -1,10 +1,11 @@
 """Makes a bundle of a project: its files, its models and its locked dependencies.
 
-    Project + ServiceSpec ──► files, pinned models, lock ──► BundleManifest ──► the store
-    saved model (zero code) ────────────┘
+    Project + ServiceSpec ──► files, pinned models, lock, SBOM ──► BundleManifest ──► the store
+    saved model (zero code) ────────────┘                                               │
+    git, pipeline, user ──────────────────────► a statement beside it ──────────────────┘
 
 Nothing of who built it, where or when goes in: the same input gives the same digest, and building
-it again says that nothing has changed.
+it again says that nothing has changed.  That stands in a statement (see ``provenance``).
 """
 
 from __future__ import annotations
@@ -18,12 +19,23 @@ from pathlib import Path
 from modelpack import paths
 from modelpack.archive.denied import find_secret
 from modelpack.archive.files import Collected, collect_files
-from modelpack.archive.lock import Inputs, ensure_lock, target_platform
+from modelpack.archive.lock import Inputs, ensure_lock, read_lock, target_platform
 from modelpack.archive.requirements import checked_requirements
+from modelpack.archive.sbom import sbom_bytes
 from modelpack.config.settings import Project, changed_settings
 from modelpack.errors import BuildError, SecretFoundError
-from modelpack.manifest import LOCK_FILE, RUNTIME_REQUIREMENTS, BundleManifest, canonical_json
+from modelpack.manifest import (
+    LOCK_FILE,
+    README_FILE,
+    RUNTIME_REQUIREMENTS,
+    SBOM_FILE,
+    BundleManifest,
+    FileRecord,
+    ModelRecord,
+    canonical_json,
+)
 from modelpack.progress import SILENT, Progress
+from modelpack.provenance import Revision, record_build, revision_of
 from modelpack.sdk.service import ServiceSpec
 from modelpack.store import Entry, Kind, Store
 from modelpack.tag import check_name, check_version
@@ -74,14 +86,18 @@ def build_bundle(
     inputs = lock_inputs(project, models, store)
     lock_file = _lock_file(project, inputs, zero_model)
     lock, reused = ensure_lock(inputs, lock_file, relock=relock, progress=progress)
+    records = [(entry, store.model_record(entry)) for entry in models]
+    served = import_string(project, spec) if zero_model is None else zero_model.tag.name
+    sbom = sbom_bytes(served, inputs.python, read_lock(lock), records)
     manifest = BundleManifest(
-        service=None if zero_model is not None else import_string(project, spec),
-        model=None if zero_model is None else zero_model.tag.name,
+        service=served if zero_model is None else None,
+        model=None if zero_model is None else served,
         python=inputs.python,
         files=collected.files,
-        models=tuple(_pin(entry, store) for entry in models),
+        models=tuple(_pin(entry, record) for entry, record in records),
         lock_sha256=hashlib.sha256(lock.encode()).hexdigest(),
         apis=tuple(api.to_json() for api in spec.apis),
+        docs=_docs(collected.readme, sbom),
         settings=settings,
     )
     with progress.step("writing the bundle"):
@@ -92,8 +108,10 @@ def build_bundle(
             lock=lock,
             models=models,
             readme=collected.readme,
+            sbom=sbom,
             version=version,
         )
+    record_build(store, added.entry, manifest, source=_source(project, collected), models=models)
     count = len(collected.files) + (collected.readme is not None)
     return Built(added.entry, added.is_unchanged, count, collected.skipped, reused)
 
@@ -152,8 +170,24 @@ def _lock_file(project: Project, inputs: Inputs, zero_model: Entry | None) -> Pa
     return paths.cache_dir() / "locks" / f"{inputs.digest}.lock"
 
 
-def _pin(entry: Entry, store: Store) -> dict[str, object]:
-    record = store.model_record(entry)
+def _docs(readme: bytes | None, sbom: bytes) -> tuple[FileRecord, ...]:
+    texts = {README_FILE: readme, SBOM_FILE: sbom}
+    return tuple(
+        FileRecord(path=name, mode=0o644, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for name, data in texts.items()
+        if data is not None
+    )
+
+
+def _source(project: Project, collected: Collected) -> Revision | None:
+    """Return the revision that the packed files are of; None for a bare model."""
+    if not collected.files:
+        return None
+    readme = [README_FILE] if collected.readme is not None else []
+    return revision_of(project.root, [*(file.path for file in collected.files), *readme])
+
+
+def _pin(entry: Entry, record: ModelRecord) -> dict[str, object]:
     return {
         "name": entry.tag.name,
         "version": entry.tag.version,

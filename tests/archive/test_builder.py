@@ -235,6 +235,6 @@ def test_a_project_with_its_lock_is_built_without_a_network(
 ) -> None:
     project, spec = hello()
     first = build_bundle(project, spec, store=store)
-    monkeypatch.setattr("modelpack.archive.lock.run_uv", lambda *_, **__: pytest.fail("uv ran"))
+    monkeypatch.setattr("modelpack.archive.compiling.run_uv", lambda *_, **__: pytest.fail("uv ran"))
     built = build_bundle(project, spec, store=Store(tmp_path / "another"))
     assert (built.lock_reused, built.entry.digest) == (True, first.entry.digest)

@@ -15,7 +15,7 @@ import pytest
 
 from modelpack.archive import LockedPackage
 from modelpack.archive.builder import build_bundle, lock_inputs
-from modelpack.archive.lock import lock_text
+from modelpack.archive.lockfile import lock_text
 from modelpack.config.load import load_project
 from modelpack.sdk.loading import find_service
 from modelpack.store import Entry, Store
@@ -96,7 +96,7 @@ def project(tmp_path: Path) -> Path:
 def lock_in(folder: Path) -> None:
     """Write the lock that a build of the project will take for its own."""
     inputs = lock_inputs(load_project(folder), [], Store())
-    (folder / "requirements.lock").write_text(lock_text(inputs, [PACKAGE]))
+    (folder / "requirements.lock").write_text(lock_text(inputs.first_line, [PACKAGE]))
 
 
 @pytest.fixture
