@@ -82,6 +82,7 @@ def pack_service(
     root: Path,
     lock: str,
     docs: Mapping[str, bytes],
+    *,
     wheels: Mapping[str, Path],
 ) -> list[Layer]:
     """Write the doc, the wheels and the code layer of a bundle whose files lie below ``root``.
@@ -125,9 +126,7 @@ def _member(path: str, root: Path, file: FileRecord) -> Member:
 
 
 def _wheel(file: FileRecord, place: Path) -> Member:
-    return Member(
-        f"{WHEELS_PATH}/{file.path}", FILE_MODE, file.size, _opener(place), file.sha256
-    )
+    return Member(f"{WHEELS_PATH}/{file.path}", FILE_MODE, file.size, _opener(place), file.sha256)
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:

@@ -162,7 +162,7 @@ class Store:
         with self._layout.stage() as staging:
             shared = [layer for model in models for layer in model.layers]
             self._layout.pin(staging, [Blob(layer.digest, layer.size) for layer in shared])
-            layers = pack.pack_service(staging, manifest, root, lock, docs, wheels or {})
+            layers = pack.pack_service(staging, manifest, root, lock, docs, wheels=wheels or {})
             formats = tuple(str(model["framework"]) for model in manifest.models)
             facts = _Facts(Kind.BUNDLE, tag, content, formats)
             return self._commit(staging, facts, [*shared, *layers], index.timestamp(created))
