@@ -155,6 +155,18 @@ class DigestMismatchError(RefusedError):
     code = "digest-mismatch"
 
 
+class UntrustedError(RefusedError):
+    """There is no signature that counts, or one that does not fit what it stands at."""
+
+    code = "untrusted"
+
+
+class CodeModelError(RefusedError):
+    """A model runs code as it is loaded, and that was ruled out."""
+
+    code = "carries-code"
+
+
 class SecretFoundError(RefusedError):
     """A file that looks like a secret would have been packed."""
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLCHAIN = {
-    "boto3", "docker", "packaging", "pathspec", "platformdirs", "pydantic", "rich", "typer", "uv",
+    "boto3", "cryptography", "docker", "packaging", "pathspec", "platformdirs", "pydantic", "rich", "typer", "uv",
     "yaml",
 }  # fmt: skip
 TOOLCHAIN_LAYERS = (
@@ -23,6 +23,7 @@ TOOLCHAIN_LAYERS = (
     "models",
     "embed",
     "testing",
+    "trust",
 )
 
 # Walks the whole runtime, not only what a server happens to import on its way up.
