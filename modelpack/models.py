@@ -108,7 +108,7 @@ def list(  # noqa: A001 - as in modelpack.models.list()
 
 
 def delete(tag: str | Tag, *, store: Store | None = None) -> int:
-    """Remove a model and what only it used; returns the bytes freed."""
+    """Delete a model; returns the bytes that only it uses, which ``modelpack gc`` frees."""
     store = store or Store()
     return store.delete(store.find(_tag(tag), Kind.MODEL))
 

@@ -130,6 +130,11 @@ def _values(path: list[str], before: str) -> list[str]:
         return [record.name for record in all_records()]
     if before.startswith("-") or not path:
         return []
+    if path[-1] == "undelete":
+        from modelpack.store import Kind, Store
+
+        kind = Kind.MODEL if path[0] == "models" else Kind.BUNDLE
+        return [str(one.tag) for one in Store().deleted(kind)]
     if path[0] == "models" or path[0] in _BUNDLES:
         from modelpack.store import Kind, Store
 

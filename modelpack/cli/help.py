@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Make a service": ("init", "serve", "servers", "bench"),
-    "Bundles": ("build", "list", "inspect", "tag", "delete", "export", "import"),
+    "Bundles": ("build", "list", "inspect", "tag", "delete", "undelete", "gc", "export", "import", "sign", "verify"),
     "Models": ("models",),
     "Ship it": ("containerize", "deploy", "deployments"),
     "This machine": ("doctor", "config", "completion"),

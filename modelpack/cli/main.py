@@ -70,6 +70,7 @@ def make_app() -> typer.Typer:
         deployments,
         doctor,
         export,
+        gc,
         import_,
         init,
         inspect,
@@ -77,7 +78,10 @@ def make_app() -> typer.Typer:
         models,
         serve,
         servers,
+        sign,
         tag,
+        verify,
+        undelete,
     )
 
     app = _typer()
@@ -91,8 +95,12 @@ def make_app() -> typer.Typer:
         ("inspect", inspect.inspect_bundle),
         ("tag", tag.tag),
         ("delete", delete.delete),
+        ("undelete", undelete.undelete),
+        ("gc", gc.gc),
         ("export", export.export),
         ("import", import_.import_archive),
+        ("sign", sign.sign),
+        ("verify", verify.verify),
         ("containerize", containerize.containerize),
         ("deploy", deploy.deploy),
         ("doctor", doctor.doctor),

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from modelpack.cli import console
+from modelpack.cli.delete import delete_tag
 from modelpack.cli.grammar import Format, FormatOption, TagArgument
 from modelpack.cli.list_ import entry_json, show_entries
+from modelpack.cli.undelete import undelete_model
 
 
 def group(context: typer.Context) -> None:
@@ -82,16 +84,12 @@ def delete_model(tag: TagArgument) -> None:
 
     Delete a saved model.
 
+    For a week 'modelpack models undelete' brings it back; 'modelpack gc' frees its space at once.
     Bundles that were built with it keep it: they hold what they need.
     """
-    from modelpack.config.units import format_size
-    from modelpack.store import Kind, Store
-    from modelpack.tag import Tag
+    from modelpack.store import Kind
 
-    store = Store()
-    entry = store.find(Tag.parse(tag), Kind.MODEL, allow_damaged=True)
-    freed = store.delete(entry)
-    console.note(f"deleted '{entry.tag}', freed {format_size(freed)}")
+    delete_tag(tag, Kind.MODEL)
 
 
 def _tensor(tensor: Any) -> str:
@@ -99,4 +97,9 @@ def _tensor(tensor: Any) -> str:
     return f"{tensor.get('name')}  {tensor.get('dtype')}[{shape}]"
 
 
-COMMANDS = {"list": list_models, "inspect": inspect_model, "delete": delete_model}
+COMMANDS = {
+    "list": list_models,
+    "inspect": inspect_model,
+    "delete": delete_model,
+    "undelete": undelete_model,
+}

@@ -2,11 +2,13 @@
 
 names    which paths may stand in a layer
 tar      deterministic tars out          untar     hostile tars in
-durable  the one way to write            layout    blobs and index on disk
+system   the calls that change a disk    durable   the one way to write
+layout   blobs and index on disk         documents, index   the JSON of the format
 pack     files to layers                 contents  layers to files
-documents, index                         the JSON of the format
-referrers what others say of an entry    checking  every byte read again
-exchange one entry as one file           store     the public face: ``Store``
+entries  staged blobs made visible       referrers what others say of an entry
+trash    deleted tags                    garbage   delete, undelete, gc
+checking every byte read again           exchange  one entry as one file
+store    the public face: ``Store``
 """
 
 from __future__ import annotations
@@ -24,19 +26,26 @@ from modelpack.store.base import (
     Layer,
 )
 from modelpack.store.checking import Verified
+from modelpack.store.entries import Added
+from modelpack.store.garbage import Garbage, GcPlan
 from modelpack.store.referrers import Referrer
-from modelpack.store.store import Added, Store
+from modelpack.store.store import Store
+from modelpack.store.trash import KEPT, Deleted
 
 __all__ = [
     "ARTIFACT_TYPE",
     "CODE_TYPE",
     "CONFIG_TYPE",
     "DOC_TYPE",
+    "KEPT",
     "MANIFEST_TYPE",
     "SIDE_TYPE",
     "WEIGHT_TYPE",
     "Added",
+    "Deleted",
     "Entry",
+    "Garbage",
+    "GcPlan",
     "Kind",
     "Layer",
     "Referrer",

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from modelpack.tag import Tag
 
@@ -42,6 +43,9 @@ TOP = "bundle"
 """The one folder that every layer writes in."""
 
 ARCHIVE_SUFFIX = ".modelpack"
+
+Descriptor = dict[str, Any]
+"""What an index says of a manifest, as plain JSON values."""
 
 
 class Kind(StrEnum):

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelpack.errors import DigestMismatchError, ModelpackError, StoreError
+from modelpack.store.system import REAL, Io
 from modelpack.store.tar import CHUNK, Sink
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -56,18 +56,33 @@ def blob_name(digest: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-class _HashingSink:
-    """Hashes and counts what it hands on."""
+class _File:
+    """A new file that hashes and counts what it is given; small pieces are written together."""
 
-    def __init__(self, out: Sink) -> None:
-        self._out = out
+    def __init__(self, io: Io, handle: int) -> None:
+        self._io = io
+        self._handle = handle
         self._digest = hashlib.sha256()
+        self._gathered = bytearray()
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        self._out.write(data)
         self._digest.update(data)
         self.size += len(data)
+        if len(self._gathered) + len(data) < CHUNK:
+            self._gathered += data
+            return
+        self.flush()
+        self._write_all(data)
+
+    def flush(self) -> None:
+        gathered, self._gathered = self._gathered, bytearray()
+        self._write_all(gathered)
+
+    def _write_all(self, data: bytes | bytearray) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._io.write(self._handle, left) :]
 
     @property
     def blob(self) -> Blob:
@@ -77,8 +92,9 @@ class _HashingSink:
 class Staging:
     """A private folder in the store in which an entry is made ready."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, io: Io = REAL) -> None:
         self._handle = handle
+        self._io = io
         self.blobs: dict[str, Blob] = {}
         """What is ready to be published, by digest."""
 
@@ -88,19 +104,13 @@ class Staging:
         Raises DigestMismatchError when it is not the ``expected`` one.
         """
         name = f"new-{secrets.token_hex(8)}"
-        with os.fdopen(os.open(name, _NEW_FILE_FLAGS, 0o600, dir_fd=self._handle), "wb") as out:
-            sink = _HashingSink(out)
-            fill(sink)
-            out.flush()
-            os.fchmod(out.fileno(), 0o444)
-            os.fsync(out.fileno())
-        blob = sink.blob
+        blob = self._write_file(name, fill, is_sealed=True)
         if expected is not None and blob.digest != expected:
             raise DigestMismatchError(
                 f"digest mismatch: '{expected}' has other bytes ('{blob.digest}')",
                 hint="nothing of it was used; get it again from who made it",
             )
-        os.rename(name, blob.hex, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+        self._io.rename(name, self._handle, blob.hex, self._handle)
         self.blobs[blob.digest] = blob
         return blob
 
@@ -119,13 +129,7 @@ class Staging:
         if blob.digest in self.blobs:
             return
         try:
-            os.link(
-                blob.hex,
-                blob.hex,
-                src_dir_fd=blobs,
-                dst_dir_fd=self._handle,
-                follow_symlinks=False,
-            )
+            self._io.link(blob.hex, blobs, self._handle)
         except FileNotFoundError:
             raise
         except OSError:  # a file system without links
@@ -142,31 +146,43 @@ class Staging:
     def publish(self, blobs: int) -> None:
         """Move every blob into the open folder ``blobs``; the caller holds the store's lock."""
         for blob in self.blobs.values():
-            os.rename(blob.hex, blob.hex, src_dir_fd=self._handle, dst_dir_fd=blobs)
-        os.fsync(blobs)
+            self._io.rename(blob.hex, self._handle, blob.hex, blobs)
+        self._io.sync(blobs)
 
     def replace_file(self, folder: int, name: str, data: bytes) -> None:
         """Put a small file in place of the one in the open ``folder``; under the store's lock."""
-        with os.fdopen(os.open(name, _NEW_FILE_FLAGS, 0o600, dir_fd=self._handle), "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.rename(name, name, src_dir_fd=self._handle, dst_dir_fd=folder)
-        os.fsync(folder)
+        self._write_file(name, lambda sink: sink.write(data), is_sealed=False)
+        self._io.rename(name, self._handle, name, folder)
+        self._io.sync(folder)
+
+    def _write_file(self, name: str, fill: Callable[[Sink], object], *, is_sealed: bool) -> Blob:
+        handle = self._io.create(name, self._handle)
+        try:
+            file = _File(self._io, handle)
+            fill(file)
+            file.flush()
+            if is_sealed:
+                self._io.seal(handle)
+            self._io.sync(handle)
+        finally:
+            os.close(handle)
+        return file.blob
 
 
 @contextmanager
-def open_staging(parent: Path) -> Iterator[tuple[Staging, bool]]:
+def open_staging(parent: Path, io: Io = REAL) -> Iterator[tuple[Staging, bool]]:
     """Make a staging folder below ``parent``; it is gone when the block ends, however it ends.
 
     Also removes those of dead writers, and says whether there were any.
     """
-    found_dead = _remove_dead(parent)
-    path, handle = _make_held_folder(parent)
+    path, handle = _make_held_folder(parent, io)
     try:
-        yield Staging(handle), found_dead
+        # Not before there is one of our own: should we die as well, it tells the next writer to
+        # look for blobs that nothing refers to.
+        found_dead = _remove_dead(parent, io)
+        yield Staging(handle, io), found_dead
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path, io)
         os.close(handle)
 
 
@@ -216,10 +232,10 @@ def readable_errors(
         ) from cause
 
 
-def _make_held_folder(parent: Path) -> tuple[Path, int]:
+def _make_held_folder(parent: Path, io: Io) -> tuple[Path, int]:
     while True:
         path = parent / secrets.token_hex(8)
-        path.mkdir(mode=0o700)
+        io.make_folder(path)
         # Until it is locked another writer may take it for a dead one's and remove it.
         with suppress(FileNotFoundError):
             handle = os.open(path, _FOLDER_FLAGS)
@@ -233,8 +249,8 @@ def _make_held_folder(parent: Path) -> tuple[Path, int]:
             os.close(handle)
 
 
-def _remove_dead(parent: Path) -> bool:
-    found = False
+def held_by_nobody(parent: Path) -> Iterator[Path]:
+    """Give the staging folders of dead writers, each while this process holds its lock."""
     for path in parent.iterdir():
         try:
             handle = os.open(path, _FOLDER_FLAGS)
@@ -245,8 +261,25 @@ def _remove_dead(parent: Path) -> bool:
         except BlockingIOError:
             continue
         else:
-            shutil.rmtree(path, ignore_errors=True)
-            found = True
+            yield path
         finally:
             os.close(handle)
+
+
+def _remove_dead(parent: Path, io: Io) -> bool:
+    found = False
+    for path in held_by_nobody(parent):
+        _remove_tree(path, io)
+        found = True
     return found
+
+
+def _remove_tree(path: Path, io: Io) -> None:
+    """Remove a staging folder as far as it can be; what is left, the next writer tries again."""
+    try:
+        with open_folder(path) as folder:
+            for name in os.listdir(folder):  # noqa: PTH208 - by handle, never through a link
+                io.unlink(name, folder)
+        io.remove_folder(path)
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)

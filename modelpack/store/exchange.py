@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from modelpack.errors import NotFoundError, RefusedError, StoreError
-from modelpack.store import documents
+from modelpack.store import documents, referrers
 from modelpack.store.base import MANIFEST_TYPE, Entry
 from modelpack.store.contents import check_layers
 from modelpack.store.documents import Manifest
 from modelpack.store.durable import Blob, Staging, open_folder, readable_errors
 from modelpack.store.layout import Layout, index_bytes
 from modelpack.store.names import PathGuard, shown
+from modelpack.store.referrers import Referrer
 from modelpack.store.tar import BLOCK, FILE_MODE, RECORD, Member, write_tar
 from modelpack.store.untar import damaged, read_tar
 from modelpack.tag import Tag
@@ -44,10 +45,11 @@ class Checked:
     tag: Tag
     blob: Blob
     manifest: Manifest
+    referrers: tuple[Referrer, ...]
 
 
 def export_entry(layout: Layout, entry: Entry, file: Path) -> None:
-    """Write the archive of an entry; the file appears whole or not at all.
+    """Write the archive of an entry and its referrers; the file appears whole or not at all.
 
     The tag in it is the one that the entry was built under, also when ``entry`` is an extra tag.
     Raises DigestMismatchError when a stored blob is damaged.
@@ -57,14 +59,15 @@ def export_entry(layout: Layout, entry: Entry, file: Path) -> None:
     top = Blob(entry.digest, len(data))
     config = layout.read_document(manifest.config.digest)
     tag, _ = documents.read_config(config, f"the config of '{entry.tag}'")
-    checked = Checked(tag, top, manifest)
+    said = sorted(referrers.find(layout, entry.digest), key=lambda one: one.digest)
+    checked = Checked(tag, top, manifest, tuple(said))
     members = [
         Member.of_bytes("oci-layout", documents.LAYOUT),
         Member.of_bytes("index.json", expected_index(checked)),
     ]
     members += [
         Member(f"blobs/sha256/{blob.hex}", FILE_MODE, blob.size, _opener(layout, blob.digest))
-        for blob in (top, *manifest.blobs)
+        for blob in _all_blobs(checked)
     ]
     with readable_errors(file.parent, "write"), _appears_whole(file) as out:
         write_tar(out, members)
@@ -120,7 +123,14 @@ def _json(small: dict[str, bytes], name: str, what: str) -> dict[str, Any]:
 def expected_index(checked: Checked) -> bytes:
     """Return the index that an archive has, made from what its blobs say."""
     manifest = checked.manifest
-    return index_bytes([documents.descriptor(manifest.kind, checked.tag, checked.blob)])
+    said = [one.descriptor for one in checked.referrers]
+    return index_bytes([documents.descriptor(manifest.kind, checked.tag, checked.blob), *said])
+
+
+def _all_blobs(checked: Checked) -> tuple[Blob, ...]:
+    """Return what an archive holds, each blob once."""
+    said = (blob for one in checked.referrers for blob in one.blobs)
+    return tuple(dict.fromkeys((checked.blob, *checked.manifest.blobs, *said)))
 
 
 def _stage_members(staging: Staging, stream: BinaryIO, what: str) -> dict[str, bytes]:
@@ -148,24 +158,35 @@ def _stage_members(staging: Staging, stream: BinaryIO, what: str) -> dict[str, b
 def _check_chain(index: dict[str, Any], staging: Staging, what: str) -> Checked:
     """Follow index, manifest, config and layers; raises RefusedError where they do not fit."""
     try:
-        (listed,) = index["manifests"]
-        top = documents.read_blob(listed, MANIFEST_TYPE)
+        top, *others = [documents.read_blob(one, MANIFEST_TYPE) for one in index["manifests"]]
     except (KeyError, TypeError, ValueError) as cause:
         raise damaged(what, "'index.json' does not list one model or bundle") from cause
+    if len({top, *others}) != 1 + len(others):
+        raise damaged(what, "'index.json' lists something twice")
     try:
         manifest = documents.read_manifest(_document(staging, top, what), f"a manifest in {what}")
         config = _document(staging, manifest.config, what)
         tag, digests = documents.read_config(config, f"a config in {what}")
+        said = tuple(_referrer(staging, other, top, what) for other in others)
     except StoreError as cause:
         raise RefusedError(cause.message, hint=_HINT) from cause
     if digests != [layer.digest for layer in manifest.layers]:
         raise damaged(what, "its config and its manifest name different layers")
-    for blob in manifest.blobs:
+    checked = Checked(tag, top, manifest, said)
+    blobs = _all_blobs(checked)
+    for blob in blobs:
         _staged(staging, blob, what)
-    if extra := sorted(set(staging.blobs) - {top.digest, *(b.digest for b in manifest.blobs)}):
+    if extra := sorted(set(staging.blobs) - {blob.digest for blob in blobs}):
         raise damaged(what, f"nothing refers to the blob '{extra[0]}'")
     check_layers(staging.open_blob, manifest.layers, what)
-    return Checked(tag, top, manifest)
+    return checked
+
+
+def _referrer(staging: Staging, blob: Blob, top: Blob, what: str) -> Referrer:
+    referrer = referrers.read_referrer(_document(staging, blob, what), f"a referrer in {what}")
+    if referrer.subject != top:
+        raise damaged(what, f"the referrer '{blob.digest}' speaks about something else")
+    return referrer
 
 
 def _document(staging: Staging, blob: Blob, what: str) -> bytes:

@@ -21,10 +21,9 @@ from modelpack.errors import (
     TagError,
     did_you_mean,
 )
-from modelpack.store.base import ALIAS, CREATED, REF_NAME, Entry, Kind, ref_name
+from modelpack.store.base import ALIAS, CREATED, REF_NAME, Descriptor, Entry, Kind, ref_name
 from modelpack.store.documents import Manifest
 from modelpack.store.durable import Blob
-from modelpack.store.layout import Descriptor
 from modelpack.tag import Tag
 
 _LIST = {Kind.BUNDLE: "modelpack list", Kind.MODEL: "modelpack models list"}
@@ -133,14 +132,19 @@ def timestamp(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _listed(descriptor: Descriptor) -> Listed | None:
-    ref = annotation(descriptor, REF_NAME) or ""
-    kind = Kind.MODEL if ref.startswith("models/") else Kind.BUNDLE
+def read_ref(ref: str | None) -> tuple[Kind, Tag] | None:
+    """Return what ``ref_name`` wrote; None for what another tool did."""
+    kind = Kind.MODEL if (ref or "").startswith("models/") else Kind.BUNDLE
     try:
-        tag = Tag.parse(ref.removeprefix("models/"))
+        tag = Tag.parse((ref or "").removeprefix("models/"))
     except TagError:
         return None
-    return Listed(kind, tag, descriptor) if tag.version else None
+    return (kind, tag) if tag.version else None
+
+
+def _listed(descriptor: Descriptor) -> Listed | None:
+    named = read_ref(annotation(descriptor, REF_NAME))
+    return Listed(*named, descriptor) if named else None
 
 
 def annotation(descriptor: Descriptor, key: str) -> str | None:

@@ -15,31 +15,39 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from modelpack.errors import DigestMismatchError, NotFoundError, StoreError
 from modelpack.manifest import canonical_json
-from modelpack.store import documents
-from modelpack.store.base import INDEX_TYPE, MANIFEST_TYPE
+from modelpack.store import documents, trash
+from modelpack.store.base import INDEX_TYPE, MANIFEST_TYPE, Descriptor
 from modelpack.store.durable import (
     DIGEST,
     Blob,
     Staging,
     blob_name,
+    held_by_nobody,
     locked,
     open_folder,
     open_staging,
     readable_errors,
 )
+from modelpack.store.system import REAL, Io
 from modelpack.store.tar import CHUNK
 
 _MAX_INDEX_BYTES = 256 * 1024 * 1024
 
-Descriptor = dict[str, Any]
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -57,8 +65,10 @@ class Change:
 class Layout:
     """A folder in the form of the OCI image layout; made on the first write."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, io: Io = REAL, now: Clock = utc_now) -> None:
         self.root = root
+        self.now = now
+        self._io = io
         self._blobs = root / "blobs" / "sha256"
 
     def descriptors(self) -> list[Descriptor]:
@@ -105,7 +115,7 @@ class Layout:
         """Give a staging folder for a new entry, and clear up after dead writers."""
         with readable_errors(self.root, "write", other="set MODELPACK_HOME to another"):
             self._make()
-            with open_staging(self.root / ".staging") as (staging, found_dead):
+            with open_staging(self.root / ".staging", self._io) as (staging, found_dead):
                 if found_dead:
                     self._remove_orphans()
                 yield staging
@@ -117,6 +127,8 @@ class Layout:
             before = self.descriptors()
             change = Change(list(before), set())
             yield change
+            for digest in trash.drop_expired(change.descriptors, self.now()):
+                change.unused |= self.references(digest)
             if staging.blobs:
                 staging.publish(blobs)
             if change.descriptors != before:
@@ -138,6 +150,29 @@ class Layout:
         descriptor = {"mediaType": MANIFEST_TYPE, "digest": digest}
         return self._references(descriptor) or {digest}
 
+    def is_readable(self, descriptor: Descriptor) -> bool:
+        """Say whether it is known which blobs a descriptor leads to."""
+        return self._references(descriptor) is not None
+
+    def blob_sizes(self) -> dict[str, int]:
+        """Return every blob on the disk and its bytes."""
+        sizes = {}
+        with suppress(FileNotFoundError), os.scandir(self._blobs) as found:
+            for one in found:
+                digest = f"sha256:{one.name}"
+                if DIGEST.fullmatch(digest):
+                    with suppress(FileNotFoundError):
+                        sizes[digest] = one.stat(follow_symlinks=False).st_size
+        return sizes
+
+    def litter(self) -> list[tuple[str, int]]:
+        """Return the staging folders of dead writers and the bytes that only they hold."""
+        with suppress(FileNotFoundError):
+            return [
+                (path.name, _own_bytes(path)) for path in held_by_nobody(self.root / ".staging")
+            ]
+        return []
+
     def _open(self, digest: str) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -150,18 +185,27 @@ class Layout:
 
     def _make(self) -> None:
         for folder in (self._blobs, self.root / ".staging"):
-            _make_private(folder)
+            _make_private(folder, self._io)
         if (self.root / "oci-layout").exists() and (self.root / "index.json").exists():
             return
         with (
-            open_staging(self.root / ".staging") as (staging, _),
+            open_staging(self.root / ".staging", self._io) as (staging, _),
             locked(self.root / ".lock"),
             open_folder(self.root) as root,
         ):
             if not (self.root / "index.json").exists():
+                self._refuse_without_index()
                 staging.replace_file(root, "index.json", index_bytes([]))
             if not (self.root / "oci-layout").exists():
                 staging.replace_file(root, "oci-layout", documents.LAYOUT)
+
+    def _refuse_without_index(self) -> None:
+        """Raise StoreError when there are blobs: an empty index would make them all garbage."""
+        if any(self._blobs.iterdir()):
+            raise StoreError(
+                f"the store in '{self.root}' has blobs but no 'index.json'",
+                hint="bring that file back, or move the folder away to begin anew",
+            )
 
     def _write_index(self, staging: Staging, entries: list[Descriptor]) -> None:
         with open_folder(self.root) as root:
@@ -170,8 +214,7 @@ class Layout:
     def _remove_orphans(self) -> None:
         """Remove the blobs that a writer published before it died without its index."""
         with locked(self.root / ".lock"), open_folder(self._blobs) as blobs:
-            there = {f"sha256:{path.name}" for path in self._blobs.iterdir()}
-            self._remove(blobs, {one for one in there if DIGEST.fullmatch(one)}, self.descriptors())
+            self._remove(blobs, set(self.blob_sizes()), self.descriptors())
 
     def _remove(self, blobs: int, unused: set[str], entries: list[Descriptor]) -> int:
         used: set[str] = set()
@@ -184,7 +227,7 @@ class Layout:
             name = blob_name(digest)
             try:
                 size = os.stat(name, dir_fd=blobs, follow_symlinks=False).st_size
-                os.unlink(name, dir_fd=blobs)
+                self._io.unlink(name, blobs)
             except FileNotFoundError:
                 continue
             freed += size
@@ -249,11 +292,19 @@ def _missing(digest: str) -> NotFoundError:
     )
 
 
-def _make_private(folder: Path) -> None:
+def _own_bytes(folder: Path) -> int:
+    """Return the bytes of files that have no other name, as pinned blobs have."""
+    with os.scandir(folder) as found:
+        facts = [one.stat(follow_symlinks=False) for one in found]
+    return sum(fact.st_size for fact in facts if fact.st_nlink == 1)
+
+
+def _make_private(folder: Path, io: Io) -> None:
     """Make a folder and its parents with mode 0700, whatever the umask is."""
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
-        _make_private(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
+        _make_private(folder.parent, io)
+    with suppress(FileExistsError):
+        io.make_folder(folder)
     folder.chmod(0o700)

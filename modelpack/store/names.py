@@ -14,6 +14,9 @@ from modelpack.errors import RefusedError
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
 WHITEOUT = ".wh."
+MAX_MEMORY_BYTES = 128 * 1024 * 1024
+"""How much the paths of one set may take up: far more than a project has, and not a bomb."""
+_PLACE_BYTES = 200
 
 
 def path_fault(path: str) -> str | None:
@@ -54,6 +57,7 @@ class PathGuard:
         self._hint = hint
         self._top = top
         self._places: dict[str, tuple[str, bool]] = {}
+        self._left = MAX_MEMORY_BYTES
 
     def add(self, path: str, *, is_folder: bool) -> None:
         """Take note of a member; raises RefusedError.
@@ -75,22 +79,31 @@ class PathGuard:
 
     def _clash(self, path: str, is_folder: bool) -> str | None:
         parts = path.split("/")
-        for count in range(1, len(parts)):
-            if fault := self._place("/".join(parts[:count]), is_folder=True, may_repeat=True):
+        for count in range(len(parts) - 1, 0, -1):
+            parent = "/".join(parts[:count])
+            if self._places.get(_folded(parent)) == (parent, True):
+                break  # so are those above it
+            if fault := self._place(parent, is_folder=True, may_repeat=True):
                 return fault
         return self._place(path, is_folder=is_folder, may_repeat=is_folder)
 
     def _place(self, path: str, *, is_folder: bool, may_repeat: bool) -> str | None:
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+        folded = _folded(path)
         if folded not in self._places:
             self._places[folded] = (path, is_folder)
-            return None
+            self._left -= 2 * len(path) + _PLACE_BYTES
+            return None if self._left >= 0 else "is one of too many"
         known, known_is_folder = self._places[folded]
         if known != path:
             return f"differs from '{shown(known)}' only in the case or form of letters"
         if known_is_folder != is_folder:
             return "is a file and a folder at once"
         return None if may_repeat else "is there twice"
+
+
+def _folded(path: str) -> str:
+    """Return what two paths share that some file systems take for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def shown(path: str) -> str:

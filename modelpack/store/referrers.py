@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from modelpack.errors import NotFoundError, RefusedError, StoreError
 from modelpack.manifest import canonical_json, sha256_digest
 from modelpack.store import documents, index
-from modelpack.store.base import ARTIFACT_TYPE, MANIFEST_TYPE, SUBJECT, Entry
+from modelpack.store.base import ARTIFACT_TYPE, MANIFEST_TYPE, SUBJECT, Descriptor, Entry
 from modelpack.store.durable import Blob
-from modelpack.store.layout import Descriptor, Layout
+from modelpack.store.layout import Layout
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"

@@ -14,14 +14,14 @@ What always holds:
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from modelpack import paths
-from modelpack.errors import ConflictError, DigestMismatchError, NotFoundError, StoreError
+from modelpack.errors import ConflictError, DigestMismatchError, StoreError
 from modelpack.manifest import (
     BUNDLE_FILE,
     LOCK_FILE,
@@ -32,56 +32,38 @@ from modelpack.manifest import (
     ModelRecord,
 )
 from modelpack.progress import SILENT, Progress
-from modelpack.store import checking, contents, documents, exchange, index, pack, referrers
-from modelpack.store.base import (
-    CODE_TYPE,
-    CONTENT,
-    KIND,
-    MANIFEST_TYPE,
-    SIDE_TYPE,
-    TOP,
-    Entry,
-    Kind,
-    Layer,
+from modelpack.store import (
+    checking,
+    contents,
+    documents,
+    entries,
+    exchange,
+    garbage,
+    index,
+    pack,
+    referrers,
+    trash,
 )
+from modelpack.store.base import CODE_TYPE, SIDE_TYPE, TOP, Entry, Kind
 from modelpack.store.checking import Verified
-from modelpack.store.durable import Blob, Staging
-from modelpack.store.layout import Layout
+from modelpack.store.durable import Blob
+from modelpack.store.entries import Added, Facts
+from modelpack.store.garbage import GcPlan
+from modelpack.store.layout import Layout, utc_now
 from modelpack.store.referrers import Referrer
+from modelpack.store.system import REAL, Io
+from modelpack.store.trash import Deleted
 from modelpack.tag import Tag
-
-_VERSION_DIGITS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What adding did."""
-
-    entry: Entry
-    is_unchanged: bool
-    """True when the very same entry was there already."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the documents of a new entry say beside its layers."""
-
-    kind: Kind
-    tag: Tag
-    content: str
-    formats: tuple[str, ...]
-
-    @property
-    def model_format(self) -> str | None:
-        return self.formats[0] if len(set(self.formats)) == 1 else None
 
 
 class Store:
     """The store in ``root`` (default: ``paths.store_dir()``); made on the first write."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(
+        self, root: Path | None = None, *, io: Io = REAL, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self.root = root or paths.store_dir()
-        self._layout = Layout(self.root)
+        self._layout = Layout(self.root, io=io, now=now)
 
     # Finding
 
@@ -93,7 +75,7 @@ class Store:
         """
         listed = index.tags(self._layout.descriptors())
         found = index.choose(listed, tag, kind)
-        entry = self._entry(found) if found else None
+        entry = entries.entry_of(self._layout, found) if found else None
         if found is None or entry is None:
             raise index.not_found(listed, tag, kind)
         if entry.damage is not None and not allow_damaged:
@@ -105,12 +87,12 @@ class Store:
 
     def list(self, kind: Kind | None = None, name: str | None = None) -> builtins.list[Entry]:
         """Return entries and their extra tags, oldest first; damaged ones say so."""
-        entries = (
-            self._entry(listed)
+        found = (
+            entries.entry_of(self._layout, listed)
             for listed in index.tags(self._layout.descriptors())
             if kind in (None, listed.kind) and name in (None, listed.tag.name)
         )
-        return [entry for entry in entries if entry is not None]
+        return [entry for entry in found if entry is not None]
 
     # Adding and removing
 
@@ -128,11 +110,11 @@ class Store:
         cannot be read or changes meanwhile.
         """
         content = pack.model_content(record)
-        tag = Tag(record.name, version or content_version(content))
+        tag = Tag(record.name, version or entries.content_version(content))
         with self._layout.stage() as staging:
             layers = pack.pack_model(staging, record, folder)
-            facts = _Facts(Kind.MODEL, tag, content, (record.framework,))
-            return self._commit(staging, facts, layers, index.timestamp(created))
+            facts = Facts(Kind.MODEL, tag, content, (record.framework,))
+            return entries.commit(self._layout, staging, facts, layers, index.timestamp(created))
 
     def add_bundle(
         self,
@@ -158,14 +140,16 @@ class Store:
         named = {README_FILE: readme, SBOM_FILE: sbom}
         docs = {name: data for name, data in named.items() if data is not None}
         content = pack.bundle_content(manifest, docs)
-        tag = Tag(name, version or content_version(content))
+        tag = Tag(name, version or entries.content_version(content))
         with self._layout.stage() as staging:
             shared = [layer for model in models for layer in model.layers]
             self._layout.pin(staging, [Blob(layer.digest, layer.size) for layer in shared])
             layers = pack.pack_service(staging, manifest, root, lock, docs, wheels=wheels or {})
             formats = tuple(str(model["framework"]) for model in manifest.models)
-            facts = _Facts(Kind.BUNDLE, tag, content, formats)
-            return self._commit(staging, facts, [*shared, *layers], index.timestamp(created))
+            facts = Facts(Kind.BUNDLE, tag, content, formats)
+            return entries.commit(
+                self._layout, staging, facts, [*shared, *layers], index.timestamp(created)
+            )
 
     def tag(self, entry: Entry, version: str) -> Entry:
         """Give an entry an extra tag, or move that extra tag to it.
@@ -179,7 +163,7 @@ class Store:
             taken = index.by_ref(change.descriptors, entry.kind, tag)
             if taken is not None and not index.is_alias(taken):
                 if taken["digest"] != entry.digest:
-                    raise _conflict(tag, "another one was built under that version")
+                    raise entries.conflict(tag, "another one was built under that version")
                 return replace(entry, tag=tag, is_alias=False)
             if taken is not None:
                 change.descriptors.remove(taken)
@@ -195,15 +179,39 @@ class Store:
         return replace(entry, tag=tag, is_alias=True)
 
     def delete(self, entry: Entry) -> int:
-        """Remove a tag and the blobs that nothing else refers to; return the bytes that it freed.
+        """Delete a tag, which ``undelete`` brings back for a week unless ``gc`` comes first.
 
-        Raises NotFoundError when it is gone already.
+        Returns the bytes that nothing else uses: what its end will free.  Raises NotFoundError when
+        it is gone already.
         """
-        with self._layout.stage() as staging:
-            with self._layout.change(staging) as change:
-                change.descriptors.remove(index.listed_as(change.descriptors, entry))
-                change.unused = self._layout.references(entry.digest)
-            return change.freed_bytes
+        return garbage.delete(self._layout, entry)
+
+    def undelete(self, tag: Tag, kind: Kind) -> Entry:
+        """Bring back a deleted tag; without a version, the one that was deleted last.
+
+        Raises NotFoundError when none was deleted, ConflictError when another has the tag now.
+        """
+        listed = garbage.undelete(self._layout, tag, kind)
+        entry = entries.entry_of(self._layout, listed)
+        if entry is None:
+            raise index.not_found(index.tags(self._layout.descriptors()), tag, kind)
+        return entry
+
+    def deleted(self, kind: Kind | None = None) -> builtins.list[Deleted]:
+        """Return the deleted tags that can be brought back, the latest last."""
+        found = trash.deleted(self._layout.descriptors())
+        return [one for one in found if kind in (None, one.kind)]
+
+    def plan_gc(self) -> GcPlan:
+        """Return what ``gc`` would remove and why; changes nothing."""
+        return garbage.plan(self._layout)
+
+    def gc(self) -> GcPlan:
+        """Remove deleted tags, blobs that nothing refers to and what dead writers left.
+
+        Returns what went.  Raises StoreError when a damaged entry keeps it from knowing.
+        """
+        return garbage.collect(self._layout)
 
     # What others say about an entry
 
@@ -248,43 +256,6 @@ class Store:
     def detach(self, referrer: Referrer) -> None:
         """Remove a statement; raises NotFoundError when it is gone already."""
         referrers.detach(self._layout, referrer)
-
-    def _commit(
-        self, staging: Staging, facts: _Facts, layers: Sequence[Layer], created: str
-    ) -> Added:
-        layers = pack.in_order(layers)
-        config = staging.write_bytes(documents.config_bytes(facts.tag, facts.model_format, layers))
-        annotations = {KIND: str(facts.kind), CONTENT: facts.content}
-        blob = staging.write_bytes(documents.manifest_bytes(config, layers, annotations))
-        return self._publish(staging, facts.kind, facts.tag, blob, created=created)
-
-    def _publish(
-        self,
-        staging: Staging,
-        kind: Kind,
-        tag: Tag,
-        blob: Blob,
-        created: str,
-        *,
-        renew: bool = True,
-    ) -> Added:
-        """Make the staged blobs an entry; ``renew`` makes one that is there the newest again."""
-        with self._layout.change(staging) as change:
-            known = index.by_ref(change.descriptors, kind, tag)
-            if known is None:
-                change.descriptors.append(documents.descriptor(kind, tag, blob, created=created))
-            elif index.is_alias(known):
-                raise _conflict(tag, "it is an extra tag of another one")
-            elif known["digest"] != blob.digest:
-                raise _conflict(tag, "with other content")
-            elif renew:
-                change.descriptors.remove(known)
-                change.descriptors.append(known)
-        listed = index.by_ref(self._layout.descriptors(), kind, tag)
-        entry = self._entry(index.Listed(kind, tag, listed)) if listed else None
-        if entry is None:
-            raise NotFoundError(f"'{tag}' was deleted as soon as it was stored")
-        return Added(entry, is_unchanged=known is not None)
 
     # Using
 
@@ -332,8 +303,15 @@ class Store:
             found = exchange.stage_archive(staging, stream, f"'{file.name}'")
             moment = index.timestamp(created)
             kind = found.manifest.kind
-            return self._publish(
-                staging, kind, found.tag, found.blob, created=moment, renew=False
+            return entries.publish(
+                self._layout,
+                staging,
+                kind,
+                found.tag,
+                found.blob,
+                created=moment,
+                referrers=found.referrers,
+                renew=False,
             ).entry
 
     def verify(self, entry: Entry, progress: Progress = SILENT) -> Verified:
@@ -366,29 +344,3 @@ class Store:
             raise StoreError(f"'{entry.tag}' is a {entry.kind}, which has no '{path}'")
         layers = [layer for layer in entry.layers if layer.media_type == media_type]
         return contents.read_file(self.open_blob, layers, path, f"'{entry.tag}'")
-
-    def _entry(self, listed: index.Listed) -> Entry | None:
-        """Return the entry of a descriptor, or None when it was deleted in the meantime."""
-        what = f"the manifest of '{listed.tag}'"
-        blob: Blob | None = None
-        try:
-            blob = documents.read_blob(listed.descriptor, MANIFEST_TYPE)
-            manifest = documents.read_manifest(self._layout.read_document(blob.digest), what)
-            if manifest.kind is not listed.kind:
-                raise StoreError(f"{what} is that of a {manifest.kind}")
-        except (NotFoundError, StoreError, DigestMismatchError, KeyError, ValueError) as cause:
-            if listed.descriptor not in self._layout.descriptors():
-                return None
-            return listed.damaged_entry(str(cause))
-        return listed.entry(manifest, blob)
-
-
-def content_version(content: str) -> str:
-    """Return the version that a content digest gives: its first 12 hex digits."""
-    return content.removeprefix("sha256:")[:_VERSION_DIGITS]
-
-
-def _conflict(tag: Tag, why: str) -> ConflictError:
-    return ConflictError(
-        f"'{tag}' already exists: {why}", hint="choose another version, or delete that one first"
-    )

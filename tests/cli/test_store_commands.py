@@ -72,8 +72,39 @@ def test_deleting_an_extra_tag_leaves_the_bundle(cli: Cli, bundle: Entry) -> Non
 def test_deleted_bundle_is_gone(cli: Cli, bundle: Entry) -> None:
     done = cli("delete", "hello:1")
     assert (done.status, done.out) == (0, "")
-    assert "deleted 'hello:1', freed " in done.err
+    assert "deleted 'hello:1', " in done.err
+    assert "for 7 days 'modelpack undelete hello:1' brings it back" in done.err
     assert Store().list() == []
+
+
+def test_undelete_brings_back_a_bundle_until_gc(cli: Cli, bundle: Entry) -> None:
+    cli("delete", "hello")
+    assert cli("undelete", "hello").out == "hello:1\n"
+    assert Store().list() == [bundle]
+    cli("undelete", "hello:1").failed_well(5, "conflict")
+
+    cli("delete", "hello:1")
+    cli("gc")
+    cli("undelete", "hello:1").failed_well(3, "not-found")
+
+
+def test_gc_says_what_goes_and_why_before_it_does(cli: Cli, bundle: Entry) -> None:
+    assert "nothing to remove" in cli("gc", "--plan").err
+    cli("delete", "hello")
+
+    plan = cli("gc", "--plan")
+    assert plan.out.splitlines()[0].split() == ["WHAT", "NAME", "FREES", "WHY"]
+    assert "can be restored until" in plan.out
+    value = json.loads(cli("gc", "--plan", "-o", "json").out)
+    (item,) = value["items"]
+    assert (item["what"], item["name"], value["is_removed"]) == ("bundle", "hello:1", False)
+
+    blobs = Store().root / "blobs" / "sha256"
+    before = sum(path.stat().st_size for path in blobs.iterdir())
+    done = json.loads(cli("gc", "-o", "json").out)
+    assert done == {**value, "is_removed": True}
+    assert before == value["size_bytes"]
+    assert list(blobs.iterdir()) == []
 
 
 def test_archive_brings_the_same_bundle_to_another_store(
@@ -129,3 +160,4 @@ def test_models_are_listed_inspected_and_deleted(cli: Cli) -> None:
 
     assert "deleted 'words:1'" in cli("models", "delete", "words").err
     assert json.loads(cli("models", "list", "-o", "json").out) == []
+    assert cli("models", "undelete", "words").out == "words:1\n"

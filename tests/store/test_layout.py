@@ -11,7 +11,7 @@ import pytest
 
 from modelpack.errors import DigestMismatchError, NotFoundError, StoreError
 from modelpack.manifest import sha256_digest
-from modelpack.store import Store
+from modelpack.store import Kind, Store
 from modelpack.store.layout import Layout
 
 
@@ -106,6 +106,7 @@ def test_what_other_tools_keep_in_the_store_stays(
 
     assert [e.tag for e in store.list()] == [entry.tag]
     store.delete(entry)
+    store.gc()
     left = {path.name for path in (store.root / "blobs" / "sha256").iterdir()}
     kept = (sha256_digest(layer), sha256_digest(image), entry.layers[0].digest)
     assert left == {digest.removeprefix("sha256:") for digest in kept}
@@ -135,6 +136,10 @@ def test_nothing_is_cleared_up_while_an_entry_cannot_be_read(
     path.chmod(0o644)
     path.write_bytes(whole.replace(b"schemaVersion", b"schemaversion"))
     (store.root / ".staging" / "left").mkdir()
-    assert store.delete(other) == 0
+    store.delete(other)
+    assert "'one:" in str(store.plan_gc().blocked)
+    with pytest.raises(StoreError, match="nothing was removed: the manifest of 'one:"):
+        store.gc()
     path.write_bytes(whole)
     assert store.bundle_manifest(damaged).service == "service:Digits"
+    assert store.undelete(other.tag, Kind.BUNDLE) == other

@@ -256,7 +256,7 @@ def test_only_what_is_there_can_be_tagged(workshop: Any, store: Store) -> None:
 # Deleting
 
 
-def test_deleting_frees_the_blobs_that_nothing_else_uses(workshop: Any, store: Store) -> None:
+def test_deleting_and_gc_free_the_blobs_that_nothing_else_uses(workshop: Any, store: Store) -> None:
     model = workshop.model(weights=b"w" * 500_000)
     bundle = workshop.bundle(models=(model,))
     assert store.delete(model) < 500_000
@@ -264,6 +264,7 @@ def test_deleting_frees_the_blobs_that_nothing_else_uses(workshop: Any, store: S
         store.unpack(bundle, store.root.parent / "out") / "models/clf/model.onnx"
     ).stat().st_size == 500_000
     assert store.delete(bundle) > 500_000
+    assert store.gc().size_bytes > 500_000
     assert list((store.root / "blobs" / "sha256").iterdir()) == []
     with pytest.raises(NotFoundError):
         store.delete(bundle)
@@ -284,6 +285,7 @@ def test_who_reads_goes_on_to_the_end_while_it_is_deleted(workshop: Any, store: 
     with store.open_blob(entry.layers[0].digest) as blob:
         blob.read(10)
         store.delete(entry)
+        store.gc()
         assert len(blob.read()) > 2_999_000
     with pytest.raises(NotFoundError):
         store.open_blob(entry.layers[0].digest)
