@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -86,6 +86,14 @@ def facts(pairs: Mapping[str, object]) -> None:
             out(f"{key if number == 0 else '':<{width}}  {one}".rstrip())
 
 
+def section(title: str, lines: Iterable[str]) -> None:
+    """Write an empty line, a title and lines below it, indented; nothing in them steers a terminal."""
+    out("")
+    out(coloured(title, "bold", sys.stdout))
+    for line in lines:
+        out(f"  {harmless(line)}".rstrip())
+
+
 def coloured(text: str, colour: str, stream: TextIO) -> str:
     """Return the text in a colour if the stream is a terminal that wants one."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if has_colour(stream) else text
@@ -105,7 +113,7 @@ def ask(question: str, *, flag: str, what: str) -> bool:
     """Ask for consent; raises UsageError that names ``flag`` when there is nobody to ask."""
     from modelpack.errors import UsageError
 
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not has_somebody():
         raise UsageError(
             f"{what} needs consent, and there is no terminal to ask on",
             hint=f"look at it with '--plan', then give '{flag}'",
@@ -115,6 +123,18 @@ def ask(question: str, *, flag: str, what: str) -> bool:
     if not answer.endswith("\n"):
         _write(sys.stderr, "\n")
     return answer.strip().lower() in ("y", "yes")
+
+
+def has_somebody() -> bool:
+    """Return whether somebody sits there who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask_secret(question: str) -> bytes:
+    """Ask for a secret, which is not shown as it is typed; see ``has_somebody``."""
+    import getpass
+
+    return getpass.getpass(question, sys.stderr).encode()
 
 
 class Steps:

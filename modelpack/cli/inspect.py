@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from modelpack.cli import console
@@ -9,91 +10,180 @@ from modelpack.cli.grammar import Format, FormatOption, TagArgument
 from modelpack.cli.list_ import entry_json
 
 if TYPE_CHECKING:
-    from modelpack.archive import LockedPackage
-    from modelpack.manifest import BundleManifest
-    from modelpack.store import Entry
+    from modelpack.archive.described import Described, DescribedModel
+    from modelpack.manifest import FileRecord
+    from modelpack.provenance import Provenance, Training
 
 
 def inspect_bundle(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
     """
     $ modelpack inspect digits
 
-    Show what a bundle is made of.
+    Show what a bundle is made of, where it comes from and who signed it.
 
     It is read and checked, and nothing of it is run.
     """
-    from modelpack.archive.lock import read_lock
+    from modelpack.archive.described import describe
     from modelpack.store import Kind, Store
     from modelpack.tag import Tag
 
     store = Store()
-    entry = store.find(Tag.parse(tag), Kind.BUNDLE)
-    manifest = store.bundle_manifest(entry)
-    packages = read_lock(store.lock_text(entry))
+    found = describe(store, store.find(Tag.parse(tag), Kind.BUNDLE))
     if form is Format.JSON:
-        console.out_json(_as_json(entry, manifest, packages))
+        console.out_json({**entry_json(found.entry), **found.to_json()})
     else:
-        console.facts(_as_facts(entry, manifest, packages))
+        _show(found)
 
 
-def _as_json(
-    entry: Entry, manifest: BundleManifest, packages: tuple[LockedPackage, ...]
-) -> dict[str, Any]:
-    return {
-        **entry_json(entry),
-        "layers": [
-            {
-                "path": layer.path,
-                "media_type": layer.media_type,
-                "digest": layer.digest,
-                "size_bytes": layer.size,
-            }
-            for layer in entry.layers
+def _show(found: Described) -> None:
+    """Print the facts, and a section for each list."""
+    console.facts(_facts(found))
+    files = found.files
+    sections = {
+        "apis": [line for api in found.manifest.apis for line in _api(api)],
+        "models": [line for model in found.models for line in _model(model)],
+        f"packages ({len(found.packages)})": [
+            f"{one.name} {one.version}" + (f"  where {one.marker}" if one.marker else "")
+            for one in found.packages
         ],
-        "carries_code": manifest.carries_code,
-        "packages": [{"name": p.name, "version": p.version} for p in packages],
-        "manifest": manifest.to_json(),
+        f"files ({len(files)})": list(_columns([_file(file) for file in files])),
+        "provenance": _provenance(found.provenance),
+        "signatures": [one.describe() for one in found.signatures] or ["none"],
+        "layers": list(_columns([_layer(layer) for layer in found.entry.layers])),
     }
+    for title, lines in sections.items():
+        if lines:
+            console.section(title, lines)
 
 
-def _as_facts(
-    entry: Entry, manifest: BundleManifest, packages: tuple[LockedPackage, ...]
-) -> dict[str, object]:
+def _facts(found: Described) -> dict[str, object]:
     from modelpack.config.units import format_size
 
-    carries_code = "yes: loading its models runs code, serve it only if you trust it"
-    files = sum(file.size for file in manifest.files)
-    return {
+    entry, manifest = found.entry, found.manifest
+    running = [model.record.name for model in found.models if model.runs_code]
+    code = f"yes, {', '.join(running)}: loading it runs code, serve it only if you trust it"
+    where = f" on {', '.join(found.platforms)}" if found.platforms else ""
+    facts: dict[str, object] = {
         "tag": entry.tag,
+        "also": list(found.tags),
         "digest": entry.digest,
+        "content": entry.content or "not known",
         "size": format_size(entry.size_bytes),
         "created": (entry.created or "not known").replace("T", " "),
         "service": manifest.service or f"the model '{manifest.model}', as it is",
-        "apis": [_api(api) for api in manifest.apis],
-        "models": [_model(model) for model in manifest.models] or "none",
-        "carries code": carries_code if manifest.carries_code else "no",
-        "python": manifest.python,
-        "packages": f"{len(packages)}: {_some(sorted(p.name for p in packages))}",
-        "files": f"{len(manifest.files)}, {format_size(files)}: "
-        f"{_some([file.path for file in manifest.files])}"
-        if manifest.files
-        else "none",
-        "layers": [f"{layer.path}  {format_size(layer.size)}" for layer in entry.layers],
+        "carries code": code if running else "no",
+        "python": manifest.python + where,
+        "lock": f"{len(found.packages)} packages, sha256:{manifest.lock_sha256}",
+        "sbom": f"{found.sbom.form}, {found.sbom.components} components" if found.sbom else "none",
+        "settings": [
+            f"{part}.{key}: {value}"
+            for part, values in manifest.settings.items()
+            for key, value in values.items()
+        ],
     }
+    return {key: _harmless(value) for key, value in facts.items() if value != []}
 
 
-def _api(api: Any) -> str:
-    keys = ", ".join(api["input"].get("properties", {})) or "nothing"
+def _harmless(value: object) -> object:
+    if isinstance(value, list):
+        return [console.harmless(str(one)) for one in value]
+    return console.harmless(str(value))
+
+
+def _api(api: Any) -> Iterator[str]:
     batch = api.get("batch")
     notes = [f"batches of up to {batch['max_batch_size']}"] if batch else []
     notes += ["streams"] if api.get("stream") else []
-    return f"POST {api['route']}  {{{keys}}}" + (f"  ({', '.join(notes)})" if notes else "")
+    yield f"POST {api['route']}" + (f"  ({', '.join(notes)})" if notes else "")
+    required = api["input"].get("required", ())
+    for name, schema in api["input"].get("properties", {}).items():
+        yield f"  {name}: {_type(schema)}" + ("" if name in required else ", optional")
+    yield f"  → {_type(api['output'])}"
 
 
-def _model(model: Any) -> str:
-    return f"{model['name']}:{model['version']}  {model['framework']}"
+def _type(schema: Any) -> str:
+    """Return a JSON schema as a word or two; ``-o json`` has all of it."""
+    if "x-dtype" in schema:
+        return str(schema["description"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(repr, schema["enum"]))
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items') or {})}"
+    if schema.get("properties"):
+        return f"object {{{', '.join(schema['properties'])}}}"
+    if "contentMediaType" in schema:
+        return f"file, {schema['contentMediaType']}"
+    return str(schema.get("type") or schema.get("title") or "anything")
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
+def _model(model: DescribedModel) -> Iterator[str]:
+    record = model.record
+    code = ", runs code as it is loaded" if model.runs_code else ""
+    yield f"{record.name}:{model.version}  {record.framework}{code}"
+    yield f"  {model.digest}"
+    yield from (f"  {tensor_text(tensor)}" for tensor in record.inputs)
+    yield from (f"  → {tensor_text(tensor)}" for tensor in record.outputs)
+    yield from (f"  {key}={value}" for key, value in sorted(record.labels.items()))
+    yield from (f"  {line}" for line in training_lines(model.training))
+
+
+def tensor_text(tensor: Any) -> str:
+    """Return a tensor of a record, such as ``x: float32[batch, 64]``."""
+    shape = tensor.get("shape")
+    sizes = [] if shape is None else ["?" if size is None else str(size) for size in shape]
+    known = "" if shape is None else f"[{', '.join(sizes)}]"
+    return f"{tensor.get('name')}: {tensor.get('dtype')}{known}"
+
+
+def training_lines(training: Training) -> Iterator[str]:
+    """Give metrics and training data, a line each."""
+    from modelpack.archive.diff import short
+    from modelpack.config.units import format_size
+
+    if training.metrics:
+        yield ", ".join(f"{name} {short(one)}" for name, one in training.metrics.items())
+    for one in training.data:
+        size = "" if one.size is None else f", {format_size(one.size)}"
+        yield f"trained on {one.name}, sha256:{one.sha256}{size}"
+
+
+def _provenance(found: Provenance | None) -> list[str]:
+    if found is None:
+        return ["not known"]
+    by = found.builder
+    tools = [f"modelpack {by.modelpack}"] * bool(by.modelpack)
+    tools += [f"Python {by.python}"] * bool(by.python)
+    lines = [f"built by {by.id}" + (f" as {by.user}" if by.user else "")]
+    lines += [f"with {', '.join(tools)}"] * bool(tools)
+    lines += [f"at {found.finished.replace('T', ' ')}"] if found.finished else []
+    source = found.source
+    if source is None:
+        return [*lines, "of no known revision"]
+    place = source.repository or "a repository without a public remote"
+    branch = f", {source.branch.removeprefix('refs/heads/')}" if source.branch else ""
+    lines.append(f"of commit {source.commit}{branch} of {place}")
+    lines += [f"  not as committed: {path}" for path in source.changes]
+    return lines
+
+
+def _file(file: FileRecord) -> tuple[str, ...]:
+    from modelpack.config.units import format_size
+
+    kind = "program" if file.mode & 0o100 else ""
+    return (file.path, format_size(file.size), f"sha256:{file.sha256}", kind)
+
+
+def _layer(layer: Any) -> tuple[str, ...]:
+    from modelpack.config.units import format_size
+
+    return (layer.path, format_size(layer.size), layer.digest)
+
+
+def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Give rows as lines whose cells stand below each other."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

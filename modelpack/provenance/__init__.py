@@ -13,7 +13,12 @@ statement  in-toto and SLSA              attach     to and from the store
 
 from __future__ import annotations
 
-from modelpack.provenance.attach import read_provenance, record_build, record_training
+from modelpack.provenance.attach import (
+    read_provenance,
+    record_build,
+    record_training,
+    trainings_of,
+)
 from modelpack.provenance.git import Revision, revision_of
 from modelpack.provenance.statement import Provenance
 from modelpack.provenance.training import Resource, Training, training_facts
@@ -28,4 +33,5 @@ __all__ = [
     "record_training",
     "revision_of",
     "training_facts",
+    "trainings_of",
 ]

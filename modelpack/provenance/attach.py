@@ -21,7 +21,7 @@ from modelpack.manifest import BundleManifest, canonical_json
 from modelpack.provenance.git import Revision, revision_of
 from modelpack.provenance.statement import PREDICATE_TYPE, Builder, Provenance, pinned_models
 from modelpack.provenance.training import Training
-from modelpack.store import Entry, Store
+from modelpack.store import Entry, Kind, Store
 from modelpack.store.index import timestamp
 from modelpack.tag import Tag
 from modelpack.version import __version__
@@ -89,6 +89,24 @@ def training_of(store: Store, model: Entry) -> Training:
     """Return what is known of a saved model's training."""
     found = read_provenance(store, model)
     return Training() if found is None else found.training
+
+
+def trainings_of(store: Store, bundle: Entry, manifest: BundleManifest) -> dict[str, Training]:
+    """Return what is known of the training of a bundle's models, by the name of the model.
+
+    It is what the bundle's own statement says, else what is said of the same model in this store.
+    """
+    own = read_provenance(store, bundle)
+    local = {one.digest: one for one in store.list(Kind.MODEL) if one.damage is None}
+    found = {}
+    for pinned in manifest.models:
+        name, tag = str(pinned["name"]), f"{pinned['name']}:{pinned['version']}"
+        training = own.models.get(tag) if own is not None else None
+        model = local.get(str(pinned["digest"]))
+        if not training and model is not None:
+            training = training_of(store, model)
+        found[name] = training or Training()
+    return found
 
 
 def builder(environ: Mapping[str, str] = os.environ) -> Builder:

@@ -41,20 +41,6 @@ def test_empty_store_says_what_to_do_and_prints_nothing(cli: Cli) -> None:
     assert json.loads(cli("list", "-o", "json").out) == []
 
 
-def test_inspect_says_what_is_in_a_bundle(cli: Cli, bundle: Entry) -> None:
-    lines = [line.split(maxsplit=1) for line in cli("inspect", "hello").out.splitlines()]
-    assert ["tag", "hello:1"] in lines
-    assert ["digest", bundle.digest] in lines
-    assert ["service", "service:Hello"] in lines
-    assert ["apis", "POST /greet  {name, times}"] in lines
-    assert ["packages", "1: numpy"] in lines
-
-    value = json.loads(cli("inspect", "hello:1", "-o", "json").out)
-    assert value["manifest"]["service"] == "service:Hello"
-    assert value["packages"] == [{"name": "numpy", "version": "2.0.0"}]
-    assert [layer["digest"] for layer in value["layers"]] == [one.digest for one in bundle.layers]
-
-
 def test_tag_gives_a_bundle_one_more_name(cli: Cli, bundle: Entry) -> None:
     assert cli("tag", "hello:1", "production").out == "hello:production\n"
     assert cli("tag", "hello", "hello:stable").out == "hello:stable\n"
