@@ -13,6 +13,8 @@
     │   └── TargetNotFoundError DeploymentNotFoundError
     ├── RefusedError                  exit 4  asked for, but not safe to do
     │   ├── DigestMismatchError
+    │   ├── UntrustedError                    no signature that counts
+    │   ├── CodeModelError                    a model that runs code as it is loaded
     │   ├── LoginNeededError                  a registry wants to know who asks
     │   └── SecretFoundError
     ├── ConflictError                 exit 5  something else stands there already

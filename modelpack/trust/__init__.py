@@ -8,6 +8,7 @@ code        models that run code      gate        ``check``: may this be done?
     sign(store, entry, load_private_key(FILE, ask))     a signature beside the entry
     signature_state(store, entry)                       every signature, and what it is worth
     check(store, entry, "serve")                        returns, or raises RefusedError
+    verify(store, entry, [load_public_key(FILE)])       every byte, then every signature
 
 Nothing here runs anything of an entry.
 """
@@ -15,7 +16,7 @@ Nothing here runs anything of an entry.
 from __future__ import annotations
 
 from modelpack.trust.code import CodeModel, code_models
-from modelpack.trust.gate import check, require_signature
+from modelpack.trust.gate import Report, check, verify
 from modelpack.trust.keys import (
     PublicKey,
     SigningKey,
@@ -37,6 +38,7 @@ __all__ = [
     "CodeModel",
     "Policy",
     "PublicKey",
+    "Report",
     "Signature",
     "SigningKey",
     "State",
@@ -48,7 +50,7 @@ __all__ = [
     "load_public_key",
     "new_key",
     "policy_file",
-    "require_signature",
     "sign",
     "signature_state",
+    "verify",
 ]

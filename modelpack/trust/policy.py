@@ -70,9 +70,9 @@ class TrustedKey:
 
         return load_public_key(self.file, self.name)
 
-    def counts_for(self, entry: Entry, today: date) -> bool:
-        """Say whether it may sign the entry, and still counts."""
-        return matches(self.names, entry) and (self.until is None or today <= self.until)
+    def is_for(self, entry: Entry) -> bool:
+        """Say whether it may sign the entry."""
+        return matches(self.names, entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,10 @@ class Policy:
         """Return the first rule that fits; one that asks for nothing when none does."""
         fitting = (rule for rule in self.rules if matches(rule.names, entry))
         return next(fitting, Rule(names=("*",)))
+
+    def load_keys(self) -> list[PublicKey]:
+        """Return the keys themselves; raises NotFoundError and UsageError."""
+        return [key.load() for key in self.keys]
 
 
 def matches(patterns: Sequence[str], entry: Entry) -> bool:

@@ -161,7 +161,7 @@ def signature_state(
     if keys is None:
         from modelpack.trust.policy import load_policy
 
-        keys = [one.load() for one in load_policy().keys]
+        keys = load_policy().load_keys()
     now = now or datetime.now(UTC)
     digests = cache(lambda: file_digests(store, entry))
     found = []

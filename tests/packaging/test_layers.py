@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLCHAIN = {
-    "boto3", "cryptography", "docker", "packaging", "pathspec", "platformdirs", "pydantic", "rich", "typer", "uv",
-    "yaml",
+    "boto3", "cryptography", "docker", "packaging", "pathspec", "platformdirs", "pydantic", "rich", "typer",
+    "uv", "yaml",
 }  # fmt: skip
 TOOLCHAIN_LAYERS = (
     "store",
