@@ -96,7 +96,7 @@ def _bundle_files(plan: ImagePlan, store: Store) -> Iterator[ContextFile]:
     guard = PathGuard(what, top=TOP)
     folders: set[str] = set()
     for layer in plan.entry.layers:
-        with store.open_blob(layer.digest) as blob:
+        with store.naming_damage(plan.entry), store.open_blob(layer.digest) as blob:
             for found, content in read_tar(blob, f"'{layer.path}' in {what}"):
                 guard.add(found.path, is_folder=found.is_folder)
                 parts = found.path.split("/")[1:]

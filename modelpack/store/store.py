@@ -14,7 +14,8 @@ What always holds:
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -277,7 +278,8 @@ class Store:
         if exist_ok and (into / TOP).is_dir():
             return into / TOP
         try:
-            return contents.unpack_layers(self.open_blob, entry.layers, into, f"'{entry.tag}'")
+            with self.naming_damage(entry):
+                return contents.unpack_layers(self.open_blob, entry.layers, into, f"'{entry.tag}'")
         except ConflictError:
             if exist_ok:
                 return into / TOP
@@ -290,7 +292,8 @@ class Store:
         The same entry gives the same bytes.  Raises DigestMismatchError for a damaged blob.
         """
         file = file / entry.archive_name if file.is_dir() else file
-        exchange.export_entry(self._layout, entry, file)
+        with self.naming_damage(entry):
+            exchange.export_entry(self._layout, entry, file)
         return file
 
     def import_(self, file: Path, *, created: datetime | None = None) -> Entry:
@@ -313,6 +316,18 @@ class Store:
                 referrers=found.referrers,
                 renew=False,
             ).entry
+
+    @contextmanager
+    def naming_damage(self, entry: Entry) -> Iterator[None]:
+        """Say which file of an entry has rotted when a digest in the block does not fit.
+
+        Where only the digest of a blob is known to be wrong, everything is read once more.
+        """
+        try:
+            yield
+        except DigestMismatchError:
+            self.verify(entry)
+            raise
 
     def verify(self, entry: Entry, progress: Progress = SILENT) -> Verified:
         """Read every byte again: documents, layers, files, records and what others say about it.
@@ -343,4 +358,5 @@ class Store:
         if (entry.kind is Kind.MODEL) != (media_type == SIDE_TYPE):
             raise StoreError(f"'{entry.tag}' is a {entry.kind}, which has no '{path}'")
         layers = [layer for layer in entry.layers if layer.media_type == media_type]
-        return contents.read_file(self.open_blob, layers, path, f"'{entry.tag}'")
+        with self.naming_damage(entry):
+            return contents.read_file(self.open_blob, layers, path, f"'{entry.tag}'")
