@@ -3,10 +3,11 @@
     digits = modelpack.load("digits:latest")
     digits.predict(x)                     the very method, in this process
 
-    tag ──store──► unpacked once in the cache, by digest ──► the service's instance
+    tag ──store──► policy ──► unpacked once in the cache, by digest ──► the service's instance
 
 Works with the standard library, numpy and what the bundle's own model needs.  The bundle's code
-runs in this process, so only for bundles one trusts.
+runs in this process, so only for bundles one trusts; what the policy file asks for ``serve`` is
+asked here too.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from modelpack.tag import Tag
 def load(tag: str | Tag, *, store: Store | None = None) -> Any:
     """Return an instance of the bundle's service.
 
-    Raises BundleNotFoundError, DigestMismatchError, or UserCodeError when its code fails.
+    Raises BundleNotFoundError, DigestMismatchError, UntrustedError or CodeModelError when the
+    policy refuses it, or UserCodeError when its code fails.
     """
     from modelpack.frameworks.bundled import BundledModels, open_bundle
     from modelpack.sdk.model import using_source
+    from modelpack.trust.gate import check
 
     store = store or Store()
     entry = store.find(tag if isinstance(tag, Tag) else Tag.parse(tag), Kind.BUNDLE)
+    check(store, entry, "serve")
     folder = unpacked(store, entry)
     with using_source(BundledModels(folder)):
         return open_bundle(folder).create()

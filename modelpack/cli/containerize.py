@@ -52,9 +52,11 @@ def containerize(
     from modelpack.config.units import format_size
     from modelpack.image import build_image, default_reference, plan_image, write_context
     from modelpack.store import Store
+    from modelpack.trust import check
 
     store = Store()
     entry = bundle_for(tag, store)
+    check(store, entry, "containerize")
     plan = plan_image(store, entry, image_settings_of(entry, store), base=base, cuda=cuda)
     if dockerfile is not None:
         folder = write_context(plan, store, dockerfile)

@@ -79,11 +79,13 @@ def deploy(
     from modelpack.deploy import rollout
     from modelpack.image import default_reference
     from modelpack.store import Store
+    from modelpack.trust import check
 
     settings = _settings(load_project(file), {"target": target, "host": host, "port": port})
     place = _target(settings, option or [])
     store = Store()
     entry = bundle_for(tag, store, folder=file)
+    check(store, entry, "deploy")
     spec = rollout.spec_for(entry, settings, name=name, image=default_reference(entry.tag))
     plan = rollout.plan_deployment(place, spec)
     if plan_only:

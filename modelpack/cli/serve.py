@@ -95,6 +95,10 @@ def serve(
         bool,
         typer.Option("--reload", help="load the code anew when it changes; for development"),
     ] = False,
+    no_code_models: Annotated[
+        bool,
+        typer.Option("--no-code-models", help="refuse models that run code as they are loaded"),
+    ] = False,
 ) -> None:
     """
     $ modelpack serve --reload
@@ -104,7 +108,8 @@ def serve(
 
     A bundle is served in a clean environment that holds what it was locked with. 'a:b' is taken for
     module:Class when a is a module in this folder, or when b starts like a class and no bundle is
-    named a; else for the TAG of a bundle. Serving runs the code of the project or bundle.
+    named a; else for the TAG of a bundle. Serving runs the code of the project or bundle; the policy
+    file may ask for a signature of a bundle first.
 
     On a terminal the logs are text, else JSON; MODELPACK_LOG_FORMAT chooses. Every other setting is
     in modelpack.yaml or a MODELPACK_ variable. 'modelpack servers' shows and changes what runs.
@@ -129,15 +134,19 @@ def serve(
         tls_key=_absolute(tls_key),
         tls_client_ca=_absolute(tls_client_ca),
     )
+    if no_code_models and reload:
+        raise UsageError("--no-code-models looks once", hint="leave --reload out")
     match source_of(source):
         case ProjectSource(folder, service):
-            status = _serve_project(folder, service, flags, reload=reload)
+            status = _serve_project(
+                folder, service, flags, reload=reload, no_code_models=no_code_models
+            )
         case ModelSource(file):
             status = _serve_model(file, flags, reload=reload)
         case BundleSource(tag):
             if reload:
                 raise UsageError("a bundle does not change", hint="leave --reload out")
-            status = _serve_bundle(tag, flags)
+            status = _serve_bundle(tag, flags, no_code_models=no_code_models)
     if calls_are_running():
         leave(status)
     raise typer.Exit(status)
@@ -166,7 +175,9 @@ def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
 
-def _serve_project(folder: Path, service: str | None, flags: Flags, *, reload: bool) -> int:
+def _serve_project(
+    folder: Path, service: str | None, flags: Flags, *, reload: bool, no_code_models: bool
+) -> int:
     from modelpack.config.layers import project_layer
     from modelpack.config.load import load_project
     from modelpack.frameworks.source import Source
@@ -174,7 +185,19 @@ def _serve_project(folder: Path, service: str | None, flags: Flags, *, reload: b
     project = load_project(folder)
     settings = settings_for(project_layer(project, "server"), flags)
     source = Source("code", service or project.service or "", str(project.root))
+    if no_code_models:
+        _refuse_code_models(source)
     return _run(source, settings, folder=project.root, reload=reload)
+
+
+def _refuse_code_models(source: Source) -> None:
+    """Look at the models that the service names, before any is loaded; raises CodeModelError."""
+    from modelpack.store import Kind, Store
+    from modelpack.trust.gate import refuse_code_models
+
+    store = Store()
+    for model in source.open().models.values():
+        refuse_code_models(store, store.find(model.tag, Kind.MODEL))
 
 
 def _serve_model(file: Path, flags: Flags, *, reload: bool) -> int:
@@ -231,8 +254,9 @@ def _run_record() -> RunRecord | None:
         return None
 
 
-def _serve_bundle(tag: Tag, flags: Flags) -> int:
+def _serve_bundle(tag: Tag, flags: Flags, *, no_code_models: bool) -> int:
     """Become the server of a bundle; returns only when that fails."""
+    from modelpack import trust
     from modelpack.archive import ensure_environment
     from modelpack.cli.announce import announce_from_outside
     from modelpack.config.layers import bundle_layer
@@ -247,8 +271,9 @@ def _serve_bundle(tag: Tag, flags: Flags) -> int:
     recorded = recorded_settings(ServerSettings, manifest.settings)
     settings = _with_whole_paths(settings_for(bundle_layer(recorded, entry.tag), flags))
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
-    if manifest.carries_code:
-        console.warn("its models run code as they are loaded: serve it only if you trust it")
+    trust.check(store, entry, "serve", refuses_code_models=no_code_models)
+    if models := ", ".join(str(model) for model in trust.code_models(store, entry)):
+        console.warn(f"{models} run code as they are loaded: serve them only if you trust them")
     bundle = unpacked(store, entry)
     python = ensure_environment(store.lock_text(entry), manifest.python, console.Steps())
     # Whoever listens there already would be announced in place of this service.

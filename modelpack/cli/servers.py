@@ -128,9 +128,11 @@ def _order(source: str | None, server: Running) -> dict[str, str]:
         case BundleSource(tag):
             from modelpack.embed import unpacked
             from modelpack.store import Kind, Store
+            from modelpack.trust import check
 
             store = Store()
             entry = store.find(tag, Kind.BUNDLE)
+            check(store, entry, "serve")
             return {"bundle": str(unpacked(store, entry)), "tag": str(entry.tag)}
     raise UsageError(
         f"'{source}' is a project, which a server takes only as it starts",

@@ -2,7 +2,8 @@
 
     DeploymentSpec ──find_bundle──► Entry ──(plan_image, build_image)──► spec.image in the engine
 
-Nothing of a bundle is executed here.
+Nothing of a bundle is executed here.  The policy is asked each time that a bundle is about to be
+used, for it may have changed since the deployment was planned.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ EnsureImage = Callable[[DeploymentSpec, Progress], None]
 def find_bundle(store: Store, spec: DeploymentSpec) -> Entry:
     """Return the bundle that the spec was made of.
 
-    Raises BundleNotFoundError, and ConflictError when its tag stands for another one by now.
+    Raises BundleNotFoundError, ConflictError when its tag stands for another one by now, and
+    UntrustedError or CodeModelError when the policy refuses it.
     """
     from modelpack.store import Kind
+    from modelpack.trust import check
 
     entry = store.find(Tag.parse(spec.bundle), Kind.BUNDLE)
     if entry.digest != spec.digest:
@@ -36,6 +39,7 @@ def find_bundle(store: Store, spec: DeploymentSpec) -> Entry:
             f"the bundle '{spec.bundle}' is not the one that was planned with any more",
             hint="plan the deployment again",
         )
+    check(store, entry, "deploy")
     return entry
 
 

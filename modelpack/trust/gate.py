@@ -46,7 +46,7 @@ def check(
     policy = policy if policy is not None else load_policy()
     rule = policy.rule_for(entry)
     if refuses_code_models or rule.refuses_code_models:
-        _refuse_code_models(store, entry, policy if rule.refuses_code_models else None)
+        refuse_code_models(store, entry, policy if rule.refuses_code_models else None)
     if action in rule.require_signature:
         now = now or datetime.now(UTC)
         found = signature_state(store, entry, policy.load_keys(), now=now)
@@ -172,8 +172,11 @@ def _require_valid(entry: Entry, found: Sequence[Signature], who: str) -> None:
     )
 
 
-def _refuse_code_models(store: Store, entry: Entry, policy: Policy | None) -> None:
-    """Raise CodeModelError when a model of the entry runs code as it is loaded."""
+def refuse_code_models(store: Store, entry: Entry, policy: Policy | None = None) -> None:
+    """Raise CodeModelError when a model of the entry runs code as it is loaded.
+
+    policy  which one refuses them; None: the user does, by a flag
+    """
     from modelpack.trust.code import code_models
 
     if models := code_models(store, entry):
