@@ -9,6 +9,8 @@
 #   make bench-peers   the same beside other servers, each in an environment of its own
 #   make soak     20 minutes of mixed load against one server (on demand)
 #   make test-peers    installs those and sees that each does the same work
+#   make test-frameworks   installs the heavy frameworks, one after the other, and saves and loads a
+#                      model of each (on demand: gigabytes, ten minutes)
 #   make clean    removes .venv and what tools left behind
 
 SHELL := /bin/sh
@@ -22,7 +24,7 @@ ifeq ($(CI),true)
 REQUIRE := --require engine
 endif
 
-.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers soak tools clean help
+.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers test-frameworks soak tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
@@ -43,7 +45,7 @@ format: $(READY)
 # Unit, engine and browser tests in one run, so that coverage is counted over all of them.  What
 # is missing on this machine is skipped with its reason.
 unit: $(READY)
-	$(BIN)/pytest -m "not bench and not soak and not peers" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
+	$(BIN)/pytest -m "not bench and not soak and not peers and not frameworks" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
 
 # Timings are only true without coverage.
 bench-quick: $(READY)
@@ -61,6 +63,9 @@ bench-peers: $(READY) tools
 
 test-peers: $(READY)
 	$(BIN)/pytest -m peers
+
+test-frameworks: $(READY)
+	$(BIN)/pytest -m frameworks
 
 # Browser, wrk and the like, where this user may install them.
 tools:

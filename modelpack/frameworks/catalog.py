@@ -28,7 +28,7 @@ from modelpack.errors import (
 from modelpack.frameworks.base import GROUP, FindsCode, Framework
 from modelpack.manifest import MODEL_FILE, ModelRecord
 
-LAST = ("sklearn", "pickled")
+LAST = ("torch", "sklearn", "pickled")
 """Adapters that take what others take in a better form; asked when no other does, in this order."""
 
 

@@ -6,20 +6,18 @@ CatBoostClassifier and the like ──► model.cbm + wrapper.json ──► the
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.errors import StoreError, UsageError
+from modelpack.errors import UsageError
 from modelpack.frameworks.base import Arrays, Saved
 from modelpack.frameworks.estimators import answers, signature
+from modelpack.frameworks.folders import read_class, write_class
 from modelpack.frameworks.origin import base_of, is_a, library, pinned
-from modelpack.manifest import canonical_json
 
 FILE = "model.cbm"
-WRAPPER_FILE = "wrapper.json"
 WRAPPERS = ("CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker", "CatBoost")
 
 
@@ -46,7 +44,7 @@ class CatboostFramework:
             model.save_model(str(folder / FILE), format="cbm")
             base = base_of(model, "catboost", *WRAPPERS)
             wrapper = base.__name__ if base else "CatBoost"
-        (folder / WRAPPER_FILE).write_bytes(canonical_json({"class": wrapper}))
+        write_class(folder, wrapper)
         loaded = self.load(folder)
         others = (*loaded.get_cat_feature_indices(), *loaded.get_text_feature_indices())
         width = None if others else len(loaded.feature_names_)
@@ -55,11 +53,7 @@ class CatboostFramework:
 
     def load(self, folder: Path) -> Any:
         """Return the model."""
-        file = folder / WRAPPER_FILE
-        name = json.loads(file.read_bytes()).get("class")
-        if name not in WRAPPERS:  # the name of a class is never taken from a file unchecked
-            raise StoreError(f"'{file}' names '{name}', which is no class of CatBoost's")
-        model = getattr(library("catboost"), name)()
+        model = getattr(library("catboost"), read_class(folder, WRAPPERS) or "CatBoost")()
         model.load_model(str(folder / FILE), format="cbm")
         return model
 

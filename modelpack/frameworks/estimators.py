@@ -23,10 +23,12 @@ def answers(model: Any, inputs: Arrays) -> Arrays:
     with warnings.catch_warnings():
         # Rows without names for a model that was fitted on a table: right, and known.
         warnings.filterwarnings("ignore", message=".*feature names")
+        found = numpy.asarray(model.predict(x))
         if not hasattr(model, "predict_proba"):
-            return {"variable": numpy.asarray(model.predict(x))}
+            return {"variable": found}
+        labels = found.reshape(len(x), -1).squeeze(axis=1) if found.size == len(x) else found
         return {
-            "label": numpy.asarray(model.predict(x)).reshape(len(x), -1).squeeze(axis=1),
+            "label": labels.astype(str) if labels.dtype == object else labels,
             "probabilities": numpy.asarray(model.predict_proba(x)),
         }
 

@@ -12,12 +12,14 @@ nobody else could install it by that name.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?\s*([<>=!~][^@/\\]*)?")
 _NOT_PINNED = frozenset({"modelpack", *sys.stdlib_module_names})
 
 
@@ -61,6 +63,19 @@ def pins_of(model: object) -> tuple[str, ...]:
     pickling raises.
     """
     return pinned(*{name.partition(".")[0] for name in _modules_in(model)})
+
+
+def plain_requirements(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that name a distribution and versions; options, paths and URLs are left out."""
+    for line in lines:
+        text = line.partition("#")[0].strip()
+        if _PLAIN.fullmatch(text):
+            yield text.replace(" ", "")
+
+
+def requirement_name(line: str) -> str:
+    """Return the name that a plain requirement begins with, in the form of an index."""
+    return re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def _modules_in(model: object) -> set[str]:

@@ -8,18 +8,15 @@ The file is the one that ``save_model`` of any XGBoost writes and reads.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.errors import StoreError
 from modelpack.frameworks.base import Arrays, Saved, signature_of, tensor
 from modelpack.frameworks.estimators import INPUT, answers, signature
+from modelpack.frameworks.folders import read_class, write_class
 from modelpack.frameworks.origin import base_of, is_a, library, pinned
-from modelpack.manifest import canonical_json
 
 FILE = "model.ubj"
-WRAPPER_FILE = "wrapper.json"
 WRAPPERS = (
     "XGBClassifier",
     "XGBRegressor",
@@ -47,7 +44,7 @@ class XgboostFramework:
         if wrapper is None:
             inputs, outputs = _signature(model)
             return Saved(requirements=pinned("xgboost", "numpy"), inputs=inputs, outputs=outputs)
-        (folder / WRAPPER_FILE).write_bytes(canonical_json({"class": wrapper.__name__}))
+        write_class(folder, wrapper.__name__)
         inputs, outputs = signature(model, model.n_features_in_, "float32")
         # XGBoost asks for scikit-learn when a wrapper is made, without listing it.
         needs = pinned("xgboost", "numpy", "sklearn")
@@ -56,7 +53,7 @@ class XgboostFramework:
     def load(self, folder: Path) -> Any:
         """Return the Booster, or its wrapper."""
         xgboost = library("xgboost")
-        model = getattr(xgboost, _wrapper(folder) or "Booster")()
+        model = getattr(xgboost, read_class(folder, WRAPPERS) or "Booster")()
         model.load_model(folder / FILE)
         return model
 
@@ -66,16 +63,6 @@ class XgboostFramework:
             return answers(model, inputs)
         (x,) = inputs.values()
         return {"variable": model.inplace_predict(x)}
-
-
-def _wrapper(folder: Path) -> str | None:
-    file = folder / WRAPPER_FILE
-    if not file.is_file():
-        return None
-    name = json.loads(file.read_bytes()).get("class")
-    if name not in WRAPPERS:  # the name of a class is never taken from a file unchecked
-        raise StoreError(f"'{file}' names '{name}', which is no wrapper of XGBoost's")
-    return str(name)
 
 
 def _signature(booster: Any) -> tuple[tuple[Arrays, ...], tuple[Arrays, ...]]:
