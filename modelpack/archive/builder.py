@@ -11,23 +11,28 @@ it again says that nothing has changed.  That stands in a statement (see ``prove
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelpack import paths
 from modelpack.archive.denied import find_secret
+from modelpack.archive.dependencies import (
+    DEFAULT_LOCKING,
+    Locking,
+    gather_inputs,
+    lock_dependencies,
+)
 from modelpack.archive.files import Collected, collect_files
-from modelpack.archive.lock import Inputs, ensure_lock, read_lock, target_platform
-from modelpack.archive.requirements import checked_requirements
+from modelpack.archive.imports import Code
+from modelpack.archive.inputs import Inputs
+from modelpack.archive.lockfile import read_lock
 from modelpack.archive.sbom import sbom_bytes
 from modelpack.config.settings import Project, changed_settings
 from modelpack.errors import BuildError, SecretFoundError
 from modelpack.manifest import (
     LOCK_FILE,
     README_FILE,
-    RUNTIME_REQUIREMENTS,
     SBOM_FILE,
     BundleManifest,
     FileRecord,
@@ -62,14 +67,14 @@ def build_bundle(
     *,
     store: Store,
     version: str | None = None,
-    relock: bool = False,
+    locking: Locking = DEFAULT_LOCKING,
     zero_model: Entry | None = None,
     progress: Progress = SILENT,
 ) -> Built:
     """Put a bundle of the project into the store.
 
     version     default: the project's, else the first 12 hex digits of the content's digest
-    relock      resolve the dependencies again though their inputs are unchanged
+    locking     what is asked for beyond what the project says of its dependencies
     zero_model  the saved model that is itself the service; no code is packed then
 
     Raises SecretFoundError, RefusedError or BuildError for files that cannot be packed,
@@ -83,21 +88,23 @@ def build_bundle(
     settings = _settings(project)
     collected = _files_of(project, spec, zero_model)
     models = [zero_model] if zero_model is not None else pinned_models(spec, store)
-    inputs = lock_inputs(project, models, store)
+    code = _code(project, spec, collected) if zero_model is None else None
+    inputs = lock_inputs(project, models, store, code=code, locking=locking, progress=progress)
     lock_file = _lock_file(project, inputs, zero_model)
-    lock, reused = ensure_lock(inputs, lock_file, relock=relock, progress=progress)
+    locked = lock_dependencies(inputs, lock_file, locking, code=code, progress=progress)
     records = [(entry, store.model_record(entry)) for entry in models]
     served = import_string(project, spec) if zero_model is None else zero_model.tag.name
-    sbom = sbom_bytes(served, inputs.python, read_lock(lock), records)
+    sbom = sbom_bytes(served, inputs.python, read_lock(locked.text), records)
     manifest = BundleManifest(
         service=served if zero_model is None else None,
         model=None if zero_model is None else served,
         python=inputs.python,
         files=collected.files,
         models=tuple(_pin(entry, record) for entry, record in records),
-        lock_sha256=hashlib.sha256(lock.encode()).hexdigest(),
+        lock_sha256=hashlib.sha256(locked.text.encode()).hexdigest(),
         apis=tuple(api.to_json() for api in spec.apis),
         docs=_docs(collected.readme, sbom),
+        wheels=locked.records,
         settings=settings,
     )
     with progress.step("writing the bundle"):
@@ -105,15 +112,16 @@ def build_bundle(
             name,
             manifest,
             root=project.root,
-            lock=lock,
+            lock=locked.text,
             models=models,
             readme=collected.readme,
             sbom=sbom,
+            wheels=locked.places,
             version=version,
         )
     record_build(store, added.entry, manifest, source=_source(project, collected), models=models)
     count = len(collected.files) + (collected.readme is not None)
-    return Built(added.entry, added.is_unchanged, count, collected.skipped, reused)
+    return Built(added.entry, added.is_unchanged, count, collected.skipped, locked.is_reused)
 
 
 def pinned_models(spec: ServiceSpec, store: Store) -> list[Entry]:
@@ -133,13 +141,18 @@ def pinned_models(spec: ServiceSpec, store: Store) -> list[Entry]:
     return [found[name] for name in sorted(found)]
 
 
-def lock_inputs(project: Project, models: Sequence[Entry], store: Store) -> Inputs:
-    """Return what the lock is made from; raises ConfigError for a bad requirement."""
-    own = checked_requirements(project.requirements, project.source)
+def lock_inputs(
+    project: Project,
+    models: Sequence[Entry],
+    store: Store,
+    *,
+    code: Code | None = None,
+    locking: Locking = DEFAULT_LOCKING,
+    progress: Progress = SILENT,
+) -> Inputs:
+    """Return what the lock is made from; raises as ``gather_inputs`` does."""
     brought = [line for entry in models for line in store.model_record(entry).requirements]
-    others = checked_requirements([*brought, *RUNTIME_REQUIREMENTS], None)
-    python = project.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Inputs(tuple(sorted({*own, *others})), python, target_platform())
+    return gather_inputs(project, code, brought, locking, progress)
 
 
 def import_string(project: Project, spec: ServiceSpec) -> str:
@@ -161,6 +174,11 @@ def _files_of(project: Project, spec: ServiceSpec, zero_model: Entry | None) -> 
             hint="see 'include', 'exclude' and .modelpackignore",
         )
     return collected
+
+
+def _code(project: Project, spec: ServiceSpec, collected: Collected) -> Code:
+    module = import_string(project, spec).partition(":")[0]
+    return Code(project.root, tuple(file.path for file in collected.files), module)
 
 
 def _lock_file(project: Project, inputs: Inputs, zero_model: Entry | None) -> Path:

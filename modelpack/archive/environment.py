@@ -1,6 +1,7 @@
 """Clean Python environments made from locks, kept in the cache and shared by who needs the same.
 
     lock + X.Y + runtime wheel ──key──► envs/KEY/bin/python       ready: used at once, no network
+    wheels of the bundle  ─────────────────┘                      where they lie before any index
                                              └ else: made under a lock, marked when it is whole
 
 A folder without its mark was left by somebody who died, and is made again.
@@ -16,9 +17,12 @@ import tempfile
 from pathlib import Path
 
 from modelpack import paths
-from modelpack.archive.lock import read_lock
+from modelpack.archive.lockfile import read_lock
+from modelpack.archive.platforms import host_platform
 from modelpack.archive.resolver import run_uv
 from modelpack.archive.runtime_wheel import wheel_bytes, wheel_name
+from modelpack.archive.torch import backend_of, torch_arguments
+from modelpack.archive.wheelhouse import is_complete
 from modelpack.errors import BuildError, ToolMissingError
 from modelpack.manifest import canonical_json
 from modelpack.progress import SILENT, Progress
@@ -27,11 +31,14 @@ from modelpack.store.durable import locked
 _DONE = ".modelpack-complete"
 
 
-def ensure_environment(lock: str, python: str, progress: Progress = SILENT) -> Path:
+def ensure_environment(
+    lock: str, python: str, progress: Progress = SILENT, *, wheels: Path | None = None
+) -> Path:
     """Return the Python of an environment that holds the lock and the runtime, and nothing else.
 
-    ``python`` is ``X.Y``.  It is made when it is not there, which may need the network.  Raises
-    BuildError when a package cannot be had, ToolMissingError without that Python.
+    ``python`` is ``X.Y``; ``wheels`` a folder with packages of the lock, the bundle's own.  It is
+    made when it is not there, which needs the network unless all the packages lie in that folder.
+    Raises BuildError when a package cannot be had, ToolMissingError without that Python.
     """
     read_lock(lock)
     wheel = wheel_bytes()
@@ -44,7 +51,8 @@ def ensure_environment(lock: str, python: str, progress: Progress = SILENT) -> P
         with locked(folder.with_suffix(".lock")):
             if not _is_whole(folder):
                 with progress.step("installing the dependencies into a clean environment"):
-                    _make(folder, lock, python, wheel)
+                    make_environment(folder, lock, python, wheels=wheels)
+                    (folder / _DONE).touch(mode=0o600)
     except OSError as cause:
         raise BuildError(
             f"cannot make an environment in '{folder.parent}': {cause.strerror or cause}",
@@ -68,23 +76,37 @@ def _key(lock: str, python: str, wheel: bytes) -> str:
     return hashlib.sha256(canonical_json(facts)).hexdigest()[:32]
 
 
-def _make(folder: Path, lock: str, python: str, wheel: bytes) -> None:
+def make_environment(folder: Path, lock: str, python: str, *, wheels: Path | None = None) -> Path:
+    """Make ``folder`` anew as an environment with the lock and the runtime; return its Python.
+
+    Raises as ``ensure_environment`` does.
+    """
+    packages = read_lock(lock)
+    there = sorted(file.name for file in wheels.glob("*.whl")) if wheels else []
+    is_whole = bool(there) and is_complete(packages, there, host_platform(), python)
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="modelpack-env-") as scratch:
         locked_file = Path(scratch) / "requirements.lock"
         locked_file.write_text(lock, "utf-8")
         wheel_file = Path(scratch) / wheel_name()
-        wheel_file.write_bytes(wheel)
+        wheel_file.write_bytes(wheel_bytes())
         _make_venv(folder, python)
         program = folder / "bin" / "python"
         install = ["pip", "install", f"--python={program}", "--no-deps", "--only-binary=:all:"]
         run_uv(
-            [*install, "--require-hashes", f"--requirements={locked_file}"],
+            [
+                *install,
+                "--require-hashes",
+                f"--requirements={locked_file}",
+                *torch_arguments(None if is_whole else backend_of(packages)),
+                *([f"--find-links={wheels}"] if there else []),
+                *(["--no-index", "--offline"] if is_whole else []),
+            ],
             goal="install the locked dependencies",
-            uses_index=True,
+            uses_index=not is_whole,
         )
         run_uv([*install, "--offline", str(wheel_file)], goal="install the modelpack runtime")
-    (folder / _DONE).touch(mode=0o600)
+    return program
 
 
 def _make_venv(folder: Path, python: str) -> None:

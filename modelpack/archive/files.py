@@ -36,7 +36,7 @@ DEFAULT_IGNORES = (
     ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".ipynb_checkpoints/", ".coverage", ".coverage.*",
     "htmlcov/", "/build/", "/dist/", "node_modules/", ".cache/",
     # what modelpack writes or reads itself
-    "*.modelpack", f"/{LOCK_FILE}", f"/{IGNORE_FILE}",
+    "*.modelpack", f"/{LOCK_FILE}", f"/{IGNORE_FILE}", "/wheels/*.whl",
 )  # fmt: skip
 _MAX_LINK_DEPTH = 8
 

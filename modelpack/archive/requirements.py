@@ -1,9 +1,10 @@
 """Checks requirement lines before a resolver sees them.
 
     "NumPy >=1.26", "scikit-learn"  ──►  ("numpy>=1.26", "scikit-learn")   sorted, each once
+    "./libs/tools", "-e ../common"  ──►  paths, which a project may name and a model may not
 
-A line is a name with versions, extras and a marker, and nothing else: an option, a path or a URL
-in it would change where packages come from without anybody seeing it (threat model S10).
+A line is a name with versions, extras and a marker, and nothing else: an option or a URL in it
+would change where packages come from without anybody seeing it (threat model S10).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from modelpack.config.requirement import local_path
 from modelpack.errors import ConfigError, Mistake
 from modelpack.store.names import shown
 
@@ -38,6 +40,13 @@ def checked_requirements(lines: Iterable[str], file: Path | None) -> tuple[str, 
     return tuple(sorted(checked))
 
 
+def split_paths(lines: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths among the lines of a project, and the other lines."""
+    paths = [(line, local_path(line)) for line in lines]
+    local = tuple(path for _, path in paths if path is not None)
+    return local, tuple(line for line, path in paths if path is None)
+
+
 class _Refused(Exception):
     """Why a line is refused, and what to write instead."""
 
@@ -52,13 +61,13 @@ def _checked(line: str) -> str:
 
     text = line.strip()
     if text.startswith("-"):
-        hint = "pack local code with the project" if text[:2] in ("-e", "--e") else _INDEX_HINT
+        hint = "write the path of the package" if text[:3] in ("-e ", "--e") else _INDEX_HINT
         raise _Refused("is an option, not a requirement", hint)
     if any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise _Refused("holds a control character", "write one requirement a line")
     if text.startswith((".", "/", "~")) or text.endswith((".whl", ".tar.gz", ".zip")):
         raise _Refused(
-            "is a path", "put the code into the project's folder, or publish the package"
+            "is a path", "write './' before it, or put the code into the project's folder"
         )
     try:
         requirement = Requirement(text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelpack.archive.indexes import IndexSettings, index_settings
@@ -34,15 +34,16 @@ def run_uv(
     stdin: str = "",
     folder: Path | None = None,
     uses_index: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> str:
     """Run uv and return its standard output.
 
-    ``goal`` is what is done, for the message, such as "lock the requirements".  Raises BuildError
-    when it fails, ToolMissingError when there is no uv.
+    ``goal`` is what is done, for the message, such as "lock the requirements"; ``environ`` is added
+    to the variables.  Raises BuildError when it fails, ToolMissingError when there is no uv.
     """
     settings = index_settings() if uses_index else IndexSettings()
     command = [_program(), *arguments, *_QUIET, *settings.arguments]
-    environment = {**os.environ, **dict(settings.environment)}
+    environment = {**os.environ, **dict(settings.environment), **(environ or {})}
     environment.pop("VIRTUAL_ENV", None)  # never the environment that modelpack itself is in
     try:
         done = subprocess.run(

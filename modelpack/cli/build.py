@@ -11,9 +11,19 @@ import typer
 
 from modelpack.cli import console
 from modelpack.cli.grammar import Format, FormatOption
+from modelpack.cli.locking import (
+    PlatformOption,
+    ProveOption,
+    PythonOption,
+    RelockOption,
+    TorchBackendOption,
+    WithWheelsOption,
+)
 
 if TYPE_CHECKING:
     from modelpack.archive import Built
+    from modelpack.archive.dependencies import Locking
+    from modelpack.config.settings import Project
     from modelpack.store import Store
 
 
@@ -31,31 +41,46 @@ def build(
         str | None,
         typer.Option("--version", metavar="VERSION", help="version; default: from its content"),
     ] = None,
-    relock: Annotated[
-        bool, typer.Option("--relock", help="resolve the dependencies again, to newer versions")
-    ] = False,
+    *,
+    relock: RelockOption = False,
+    platform: PlatformOption = None,
+    python: PythonOption = None,
+    torch_backend: TorchBackendOption = None,
+    with_wheels: WithWheelsOption = False,
+    prove: ProveOption = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """
     $ modelpack build
     digits:7c1f0b2e9a44
+    $ modelpack build --platform linux/amd64,linux/arm64 --prove
 
     Bundle a service, its models and its pinned dependencies.
 
     The tag of the bundle is all that standard output gets. The same input gives the same bundle: a
     build that changes nothing says so.
     """
+    from modelpack.archive.dependencies import Locking
     from modelpack.cli.list_ import entry_json
     from modelpack.cli.source import ModelSource, ProjectSource, source_of
     from modelpack.errors import UsageError
     from modelpack.store import Store
 
     store = Store()
+    locking = Locking(
+        relock=relock,
+        python=python,
+        platforms=tuple(platform or ()),
+        torch_backend=torch_backend,
+        with_wheels=with_wheels,
+        prove=prove,
+    )
     match source_of(source):
         case ModelSource(file):
-            built = _build_model(file, store, name=name, version=version, relock=relock)
+            built = _build_model(file, store, locking, name=name, version=version)
         case ProjectSource(folder, service):
-            built = _build_project(folder, service, store, name, version=version, relock=relock)
+            project = _project(folder, name=name, service=service)
+            built = _build_project(project, store, locking, version=version)
         case _:
             raise UsageError(
                 f"'{source}' is not a folder and not a model.onnx",
@@ -68,33 +93,32 @@ def build(
         console.out(built.entry.tag)
 
 
-def _build_project(
-    folder: Path,
-    service: str | None,
-    store: Store,
-    name: str | None,
-    *,
-    version: str | None,
-    relock: bool,
-) -> Built:
-    from modelpack.archive import build_bundle
-    from modelpack.cli.project import service_of
+def _project(folder: Path, *, name: str | None, service: str | None) -> Project:
+    """Return the project in the folder, with what the command line says of it."""
     from modelpack.config.load import load_project
 
     project = load_project(folder)
-    spec = service_of(project, service)
+    return replace(project, name=name or project.name, service=service or project.service)
+
+
+def _build_project(
+    project: Project, store: Store, locking: Locking, *, version: str | None
+) -> Built:
+    from modelpack.archive import build_bundle
+    from modelpack.cli.project import service_of
+
     return build_bundle(
-        replace(project, name=name or project.name, service=service or project.service),
-        spec,
+        project,
+        service_of(project),
         store=store,
         version=version,
-        relock=relock,
+        locking=locking,
         progress=console.Steps(),
     )
 
 
 def _build_model(
-    file: Path, store: Store, *, name: str | None, version: str | None, relock: bool
+    file: Path, store: Store, locking: Locking, *, name: str | None, version: str | None
 ) -> Built:
     from modelpack import models
     from modelpack.archive import build_bundle
@@ -109,7 +133,7 @@ def _build_model(
         spec,
         store=store,
         version=version,
-        relock=relock,
+        locking=locking,
         zero_model=store.find(tag, Kind.MODEL),
         progress=console.Steps(),
     )

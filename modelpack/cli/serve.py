@@ -275,7 +275,9 @@ def _serve_bundle(tag: Tag, flags: Flags, *, no_code_models: bool) -> int:
     if models := ", ".join(str(model) for model in trust.code_models(store, entry)):
         console.warn(f"{models} run code as they are loaded: serve them only if you trust them")
     bundle = unpacked(store, entry)
-    python = ensure_environment(store.lock_text(entry), manifest.python, console.Steps())
+    python = ensure_environment(
+        store.lock_text(entry), manifest.python, console.Steps(), wheels=bundle / "wheels"
+    )
     # Whoever listens there already would be announced in place of this service.
     with listen_on(settings.host, settings.port) as probe:
         settings = replace(settings, port=probe.getsockname()[1])

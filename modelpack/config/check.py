@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelpack.config.document import Document, KeyPath, clipped, dotted, shown
+from modelpack.config.requirement import local_path
 from modelpack.config.settings import (
     DeploySettings,
     ImageSettings,
@@ -253,6 +254,8 @@ _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
 def _requirement_mistake(text: str) -> str | None:
     from packaging.requirements import InvalidRequirement, Requirement
 
+    if local_path(text) is not None:
+        return None
     if text.lstrip().startswith("-"):
         return f"options are not allowed here, got '{clipped(text)}'"
     try:

@@ -144,6 +144,8 @@ PROJECT_KEYS = (
     "allow_secrets",
     "requirements",
     "python",
+    "platforms",
+    "torch_backend",
 )
 """Fields of Project that people write at the top of the file."""
 

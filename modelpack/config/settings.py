@@ -133,6 +133,12 @@ class Project:
     python: str | None = None
     """``X.Y`` of Python to lock for; None: the running one."""
 
+    platforms: tuple[str, ...] = ()
+    """Platforms to lock for, such as ``linux/amd64``; none: Linux on this machine's processor."""
+
+    torch_backend: str | None = None
+    """Build of Torch: ``cpu``, ``cu126`` or such, or ``auto``; None: what the index has."""
+
     server: ServerSettings = field(default_factory=ServerSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)

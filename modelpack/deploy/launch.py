@@ -66,7 +66,9 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
     with progress.step(f"unpack {spec.bundle}"):
         bundle = store.unpack(entry, folder / entry.digest.replace(":", "-"), exist_ok=True)
     manifest = store.bundle_manifest(entry)
-    python = ensure_environment(store.lock_text(entry), manifest.python, progress)
+    python = ensure_environment(
+        store.lock_text(entry), manifest.python, progress, wheels=bundle / "wheels"
+    )
     env = service_env(spec, port, bundle)
     settings = recorded_settings(ServerSettings, manifest.settings)
     return Command(
