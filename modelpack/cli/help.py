@@ -22,6 +22,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Make a service": ("init", "serve", "servers", "bench"),
     "Bundles": ("build", "list", "inspect", "tag", "delete", "undelete", "gc", "export", "import", "sign", "verify"),
     "Models": ("models",),
+    "Registries": ("login", "logout", "push", "pull", "copy"),
     "Ship it": ("containerize", "deploy", "deployments"),
     "This machine": ("doctor", "config", "completion"),
 }
