@@ -4,13 +4,14 @@
     changes least ─────────────────────────────────────────────► changes most
 
 A code change leaves every layer before it alone; weights stand before code, so that they are
-uploaded once.  The context's files are those of ``context``.
+uploaded once.  Where the bundle brings packages, dependencies are installed in a stage of their own.  The context's files are those of ``context``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from modelpack.archive.local_wheels import WHEELS_FOLDER
 from modelpack.image import instructions as dockerfile
 from modelpack.image.bases import PythonFrom
 from modelpack.image.instructions import Instruction
@@ -23,6 +24,7 @@ INDEX_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 """Variables that tell pip where packages are; never with a password, history would keep it."""
 
 _PYTHON_STAGE = "python"
+_PACKAGES_STAGE = "packages"
 _PIP = "/tmp/pip"  # noqa: S108 - a path in the image, not here
 _WHEELS = "/tmp/wheels/"  # noqa: S108
 _IMPORTS = "import modelpack.frameworks.bundled, modelpack.server.life.lifecycle"
@@ -49,9 +51,21 @@ def instructions_of(plan: ImagePlan) -> Iterator[Instruction]:
         yield dockerfile.from_image(
             base.python_image, stage=_PYTHON_STAGE, note=f"Python {plan.python} comes from here"
         )
+    if plan.has_wheels:
+        # Wheels are only installed from: they stay behind in a stage of their own.
+        yield dockerfile.from_image(
+            base.image, stage=_PACKAGES_STAGE, note="packages that the bundle brings"
+        )
+        yield from _system(plan)
+        yield from _dependencies(plan)
     yield dockerfile.from_image(base.image, note=f"base {base.image}")
     yield from _system(plan)
-    yield from _dependencies(plan)
+    if plan.has_wheels:
+        installed = f"{BUNDLE_ROOT}/venv"
+        yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/", note="what is installed")
+        yield dockerfile.copy(f"{installed}/", to=f"{installed}/", from_stage=_PACKAGES_STAGE)
+    else:
+        yield from _dependencies(plan)
     yield from _files(plan)
     yield from _settings(plan)
 
@@ -92,17 +106,23 @@ def _dependencies(plan: ImagePlan) -> Iterator[Instruction]:
 
     The pip that does it lives in an environment of its own, which is gone in the end.
     """
-    for name in INDEX_ARGS:
+    for name in () if plan.is_wheelhouse else INDEX_ARGS:
         yield dockerfile.arg(name)
     yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/", note="what to install")
     yield dockerfile.copy(plan.runtime_wheel, to=_WHEELS)
+    sources: list[str] = []
+    if plan.has_wheels:
+        yield dockerfile.copy(WHEELS_FOLDER, to=f"{_WHEELS}{WHEELS_FOLDER}/")
+        sources = ["--find-links", f"{_WHEELS}{WHEELS_FOLDER}"]
+    if plan.is_wheelhouse:
+        sources.append("--no-index")
     python = f"python{plan.python}"
     pip = [f"{_PIP}/bin/pip", "--python", VENV_PYTHON, "--disable-pip-version-check"]
     install = [*pip, "install", "--no-cache-dir", "--no-deps", "--only-binary", ":all:"]
     yield dockerfile.run(
         [python, "-m", "venv", "--without-pip", f"{BUNDLE_ROOT}/venv"],
         [python, "-m", "venv", _PIP],
-        [*install, "--require-hashes", "--requirement", f"{BUNDLE_ROOT}/{LOCK_FILE}"],
+        [*install, *sources, "--require-hashes", "--requirement", f"{BUNDLE_ROOT}/{LOCK_FILE}"],
         [*install, "--no-index", f"{_WHEELS}{plan.runtime_wheel}"],
         [*pip, "check"],
         # Shows that the server can start on this base, and leaves the bytecode of what it imports:

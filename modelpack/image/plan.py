@@ -14,13 +14,16 @@ of the dependencies is looked up on this machine, and it decides nothing.  In ev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modelpack.archive.denied import find_secret
-from modelpack.archive.lock import read_lock, target_platform
+from modelpack.archive.lockfile import LockedPackage, read_lock
+from modelpack.archive.platforms import host_platform
 from modelpack.archive.runtime_wheel import wheel_name
+from modelpack.archive.torch import backend_of
+from modelpack.archive.wheelhouse import applying, is_complete
 from modelpack.config.settings import ImageSettings
 from modelpack.config.units import format_size
 from modelpack.errors import RefusedError, SecretFoundError, StoreError, UsageError
@@ -86,6 +89,10 @@ class ImagePlan:
     layers: tuple[PlannedLayer, ...]
     runtime_wheel: str
     """File name of the server's own wheel."""
+    has_wheels: bool = False
+    """True when the bundle brings packages to install from."""
+    is_wheelhouse: bool = False
+    """True when those are all, so that no index is asked."""
     warnings: tuple[str, ...] = ()
     user: str = USER
     port: int = PORT
@@ -172,10 +179,14 @@ def plan_image(
         raise StoreError(f"'{entry.tag}' is a {entry.kind}, not a bundle")
     manifest = store.bundle_manifest(entry)
     python = _checked_python(manifest.python)
-    packages = _locked_packages(store.lock_text(entry), python)
+    lock = read_lock(store.lock_text(entry))
+    packages = _locked_packages(lock, python)
     if base is None and cuda is None:
         base, cuda = settings.base, settings.cuda
     chosen, warnings = choose_base(packages, python, base=base, cuda=cuda)
+    is_wheelhouse = bool(manifest.wheels) and is_complete(
+        lock, [wheel.path for wheel in manifest.wheels], host_platform(), python
+    )
     models = tuple(sorted(check_name(str(model["name"])) for model in manifest.models))
     return ImagePlan(
         entry=entry,
@@ -191,7 +202,9 @@ def plan_image(
             entry, chosen, python=python, packages=packages, models=models, settings=settings
         ),
         runtime_wheel=wheel_name(),
-        warnings=warnings,
+        has_wheels=bool(manifest.wheels),
+        is_wheelhouse=is_wheelhouse,
+        warnings=(*warnings, *_torch_warning(lock, is_wheelhouse=is_wheelhouse)),
     )
 
 
@@ -204,24 +217,25 @@ def _checked_python(python: str) -> str:
     return python
 
 
-def _locked_packages(lock: str, python: str) -> dict[str, str]:
+def _locked_packages(lock: Iterable[LockedPackage], python: str) -> dict[str, str]:
     """Return name and version of what the lock installs on Linux."""
-    from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
-    environment = {
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "platform_machine": target_platform().partition("-")[0],
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-    }
     return {
         canonicalize_name(package.name): package.version
-        for package in read_lock(lock)
-        if not package.marker or Marker(package.marker).evaluate(environment)
+        for package in applying(lock, host_platform(), python)
     }
+
+
+def _torch_warning(lock: Iterable[LockedPackage], *, is_wheelhouse: bool) -> list[str]:
+    backend = backend_of(lock)
+    if backend is None or is_wheelhouse:
+        return []
+    warning = (
+        f"Torch for '{backend}' is on an index of its own, which pip has to be told of "
+        "(PIP_EXTRA_INDEX_URL); or build the bundle with --with-wheels"
+    )
+    return [warning]
 
 
 def _env(entry: Entry, base: Base, settings: ImageSettings) -> dict[str, str]:
