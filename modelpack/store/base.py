@@ -26,9 +26,10 @@ SIDE_TYPE = "application/vnd.cncf.model.weight.config.v1.tar"
 DOC_TYPE = "application/vnd.cncf.model.doc.v1.tar"
 CODE_TYPE = "application/vnd.cncf.model.code.v1.tar"
 LAYER_TYPES = (WEIGHT_TYPE, SIDE_TYPE, DOC_TYPE, CODE_TYPE)
+"""In the order in which they stand in a manifest: what changes most comes last."""
+
 WHEELS_PATH = "bundle/wheels"
 """Path of the code layer that holds packages; the other one is the service."""
-"""In the order in which they stand in a manifest: what changes most comes last."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CREATED = "org.opencontainers.image.created"

@@ -1,14 +1,16 @@
-"""Real server processes, real faults, over sockets.
+"""Real server processes, real faults, over sockets; and a store to put faults into.
 
 serve(name, *flags, **settings) ──► Served: ``modelpack serve`` of services/NAME.py in a folder of its
                                     own, every setting given as its MODELPACK_ variable
 served.call_all(path, bodies)   ──► every answer, all sent at once
 served.load(path, body)         ──► clients that call on and on
+shelf.model(), shelf.bundle()   ──► small entries in a store of one's own
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import shutil
@@ -16,9 +18,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,9 @@ from typing import Any
 
 import httpx
 import pytest
+
+from modelpack.manifest import BundleManifest, FileRecord, ModelRecord
+from modelpack.store import Entry, Store
 
 WAIT_S = 30.0
 SERVICES = Path(__file__).parent / "services"
@@ -319,3 +325,79 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 def serve_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Start servers that the tests of a module share."""
     yield from _starter(tmp_path_factory.mktemp("served"))
+
+
+LOCK = "# a lock\nnumpy==2.0.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
+
+
+@dataclass
+class Shelf:
+    """Makes small entries of plain bytes, each from a fresh folder."""
+
+    sources: Path
+    store: Store
+    count: int = 0
+
+    def files(self, files: Mapping[str, bytes]) -> tuple[Path, tuple[FileRecord, ...]]:
+        """Write files into a fresh folder and return it with their records."""
+        self.count += 1
+        folder = self.sources / f"source-{os.getpid()}-{self.count}"
+        records = []
+        for path, data in sorted(files.items()):
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            records.append(FileRecord(path=path, mode=0o644, size=len(data), sha256=digest))
+        return folder, tuple(records)
+
+    def model(self, name: str = "clf", *, version: str = "1", weights: bytes = b"w" * 900) -> Entry:
+        """Store a model with one weight file and one side file."""
+        folder, files = self.files({"model.onnx": weights, "labels.json": b"[0,1]"})
+        record = ModelRecord(name=name, framework="onnx", files=files)
+        return self.store.add_model(record, folder, version=version).entry
+
+    def bundle(
+        self,
+        name: str = "digits",
+        *,
+        version: str = "1",
+        files: Mapping[str, bytes] | None = None,
+        models: Sequence[Entry] = (),
+    ) -> Entry:
+        """Store a bundle; ``files`` lie in it beside its service."""
+        folder, records = self.files({"service.py": b"class Digits: ...\n", **(files or {})})
+        manifest = BundleManifest(
+            service="service:Digits",
+            model=None,
+            python="3.11",
+            files=records,
+            models=tuple(
+                {
+                    "name": m.tag.name,
+                    "version": m.tag.version,
+                    "digest": m.digest,
+                    "framework": "onnx",
+                }
+                for m in models
+            ),
+            lock_sha256=hashlib.sha256(LOCK.encode()).hexdigest(),
+            apis=({"name": "predict", "route": "/predict"},),
+        )
+        return self.store.add_bundle(
+            name, manifest, root=folder, lock=LOCK, models=models, version=version
+        ).entry
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Give a folder in memory where there is one: nothing here waits for a disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def shelf(memory: Path) -> Shelf:
+    """A store with nothing in it."""
+    return Shelf(memory / "sources", Store(memory / "store"))
