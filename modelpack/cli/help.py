@@ -20,7 +20,21 @@ if TYPE_CHECKING:
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Make a service": ("init", "serve", "servers", "bench"),
-    "Bundles": ("build", "list", "inspect", "tag", "delete", "undelete", "gc", "export", "import", "sign", "verify"),
+    "Bundles": (
+        "build",
+        "list",
+        "inspect",
+        "diff",
+        "history",
+        "tag",
+        "delete",
+        "undelete",
+        "gc",
+        "export",
+        "import",
+        "sign",
+        "verify",
+    ),
     "Models": ("models",),
     "Registries": ("login", "logout", "push", "pull", "copy"),
     "Ship it": ("containerize", "deploy", "deployments"),
