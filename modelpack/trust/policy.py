@@ -157,8 +157,8 @@ class _Reader:
 
     def policy(self) -> Policy:
         top = self.mapping(self.document.values, (), ("keys", "rules"))
-        keys = self.mapping(top.get("keys") or {}, ("keys",))
-        rules = top.get("rules") or []
+        keys = self.mapping(_given(top.get("keys"), {}), ("keys",))
+        rules = _given(top.get("rules"), [])
         if not isinstance(rules, list):
             self.mistake(("rules",), "must be a list of rules")
             rules = []
@@ -196,7 +196,7 @@ class _Reader:
             self.mistake(at, "a rule needs 'names', such as [\"*\"]")
         return Rule(
             names=self.patterns(words.get("names", ["*"]), (*at, "names")),
-            require_signature=self.actions(words.get("require_signature") or [], at),
+            require_signature=self.actions(_given(words.get("require_signature"), []), at),
             refuses_code_models=code_models == "refuse",
         )
 
@@ -239,14 +239,21 @@ class _Reader:
         for key in value:
             if known is not None and key not in known:
                 near = did_you_mean(key, known)
-                meant = f", did you mean '{near}'?" if near else f": one of {', '.join(known)}"
-                self.mistake((*at, key), f"unknown key '{_shown(key)}'{meant}")
+                meant = (
+                    f", did you mean '{near}'?" if near else f", must be one of {', '.join(known)}"
+                )
+                self.mistake((*at, key), f"unknown key{meant}")
         return dict(value)
 
     def mistake(self, at: KeyPath, what: str) -> None:
         from modelpack.config.document import dotted
 
         self.document.mistake(at, f"{dotted(at)}: {what}" if at else what)
+
+
+def _given(value: object, default: object) -> object:
+    """Return the default for a key with nothing after it, which is a key left out."""
+    return default if value is None else value
 
 
 def _shown(value: object) -> str:
