@@ -36,17 +36,37 @@ def compile_lock(inputs: Inputs, folder: Path) -> str:
     Raises BuildError when it cannot be made, DigestMismatchError when the index has other files than
     the project's own lock names.
     """
+    resolved = _resolve_all(inputs, inputs.preferred, folder)
+    if lower := _lower_versions(resolved):
+        # Once more, so that platforms agree where they can: one may have had no newer wheel.
+        resolved = _resolve_all(inputs, lower, folder)
+    packages = _merge(resolved)
+    check_backend(packages, inputs.torch_backend)
+    return lock_text(inputs.first_line, packages)
+
+
+def _resolve_all(
+    inputs: Inputs, preferred: Sequence[str], folder: Path
+) -> dict[Platform, Resolved]:
     resolved: dict[Platform, Resolved] = {}
-    preferred = list(inputs.preferred)
     for platform in inputs.platforms:
         found = _resolve(inputs, platform, preferred, folder)
         _check_pins(found, inputs.pins, platform)
         resolved[platform] = found
-        # Where it can, the next platform takes the same versions.
-        preferred = [f"{one.name}=={one.version}" for one in found.values()]
-    packages = _merge(resolved)
-    check_backend(packages, inputs.torch_backend)
-    return lock_text(inputs.first_line, packages)
+    return resolved
+
+
+def _lower_versions(resolved: Mapping[Platform, Resolved]) -> list[str]:
+    """Return the lowest version of each package when platforms have taken different ones, else []."""
+    from packaging.version import Version
+
+    versions: dict[str, set[str]] = {}
+    for packages in resolved.values():
+        for package in packages.values():
+            versions.setdefault(package.name, set()).add(package.version)
+    if all(len(found) == 1 for found in versions.values()):
+        return []
+    return [f"{name}=={min(found, key=Version)}" for name, found in sorted(versions.items())]
 
 
 def _resolve(
@@ -54,8 +74,9 @@ def _resolve(
 ) -> dict[str, LockedPackage]:
     """Return what uv takes on one platform, by name."""
     pinned = inputs.pins.packages.get(platform, ()) if inputs.pins else ()
-    local = [wheel for wheel in inputs.wheels if _runs_on(wheel, platform, inputs.python)]
-    requirements = [*inputs.requirements, *(_link(one) for one in local if one.is_required)]
+    local = _best_wheels(inputs.wheels, platform, inputs.python)
+    required = {wheel.name for wheel in inputs.wheels if wheel.is_required}
+    requirements = [*inputs.requirements, *(_link(one) for one in local if one.name in required)]
     if inputs.pins is not None and inputs.pins.are_requirements:
         requirements += [f"{one.name}=={one.version}" for one in pinned]
     names = {wheel.name for wheel in local}
@@ -92,7 +113,7 @@ def _resolve(
     text = _LOCAL.sub(lambda match: _pin(by_file[match["file"]]), output)
     found = {package.name: package for package in read_lock(text)}
     for wheel in inputs.wheels:
-        if wheel.name in found and wheel.name not in names:
+        if wheel.name in found.keys() | required and wheel.name not in names:
             raise BuildError(
                 f"'{wheel.file_name}' does not run on {platform.name} with Python {inputs.python}",
                 hint="put a wheel for that platform beside it: what is yours is not taken from an "
@@ -120,10 +141,17 @@ def _link(wheel: LocalWheel) -> str:
     return f"{wheel.name} @ {wheel.path.as_uri()}"
 
 
-def _runs_on(wheel: LocalWheel, platform: Platform, python: str) -> bool:
+def _best_wheels(wheels: Iterable[LocalWheel], platform: Platform, python: str) -> list[LocalWheel]:
+    """Return one wheel of each name, the one that fits the platform best."""
     from packaging.utils import parse_wheel_filename
 
-    return not parse_wheel_filename(wheel.file_name)[3].isdisjoint(platform.tags(python))
+    order = {tag: place for place, tag in enumerate(platform.tags(python))}
+    best: dict[str, tuple[int, LocalWheel]] = {}
+    for wheel in wheels:
+        places = [order[tag] for tag in parse_wheel_filename(wheel.file_name)[3] if tag in order]
+        if places and min(places) < best.get(wheel.name, (len(order), wheel))[0]:
+            best[wheel.name] = (min(places), wheel)
+    return [wheel for _, wheel in best.values()]
 
 
 def _check_pins(found: dict[str, LockedPackage], pins: Pins | None, platform: Platform) -> None:

@@ -65,6 +65,11 @@ class Index:
         """Add a wheel of one module."""
         return write_wheel(self.folder, name, version, **details)
 
+    def beside(self, folder: Path, name: str, version: str, **details: Any) -> Path:
+        """Write a wheel into another folder, which no index is told of."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_wheel(folder, name, version, **details)
+
     def simple(self, place: str, *packages: tuple[str, str]) -> str:
         """Make an index of the simple kind beside the folder and return its URL."""
         root = self.folder.parent / place
