@@ -86,7 +86,7 @@ class Index:
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Let pip's settings name one folder of wheels and nothing else."""
-    folder = tmp_path / "wheels"
+    folder = tmp_path / "index"
     folder.mkdir()
     index = Index(folder)
     for line in RUNTIME_REQUIREMENTS:
