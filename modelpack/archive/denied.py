@@ -50,7 +50,13 @@ MAX_SCANNED_BYTES = 8 * 1024 * 1024
 
 def is_denied(path: str) -> bool:
     """Say whether a part of the path is a name under which secrets are kept."""
-    return any(fnmatchcase(part, pattern) for part in path.lower().split("/") for pattern in NAMES)
+    return denied_by(path) is not None
+
+
+def denied_by(path: str) -> str | None:
+    """Return the pattern of NAMES that a part of the path has; None when there is none."""
+    parts = path.lower().split("/")
+    return next((one for part in parts for one in NAMES if fnmatchcase(part, one)), None)
 
 
 def find_secret(data: bytes) -> tuple[str, int] | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelpack.archive.denied import MAX_SCANNED_BYTES, find_secret, is_denied
+from modelpack.archive.denied import MAX_SCANNED_BYTES, denied_by, find_secret
 from modelpack.config.settings import Project
 from modelpack.errors import BuildError, RefusedError, SecretFoundError
 from modelpack.manifest import LOCK_FILE, README_FILE, FileRecord
@@ -110,13 +110,14 @@ class _Walk:
 
     def _is_left_out(self, entry: os.DirEntry[str], path: str) -> bool:
         is_folder = _is_folder(entry)
-        if is_denied(path) and not self._leads_to_allowed(path, is_folder):
+        rule = denied_by(path)
+        if rule is not None and not self._leads_to_allowed(path, is_folder):
             if path in self._asked:
                 raise SecretFoundError(
-                    f"'{shown(path)}' has the name of a secret, and 'include' names it",
+                    f"'{shown(path)}' has the name of a secret, '{rule}', and 'include' names it",
                     hint="take it out, or list its path under 'allow_secrets'",
                 )
-            self._skip(path + "/" * is_folder, "named like a secret")
+            self._skip(path + "/" * is_folder, f"named like a secret, '{rule}'")
             return True
         if self._ignored.match_file(path + "/" * is_folder):
             self._skip(path + "/" * is_folder, "ignored")
@@ -141,9 +142,11 @@ class _Walk:
                 hint="copy what it leads to, or list it under 'exclude'",
             )
         inside = target.relative_to(self._root).as_posix()
-        if is_denied(inside) and path not in self.allowed and inside not in self.allowed:
+        rule = denied_by(inside)
+        if rule is not None and path not in self.allowed and inside not in self.allowed:
             raise SecretFoundError(
-                f"the link '{shown(path)}' leads to '{shown(inside)}', named like a secret",
+                f"the link '{shown(path)}' leads to '{shown(inside)}', named like a secret, "
+                f"'{rule}'",
                 hint="remove it, or list its path under 'allow_secrets'",
             )
         if links >= _MAX_LINK_DEPTH or place.parent.resolve().is_relative_to(target):

@@ -94,9 +94,11 @@ def _api(api: Any) -> Iterator[str]:
     batch = api.get("batch")
     notes = [f"batches of up to {batch['max_batch_size']}"] if batch else []
     notes += ["streams"] if api.get("stream") else []
-    yield f"POST {api['route']}" + (f"  ({', '.join(notes)})" if notes else "")
+    fields = api["input"].get("properties", {})
+    keys = f"{{{', '.join(fields)}}}"
+    yield f"POST {api['route']}  {keys}" + (f"  ({', '.join(notes)})" if notes else "")
     required = api["input"].get("required", ())
-    for name, schema in api["input"].get("properties", {}).items():
+    for name, schema in fields.items():
         yield f"  {name}: {_type(schema)}" + ("" if name in required else ", optional")
     yield f"  → {_type(api['output'])}"
 

@@ -45,7 +45,7 @@ def test_a_project_becomes_a_bundle(hello: Hello, store: Store, tmp_path: Path) 
     )
     built = build_bundle(project, spec, store=store)
     assert (built.is_unchanged, built.lock_reused, built.file_count) == (False, False, 3)
-    assert built.skipped == (".env (named like a secret)", "modelpack.yaml (ignored)")
+    assert built.skipped == (".env (named like a secret, '.env*')", "modelpack.yaml (ignored)")
     assert built.entry.tag.name == "hello"
     manifest = store.bundle_manifest(built.entry)
     assert manifest.service == "service:Hello"
@@ -235,6 +235,8 @@ def test_a_project_with_its_lock_is_built_without_a_network(
 ) -> None:
     project, spec = hello()
     first = build_bundle(project, spec, store=store)
-    monkeypatch.setattr("modelpack.archive.compiling.run_uv", lambda *_, **__: pytest.fail("uv ran"))
+    monkeypatch.setattr(
+        "modelpack.archive.compiling.run_uv", lambda *_, **__: pytest.fail("uv ran")
+    )
     built = build_bundle(project, spec, store=Store(tmp_path / "another"))
     assert (built.lock_reused, built.entry.digest) == (True, first.entry.digest)

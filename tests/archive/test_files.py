@@ -21,10 +21,10 @@ def packed(root: Path, **settings: Any) -> list[str]:
 
 def test_what_tools_make_again_and_what_is_secret_is_left_out_and_said(lay_out: LayOut) -> None:
     left_out = {
-        ".git/config": ".git/ (named like a secret)",
-        ".env": ".env (named like a secret)",
-        ".aws/credentials": ".aws/ (named like a secret)",
-        "certs/server.key": "certs/server.key (named like a secret)",
+        ".git/config": ".git/ (named like a secret, '.git')",
+        ".env": ".env (named like a secret, '.env*')",
+        ".aws/credentials": ".aws/ (named like a secret, '.aws')",
+        "certs/server.key": "certs/server.key (named like a secret, '*.key')",
         "venv/pyvenv.cfg": "venv/ (a virtual environment)",
         "deep/er/my-env/pyvenv.cfg": "deep/er/my-env/ (a virtual environment)",
         "__pycache__/service.pyc": "__pycache__/ (ignored)",
@@ -72,7 +72,9 @@ def test_no_pattern_brings_a_secret_back_only_its_very_path(lay_out: LayOut) -> 
         ".aws/config",
         "certs/ca.pem",
     ]
-    with pytest.raises(SecretFoundError, match=r"'certs/ca\.pem' has the name of a secret"):
+    with pytest.raises(
+        SecretFoundError, match=r"'certs/ca\.pem' has the name of a secret, '\*\.pem'"
+    ):
         packed(root, include=("certs/ca.pem",))
 
 

@@ -84,7 +84,7 @@ def test_facts_come_first(cli: Cli, bundle: Entry) -> None:
 def test_each_list_is_a_section(cli: Cli, bundle: Entry) -> None:
     sections = sections_of(cli("inspect", "hello").out)
     assert sections["apis"] == [
-        "POST /greet",
+        "POST /greet  {name, times}",
         "  name: string",
         "  times: integer, optional",
         "  → string",
@@ -107,7 +107,7 @@ def test_a_model_says_whether_it_runs_code_and_how_it_was_trained(cli: Cli, load
     assert lines[0] == "words:3  pickled, runs code as it is loaded"
     assert "  accuracy 0.5" in lines
     assert any(line.startswith("  trained on train.csv, sha256:") for line in lines)
-    assert "POST /greet  (batches of up to 8)" in sections_of(done.out)["apis"]
+    assert "POST /greet  {names, kind}  (batches of up to 8)" in sections_of(done.out)["apis"]
 
 
 def test_json_has_everything(cli: Cli, loaded: str) -> None:
