@@ -155,7 +155,7 @@ def _proved(
     found = difference(adapter.predict(given, inputs), answers)
     if found.exceeds(SAME_WITHIN):
         raise RefusedError(
-            f"the saved copy answers the sample otherwise: {found.where} differs by {found.largest:g}",
+            f"the saved copy answers the sample otherwise: the largest difference is {found}",
             hint="save it in another form, such as framework='pickled'",
         )
     return replace(saved, inputs=signature_of(inputs), outputs=signature_of(answers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,15 +10,17 @@ import typer
 from modelpack.cli import console
 from modelpack.cli.delete import delete_tag
 from modelpack.cli.grammar import Format, FormatOption, TagArgument
+from modelpack.cli.inspect import tensor_text, training_lines
 from modelpack.cli.list_ import entry_json, show_entries
 from modelpack.cli.undelete import undelete_model
+from modelpack.errors import UsageError
 
 
 def group(context: typer.Context) -> None:
     """
     $ modelpack models list
 
-    Look at and delete saved models.
+    Look at, convert and delete saved models.
 
     A model is saved in Python, by 'modelpack.models.save(NAME, model)', as train.py of the
     templates does.
@@ -52,30 +55,105 @@ def inspect_model(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
     Show what a saved model is, without loading it.
     """
     from modelpack.config.units import format_size
+    from modelpack.convert import read_conversion
+    from modelpack.provenance.attach import training_of
     from modelpack.store import Kind, Store
     from modelpack.tag import Tag
 
     store = Store()
     entry = store.find(Tag.parse(tag), Kind.MODEL)
     record = store.model_record(entry)
+    training = training_of(store, entry)
+    conversion = read_conversion(store, entry)
     if form is Format.JSON:
-        console.out_json({**entry_json(entry), "record": record.to_json()})
+        console.out_json(
+            {
+                **entry_json(entry),
+                "record": record.to_json(),
+                "metrics": dict(training.metrics),
+                "data": [one.to_json() for one in training.data],
+                "conversion": conversion,
+            }
+        )
         return
     carries_code = "yes: loading it runs code, serve it only if you trust it"
-    console.facts(
-        {
-            "tag": entry.tag,
-            "digest": entry.digest,
-            "size": format_size(entry.size_bytes),
-            "framework": record.framework,
-            "carries code": carries_code if record.carries_code else "no",
-            "inputs": [_tensor(tensor) for tensor in record.inputs] or "not known",
-            "outputs": [_tensor(tensor) for tensor in record.outputs] or "not known",
-            "needs": list(record.requirements) or "nothing",
-            "labels": [f"{k}={v}" for k, v in sorted(record.labels.items())] or "none",
-            "files": [f"{file.path}  {format_size(file.size)}" for file in record.files],
-        }
+    facts = {
+        "tag": entry.tag,
+        "digest": entry.digest,
+        "size": format_size(entry.size_bytes),
+        "framework": record.framework,
+        "carries code": carries_code if record.carries_code else "no",
+        "inputs": [tensor_text(tensor) for tensor in record.inputs] or "not known",
+        "outputs": [tensor_text(tensor) for tensor in record.outputs] or "not known",
+        "needs": list(record.requirements) or "nothing",
+        "labels": [f"{k}={v}" for k, v in sorted(record.labels.items())] or "none",
+        "training": list(training_lines(training)) or "not known",
+        "converted": _conversion(conversion) if conversion else "no",
+        "files": [f"{file.path}  {format_size(file.size)}" for file in record.files],
+    }
+    console.facts({key: _harmless(value) for key, value in facts.items()})
+
+
+def convert_model(
+    tag: TagArgument,
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="onnx", help="the form that is wanted")],
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=".npy, .npz or .jsonl with rows that both must answer alike; default: random ones",
+        ),
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="COUNT", help="how many random rows")] = 256,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="NUMBER",
+            help="largest difference of an answer that passes; relative where answers are above 1",
+        ),
+    ] = 1e-4,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="of the new model; default: with -onnx behind"),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="default: made of the content")
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="load the model though its files carry code")
+    ] = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """
+    $ modelpack models convert digits-clf --to onnx
+
+    Turn a saved model into ONNX, which carries no code and is served without any.
+
+    Takes models of scikit-learn, XGBoost, LightGBM and PyTorch. Both are asked the same rows, and
+    the new one is refused when its answers differ too much. The original stays. scikit-learn's files
+    carry code: '--allow-code' says that you trust where they came from.
+    """
+    from modelpack.convert import convert
+    from modelpack.tag import Tag
+
+    if to != "onnx":
+        raise UsageError(f"models cannot be converted to '{to}'", hint="--to onnx is what there is")
+    made = convert(
+        Tag.parse(tag),
+        name=name,
+        version=version,
+        samples=samples,
+        rows=rows,
+        tolerance=tolerance,
+        allow_code=allow_code,
     )
+    if form is Format.JSON:
+        console.out_json(made.to_json())
+        return
+    kind = "random rows" if made.samples == "random" else f"rows of {samples}"
+    console.note(f"checked on {made.rows} {kind}: largest difference {made.difference}")
+    console.out(str(made.tag))
 
 
 def delete_model(tag: TagArgument) -> None:
@@ -92,14 +170,28 @@ def delete_model(tag: TagArgument) -> None:
     delete_tag(tag, Kind.MODEL)
 
 
-def _tensor(tensor: Any) -> str:
-    shape = ", ".join("?" if size is None else str(size) for size in tensor.get("shape") or ())
-    return f"{tensor.get('name')}  {tensor.get('dtype')}[{shape}]"
+def _harmless(value: object) -> object:
+    if isinstance(value, list):
+        return [console.harmless(str(one)) for one in value]
+    return console.harmless(str(value))
+
+
+def _conversion(said: dict[str, Any]) -> list[str]:
+    """Return what the statement about a conversion says, a line each."""
+    check, tools = said["check"], said["tools"]
+    difference = f"{check['largest_difference']:.2g}" if check["where"] else "none"
+    return [
+        f"from {said['source']['tag']}, {said['source']['digest']}",
+        f"by {', '.join(f'{tool} {version}' for tool, version in sorted(tools.items()))}",
+        f"checked on {check['rows']} rows: {check['samples']}",
+        f"largest difference {difference}, {check['tolerance']:g} allowed",
+    ]
 
 
 COMMANDS = {
     "list": list_models,
     "inspect": inspect_model,
+    "convert": convert_model,
     "delete": delete_model,
     "undelete": undelete_model,
 }

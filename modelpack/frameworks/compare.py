@@ -2,8 +2,8 @@
 
     sample ──as_inputs──► {name: array}          answers of one, answers of the other ──► Difference
 
-Numbers are compared as numbers (NaN equals NaN); words, labels and truth values are equal or not, and
-then the difference is infinite.
+Numbers are compared as numbers (NaN equals NaN): absolutely where an answer is at most 1, in relation to
+it where it is greater.  Words, labels and truth values are equal or not; then the difference is infinite.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ class Difference:
     """The place at which two answers differ most."""
 
     largest: float
-    """Absolute; infinite where words, labels or shapes differ."""
+    """Relative above 1; infinite where words, labels or shapes differ."""
     where: str
     """What differs there, such as ``'probabilities'``; empty when nothing does."""
+
+    def __str__(self) -> str:
+        if not self.where:
+            return "none"
+        return self.where if math.isinf(self.largest) else f"{self.largest:.2g} in {self.where}"
 
     def exceeds(self, tolerance: float) -> bool:
         """Say whether it is more than that."""
@@ -51,29 +56,34 @@ def as_inputs(sample: Any) -> dict[str, Any]:
 
 def difference(one: Arrays, other: Arrays) -> Difference:
     """Return where two answers differ most; names that only one of them has count too."""
-    worst = Difference(0.0, "")
+    worst = _SAME
     for name in sorted({*one, *other}):
         if name not in one or name not in other:
             return Difference(math.inf, f"'{name}', which only one of them answers")
-        found = _apart(one[name], other[name])
-        if not found <= worst.largest:
-            worst = Difference(found, f"'{name}'")
+        found = _apart(name, one[name], other[name])
+        if found.exceeds(worst.largest):
+            worst = found
     return worst
 
 
-def _apart(one: Any, other: Any) -> float:
+def _apart(name: str, one: Any, other: Any) -> Difference:
     import numpy
 
     if one.shape != other.shape:
-        return math.inf
+        return Difference(math.inf, f"the shape of '{name}', {one.shape} and {other.shape}")
     if one.size == 0:
-        return 0.0
+        return _SAME
     if one.dtype.kind != "f" and other.dtype.kind != "f":
-        is_same = bool((one.astype(str) == other.astype(str)).all())
-        return 0.0 if is_same else math.inf
+        wrong = int((one.astype(str) != other.astype(str)).sum())
+        return Difference(math.inf, f"'{name}' in {wrong} of {one.size}") if wrong else _SAME
     left, right = one.astype("float64"), other.astype("float64")
     is_equal = (left == right) | (numpy.isnan(left) & numpy.isnan(right))
     with numpy.errstate(invalid="ignore"):
-        apart = numpy.where(is_equal, 0.0, numpy.abs(left - right))
-    largest = float(apart.max())
-    return math.inf if math.isnan(largest) else largest
+        apart = numpy.abs(left - right) / numpy.maximum(1.0, numpy.abs(left))
+    largest = float(numpy.where(is_equal, 0.0, apart).max())
+    if math.isnan(largest):
+        return Difference(math.inf, f"'{name}', where one is no number")
+    return Difference(largest, f"'{name}'") if largest else _SAME
+
+
+_SAME = Difference(0.0, "")
