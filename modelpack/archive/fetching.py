@@ -11,6 +11,7 @@ import base64
 import netrc
 import os
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,9 +47,13 @@ def open_url(url: str) -> Iterator[IO[bytes]]:
     if f"--allow-insecure-host={host}" in settings.arguments:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # pip was told so, by name; the digest is checked
-    answer: Any = urllib.request.urlopen(  # noqa: S310
-        request, timeout=_TIMEOUT_S, context=context
-    )
+    try:
+        answer: Any = urllib.request.urlopen(  # noqa: S310
+            request, timeout=_TIMEOUT_S, context=context
+        )
+    except urllib.error.HTTPError as refusal:
+        with refusal:  # it holds the connection
+            raise OSError(f"the server answers {refusal.code} {refusal.reason}") from refusal
     with answer:
         yield answer
 
