@@ -21,6 +21,7 @@ from modelpack.errors import DeviceMissingError, RefusedError, UsageError
 from modelpack.frameworks.base import Arrays, Saved
 from modelpack.frameworks.machine import processors
 from modelpack.frameworks.onnxfile import external_files
+from modelpack.frameworks.origin import pinned
 from modelpack.frameworks.providers import CUDA_PROVIDER, check, choose
 from modelpack.sdk.placement import Placement, gpu_count, placement
 
@@ -121,10 +122,9 @@ class OnnxFramework:
                 _plain(name, source)
                 shutil.copyfile(source.parent / name, folder / name)
         loaded = open_onnx(file)
-        import onnxruntime
-
         return Saved(
-            requirements=(f"onnxruntime=={onnxruntime.__version__}", "numpy"),
+            # By what is installed: it may be onnxruntime-gpu.
+            requirements=(*pinned("onnxruntime"), "numpy"),
             inputs=tuple(port.to_json() for port in loaded.inputs),
             outputs=tuple(port.to_json() for port in loaded.outputs),
         )

@@ -65,7 +65,7 @@ def test_script_is_valid_for_its_shell(cli: Cli, shell: str, tmp_path: Path) -> 
     ("line", "words"),
     [
         ("modelpack bui", ["build"]),
-        ("modelpack models ", ["delete", "inspect", "list", "undelete"]),
+        ("modelpack models ", ["convert", "delete", "inspect", "list", "undelete"]),
         ("modelpack inspect hello:", ["1"]),
         ("modelpack deploy hello:1 --target lo", ["local"]),
         ("modelpack serve --po", ["--port"]),
