@@ -107,7 +107,7 @@ def test_a_model_says_whether_it_runs_code_and_how_it_was_trained(cli: Cli, load
     assert lines[0] == "words:3  pickled, runs code as it is loaded"
     assert "  accuracy 0.5" in lines
     assert any(line.startswith("  trained on train.csv, sha256:") for line in lines)
-    assert "POST /greet  {names, kind}  (batches of up to 8)" in sections_of(done.out)["apis"]
+    assert "POST /greet  {kind, names}  (batches of up to 8)" in sections_of(done.out)["apis"]
 
 
 def test_json_has_everything(cli: Cli, loaded: str) -> None:
