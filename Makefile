@@ -10,7 +10,7 @@
 #   make soak     20 minutes of mixed load against one server (on demand)
 #   make test-peers    installs those and sees that each does the same work
 #   make test-frameworks   installs the heavy frameworks, one after the other, and saves and loads a
-#                      model of each (on demand: gigabytes, ten minutes)
+#                      model of each (on demand: gigabytes, a quarter of an hour)
 #   make clean    removes .venv and what tools left behind
 
 SHELL := /bin/sh

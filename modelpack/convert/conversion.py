@@ -10,6 +10,7 @@ What was converted, by what and how well it fits stands in a statement beside th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
@@ -175,10 +176,13 @@ def _checked(proto: Any, folder: Path, asked: Samples, tolerance: float) -> Diff
     answers = {name: _shaped(array, wanted.get(name)) for name, array in answers.items()}
     found = difference(wanted, answers)
     if found.exceeds(tolerance):
+        real = "give rows of real data with --samples"
         raise RefusedError(
             f"the converted model answers otherwise: the largest difference is {found}, "
             f"{tolerance:g} is allowed",
-            hint="raise --tolerance if that does, or give rows of real data with --samples",
+            hint=real
+            if math.isinf(found.largest)
+            else f"raise --tolerance if that does, or {real}",
         )
     return found
 

@@ -6,10 +6,11 @@ own ``__main__`` are kept by value; the libraries of all others are pinned.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.frameworks.base import Saved
+from modelpack.frameworks.base import Arrays, Saved
 from modelpack.frameworks.origin import pinned, pins_of
 
 FILE = "model.pkl"
@@ -41,3 +42,11 @@ class PickledFramework:
 
         with (folder / FILE).open("rb") as file:
             return cloudpickle.load(file)
+
+    def predict(self, model: Any, inputs: Arrays) -> Arrays:
+        """Return what ``predict``, or the object itself, answers to the arrays in their order."""
+        import numpy
+
+        found = getattr(model, "predict", model)(*inputs.values())
+        answers = found if isinstance(found, Mapping) else {"output": found}
+        return {str(name): numpy.asarray(value) for name, value in answers.items()}

@@ -1,6 +1,7 @@
 """Every framework, for real: saved in its own environment, loaded in a clean one, asked the same.
 
     environment 1: the framework, modelpack ──drive.py save──► model/, samples, answers
+                                     ──drive.py convert──► its ONNX form, difference
     environment 2: what the record locks, the runtime wheel and nothing else ──drive.py load──► difference
 
 Gigabytes are installed: ``make test-frameworks`` runs all of them, ``make test`` the smallest one.
@@ -30,6 +31,8 @@ TORCH = "torch==2.13.0"
 TIMEOUT_S = 1500
 
 CASES: dict[str, tuple[str, ...]] = {
+    "sklearn": ("scikit-learn", "joblib", "lightgbm"),
+    "pickled": ("pandas",),
     "xgboost": ("xgboost-cpu", "scikit-learn"),
     "catboost": ("catboost",),
     "torch_class": (TORCH, "safetensors"),
@@ -47,6 +50,8 @@ CASES: dict[str, tuple[str, ...]] = {
 """What the first environment gets."""
 
 CARRY_CODE = {
+    "sklearn",
+    "pickled",
     "torch_factory",
     "torch_export",
     "torch_script",
@@ -134,3 +139,15 @@ def test_it_comes_back_with_equal_answers(case: str, place: Path) -> None:
     assert found["is_same_twice"]
     assert found["inputs"]
     assert found["carries_code"] is (case in CARRY_CODE)
+
+
+@pytest.mark.frameworks
+@pytest.mark.network
+@pytest.mark.parametrize("case", ["torch_class", "torch_export"])
+def test_torch_becomes_onnx(case: str, place: Path) -> None:
+    environment = Environment(place / "first")
+    environment.install(TORCH, "safetensors", "onnx", "onnxscript", "-e", ROOT)
+    found = environment.drive("convert", case, place)
+    report(f"{case} to onnx", found)
+    assert found["largest_difference"] <= 1e-5
+    assert found["is_same_twice"]

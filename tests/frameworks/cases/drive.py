@@ -1,7 +1,8 @@
 """Runs in an environment of a framework's own: saves a model there, loads it in a clean one.
 
-python drive.py save CASE FOLDER   trains and saves; FOLDER: model/, samples.npz, answers.npz
-python drive.py load FOLDER        loads FOLDER/model, asks it the samples, says the difference
+python drive.py save CASE FOLDER      trains and saves; FOLDER: model/, samples.npz, answers.npz
+python drive.py convert CASE FOLDER   saves and converts to ONNX
+python drive.py load FOLDER           loads FOLDER/model, asks it the samples, says the difference
 
 Each prints one line of JSON.
 """
@@ -50,6 +51,18 @@ def save(case: str, folder: Path) -> dict[str, object]:
     }
 
 
+def convert(case: str, folder: Path) -> dict[str, object]:
+    os.environ["MODELPACK_HOME"] = str(folder / "home")
+    os.environ["MODELPACK_CACHE"] = str(folder / "cache")
+    from modelpack import models
+    from modelpack.convert import convert as to_onnx
+
+    made = import_module(f"case_{case}").make(folder)
+    tag = models.save("model", made["model"], options=made.get("options"), sample=made["sample"])
+    first, second = (to_onnx(tag, allow_code=True) for _ in range(2))
+    return first.to_json() | {"is_same_twice": first.tag == second.tag}
+
+
 def load(folder: Path) -> dict[str, object]:
     record = read_record(folder / "model")
     adapter = framework(record.framework)
@@ -61,8 +74,9 @@ def load(folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    if sys.argv[1] == "save":
-        said = save(sys.argv[2], Path(sys.argv[3]))
+    if sys.argv[1] in ("save", "convert"):
+        work = save if sys.argv[1] == "save" else convert
+        said = work(sys.argv[2], Path(sys.argv[3]))
     else:
         said = load(Path(sys.argv[2]))
     print(json.dumps(said))
