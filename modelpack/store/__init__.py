@@ -8,6 +8,7 @@ pack     files to layers                 contents  layers to files
 entries  staged blobs made visible       referrers what others say of an entry
 trash    deleted tags                    garbage   delete, undelete, gc
 checking every byte read again           exchange  one entry as one file
+hashing  digests beside other work       reuse     weights that are stored already
 store    the public face: ``Store``
 """
 

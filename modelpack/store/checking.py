@@ -9,7 +9,6 @@ holds more, less or other files than the records name is refused as well.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 from modelpack.errors import DigestMismatchError, ModelpackError, NotFoundError, StoreError
@@ -27,6 +26,7 @@ from modelpack.store import documents, pack, referrers
 from modelpack.store.base import TOP, Entry, Kind, Layer
 from modelpack.store.contents import MAX_RECORD_BYTES
 from modelpack.store.durable import Blob
+from modelpack.store.hashing import StreamHash
 from modelpack.store.layout import Layout
 from modelpack.store.names import PathGuard, shown
 from modelpack.store.tar import CHUNK, EXECUTABLE_MODE, FILE_MODE
@@ -132,7 +132,7 @@ def _walk(layout: Layout, layer: Layer, walked: _Walked, what: str) -> None:
                     continue
                 if found.path in walked.files:
                     raise _mismatch(what, f"'{shown(found.path)}' is there twice", layer.digest)
-                digest = hashlib.sha256()
+                digest = StreamHash()
                 kept = bytearray() if _is_kept(found.path, found.size) else None
                 for chunk in content.chunks():
                     digest.update(chunk)

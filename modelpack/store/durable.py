@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelpack.errors import DigestMismatchError, ModelpackError, StoreError
+from modelpack.store.hashing import StreamHash
 from modelpack.store.system import REAL, Io
 from modelpack.store.tar import CHUNK, Sink
 
@@ -62,7 +62,7 @@ class _File:
     def __init__(self, io: Io, handle: int) -> None:
         self._io = io
         self._handle = handle
-        self._digest = hashlib.sha256()
+        self._digest = StreamHash()
         self._gathered = bytearray()
         self.size = 0
 
@@ -142,6 +142,11 @@ class Staging:
 
                 self.write(copy, expected=blob.digest)
         self.blobs[blob.digest] = blob
+
+    def drop(self, blob: Blob) -> None:
+        """Forget a blob that was pinned."""
+        if self.blobs.pop(blob.digest, None) is not None:
+            self._io.unlink(blob.hex, self._handle)
 
     def publish(self, blobs: int) -> None:
         """Move every blob into the open folder ``blobs``; the caller holds the store's lock."""

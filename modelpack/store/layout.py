@@ -12,7 +12,6 @@ After a writer died in the middle, the next one removes what it left.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -37,8 +36,9 @@ from modelpack.store.durable import (
     open_staging,
     readable_errors,
 )
+from modelpack.store.hashing import StreamHash
 from modelpack.store.system import REAL, Io
-from modelpack.store.tar import CHUNK
+from modelpack.store.tar import CHUNK, Sink
 
 _MAX_INDEX_BYTES = 256 * 1024 * 1024
 
@@ -144,6 +144,15 @@ class Layout:
                     staging.pin(blobs, blob)
                 except FileNotFoundError as cause:
                     raise _missing(blob.digest) from cause
+
+    def holds(self, digest: str, fill: Callable[[Sink], object]) -> bool:
+        """Say whether a stored blob is whole and has, byte for byte, what ``fill`` writes."""
+        try:
+            with self.open_blob(digest) as blob:
+                fill(_Comparing(blob))
+                return not blob.read(1)
+        except (_DifferentError, NotFoundError, DigestMismatchError):
+            return False
 
     def references(self, digest: str) -> set[str]:
         """Return a manifest's digest and those below it, as far as it can be read."""
@@ -263,7 +272,7 @@ class _Verified(io.RawIOBase):
     def __init__(self, handle: int, digest: str) -> None:
         self._file = io.FileIO(handle, "rb")
         self._digest = digest
-        self._hash = hashlib.sha256()
+        self._hash = StreamHash()
 
     def readable(self) -> bool:
         return True
@@ -271,7 +280,7 @@ class _Verified(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         count = self._file.readinto(buffer) or 0
         if count:
-            self._hash.update(memoryview(buffer)[:count])
+            self._hash.update(bytes(memoryview(buffer)[:count]))
         elif f"sha256:{self._hash.hexdigest()}" != self._digest:
             raise DigestMismatchError(
                 f"digest mismatch: the stored blob '{self._digest}' has other bytes",
@@ -282,7 +291,23 @@ class _Verified(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._file.close()
+            self._hash.close()
         super().close()
+
+
+class _DifferentError(Exception):
+    """Other bytes were written than are there."""
+
+
+class _Comparing:
+    """Compares what it is given with what a blob has."""
+
+    def __init__(self, blob: BinaryIO) -> None:
+        self._blob = blob
+
+    def write(self, data: bytes) -> None:
+        if self._blob.read(len(data)) != data:
+            raise _DifferentError
 
 
 def _missing(digest: str) -> NotFoundError:

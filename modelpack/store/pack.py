@@ -11,6 +11,7 @@ very same blob is a layer of the image.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -36,7 +37,7 @@ from modelpack.store.base import (
     Layer,
 )
 from modelpack.store.durable import Staging
-from modelpack.store.tar import EXECUTABLE_MODE, FILE_MODE, Member, write_tar
+from modelpack.store.tar import EXECUTABLE_MODE, FILE_MODE, Member, Sink, write_tar
 
 _SIDE_SUFFIXES = {".csv", ".json", ".md", ".toml", ".txt", ".vocab", ".yaml", ".yml"}
 _MAX_SIDE_BYTES = 1024 * 1024
@@ -57,8 +58,15 @@ def bundle_content(manifest: BundleManifest, docs: Mapping[str, bytes]) -> str:
     return sha256_digest(canonical_json({"bundle": manifest.to_json(), "docs": digests}))
 
 
-def pack_model(staging: Staging, record: ModelRecord, folder: Path) -> list[Layer]:
-    """Write the layers of a model whose files lie in ``folder``."""
+Fill = Callable[[Sink], object]
+Reuse = Callable[[FileRecord, Fill], Layer | None]
+"""Gives a staged layer of this file that has the very bytes that would be written, or None."""
+
+
+def pack_model(
+    staging: Staging, record: ModelRecord, folder: Path, reuse: Reuse = lambda *_: None
+) -> list[Layer]:
+    """Write the layers of a model whose files lie in ``folder``, but for those that are there."""
     place = f"{TOP}/models/{record.name}"
     side = [Member.of_bytes(f"{place}/{MODEL_FILE}", canonical_json(record.to_json()))]
     layers = []
@@ -72,7 +80,8 @@ def pack_model(staging: Staging, record: ModelRecord, folder: Path) -> list[Laye
         if _is_side_file(file):
             side.append(member)
         else:
-            layers.append(_layer(staging, WEIGHT_TYPE, member.path, [member]))
+            known = reuse(file, partial(write_tar, members=[member]))
+            layers.append(known or _layer(staging, WEIGHT_TYPE, member.path, [member]))
     return [*layers, _layer(staging, SIDE_TYPE, place, side)]
 
 

@@ -43,6 +43,7 @@ from modelpack.store import (
     index,
     pack,
     referrers,
+    reuse,
     trash,
 )
 from modelpack.store.base import CODE_TYPE, SIDE_TYPE, TOP, Entry, Kind
@@ -113,7 +114,9 @@ class Store:
         content = pack.model_content(record)
         tag = Tag(record.name, version or entries.content_version(content))
         with self._layout.stage() as staging:
-            layers = pack.pack_model(staging, record, folder)
+            models = self.list(Kind.MODEL, record.name)
+            known = reuse.reuse_from(self._layout, staging, models, self.model_record)
+            layers = pack.pack_model(staging, record, folder, known)
             facts = Facts(Kind.MODEL, tag, content, (record.framework,))
             return entries.commit(self._layout, staging, facts, layers, index.timestamp(created))
 

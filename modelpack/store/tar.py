@@ -10,13 +10,13 @@ faster and in constant memory.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Protocol
 
 from modelpack.errors import BuildError
+from modelpack.store.hashing import StreamHash
 from modelpack.store.names import PathGuard, shown
 
 BLOCK = 512
@@ -129,7 +129,7 @@ def _pax_record(key: str, value: str) -> bytes:
 def _write_file(sink: Sink, member: Member) -> int:
     head = header(member.path, member.mode, member.size, b"0")
     sink.write(head)
-    digest = hashlib.sha256() if member.sha256 else None
+    digest = StreamHash() if member.sha256 else None
     left = member.size
     with member.open() as source:
         while left and (data := source.read(min(CHUNK, left))):
