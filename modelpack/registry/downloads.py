@@ -15,6 +15,9 @@ from modelpack.registry import problems
 from modelpack.registry.backoff import RETRIED
 from modelpack.registry.transport import Transport
 
+LEAST_STEP_BYTES = 64 * 1024
+"""An attempt that brings less counts as one that brought nothing."""
+
 
 class _AgainError(Exception):
     def __init__(self, problem: ModelpackError) -> None:
@@ -38,12 +41,12 @@ def download(
     """
     import httpx
 
-    at, failures = offset, 0
+    at, failures, goal = offset, 0, offset
     while size is None or at < size:
         problem: ModelpackError
         try:
             for data in _range(transport, url, at, scopes, what):
-                at, failures = at + len(data), 0
+                at += len(data)
                 yield data
             if size is None or at >= size:
                 return
@@ -54,7 +57,8 @@ def download(
                 raise problem from cause
         except _AgainError as again:
             problem = again.problem
-        failures += 1
+        failures = 1 if at > goal else failures + 1
+        goal = max(goal, at + LEAST_STEP_BYTES)
         if failures >= transport.backoff.tries:
             raise problem
         transport.backoff.wait(failures)

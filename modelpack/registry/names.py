@@ -94,17 +94,19 @@ def parse(text: str, *, below: str | None = None) -> Reference:
     """Read a reference; one without a host is meant below ``below``; raises BadReferenceError."""
     if "://" in text:
         return _parse_url(text)
+    if text.startswith(("/", "./", "../")):
+        raise BadReferenceError(
+            f"'{_shown(text)}' names no registry",
+            hint=f"a folder is written 'file://{_shown(text) if text[0] == '/' else '/FOLDER'}'",
+        )
     first, slash, rest = text.partition("/")
     is_host = slash and ("." in first or ":" in first or first == "localhost")
     if is_host:
         return _parse_repository(first, rest, text)
-    if below and not text.startswith(("/", ".")):
+    if below:
         if "://" in below:
             return parse(f"{below.rstrip('/')}#{text}")
         return parse(f"{below.rstrip('/')}/{text}")
-    if text.startswith(("/", "./", "../")):
-        hint = f"a folder is written 'file://{text if text.startswith('/') else '/' + text}'"
-        raise BadReferenceError(f"'{_shown(text)}' names no registry", hint=hint)
     raise BadReferenceError(
         f"'{_shown(text)}' names no registry",
         hint=f"put its host in front, such as 'registry.example/{_shown(text)}', "

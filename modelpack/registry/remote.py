@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from modelpack.errors import ConflictError, DigestMismatchError, ModelpackError, NotFoundError
+from modelpack.manifest import sha256_digest
 from modelpack.registry import places, problems
 from modelpack.registry.base import (
     MAX_REFERRERS,
@@ -53,16 +54,16 @@ class RegistrySource:
         answer = self._manifests.get(self._reference.wanted, ok=(200, 404))
         if answer.status == 404:
             raise self._not_found(answer)
-        found = document_of(answer)
         wanted = self._reference.digest or answer.headers.get("docker-content-digest")
-        if wanted not in (None, found.blob.digest):
+        if wanted not in (None, sha256_digest(answer.data)):
             raise self._mismatch(str(wanted))
-        return found
+        return document_of(answer)
 
     def document(self, blob: Blob) -> Document:
         """Return a manifest by its digest."""
-        found = document_of(self._manifests.get(blob.digest))
-        return checked_document(found.data, found.media_type, blob, self.name)
+        answer = self._manifests.get(blob.digest)
+        checked_document(answer.data, "", blob, self.name)
+        return document_of(answer)
 
     def chunks(self, blob: Blob, offset: int) -> Iterator[bytes]:
         """Give the bytes of a blob; goes on where a connection broke off."""

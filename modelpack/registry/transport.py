@@ -146,8 +146,9 @@ class Transport:
         repeated.  Raises what ``problems`` makes of a status that is not in ``ok``.
         """
         call = _Call(method, headers or {}, body, scopes, timeout_s)
-        response = self._retried(lambda: self._send(call, url), tries or self.backoff.tries)
-        answer = self._read(response, what)
+        answer = self._retried(
+            lambda: self._read(self._send(call, url), what), tries or self.backoff.tries
+        )
         if answer.status not in ok:
             raise problems.refusal(answer, what, self.host)
         return answer
@@ -169,21 +170,20 @@ class Transport:
 
     # One request
 
-    def _retried(self, act: Callable[[], httpx.Response], tries: int) -> httpx.Response:
+    def _retried(self, act: Callable[[], Answer], tries: int) -> Answer:
         import httpx
 
         for failures in itertools.count(1):
             retry_after = None
             try:
-                response = act()
+                answer = act()
             except httpx.TransportError as cause:
                 if failures >= tries or problems.is_final(cause):
                     raise problems.unreachable(cause, self.host) from cause
             else:
-                if response.status_code not in RETRIED or failures >= tries:
-                    return response
-                retry_after = response.headers.get("retry-after")
-                response.close()
+                if answer.status not in RETRIED or failures >= tries:
+                    return answer
+                retry_after = answer.headers.get("retry-after")
             self.backoff.wait(failures, retry_after)
         raise AssertionError
 
@@ -235,8 +235,6 @@ class Transport:
             yield data
 
     def _read(self, response: httpx.Response, what: str) -> Answer:
-        import httpx
-
         parts: list[bytes] = []
         size = 0
         try:
@@ -246,8 +244,6 @@ class Transport:
                 if size > MAX_DOCUMENT_BYTES:
                     raise RefusedError(f"cannot {what}: the answer of '{self.host}' is too long")
                 parts.append(data)
-        except httpx.TransportError as cause:
-            raise problems.unreachable(cause, self.host) from cause
         finally:
             response.close()
         return Answer(response.status_code, response.headers, b"".join(parts), str(response.url))
@@ -268,13 +264,14 @@ class Transport:
         schemes = ("http", "https") if self._is_local else ("https", "http")
         for failures in itertools.count(1):
             problem: ModelpackError | None = None
+            may_help = False
             for scheme in schemes:
                 try:
                     if self._speaks(scheme):
                         return f"{scheme}://{self._api_host}"
                 except _SilentError as silent:
                     problem = problem or silent.problem
-                    may_help = silent.may_help
+                    may_help = may_help or silent.may_help
             if failures >= self.backoff.tries or not may_help:
                 raise problem or RegistryError(f"'{self.host}' speaks neither HTTP nor HTTPS")
             self.backoff.wait(failures)
@@ -283,13 +280,15 @@ class Transport:
     def _speaks(self, scheme: str) -> bool:
         import httpx
 
+        url = f"{scheme}://{self._api_host}/v2/"
         try:
-            response = self._client.get(f"{scheme}://{self._api_host}/v2/")
+            with self._client.stream("GET", url, timeout=CONNECT_TIMEOUT_S) as response:
+                status = response.status_code
         except httpx.TransportError as cause:
             refused = any(isinstance(one, OSError) for one in problems.chain(cause))
             raise _SilentError(problems.unreachable(cause, self.host), not refused) from cause
         # A server that speaks TLS says so with 400 to what is not.
-        return scheme == "https" or response.status_code != 400
+        return scheme == "https" or status != 400
 
     def _checked(self, url: str) -> bool:
         """Say whether a URL is the registry's own; raises RefusedError for one without TLS."""
@@ -307,8 +306,9 @@ class Transport:
     ) -> tuple[int, bytes]:
         """Make a request to a token server, with no authorization but what ``headers`` hold."""
         call = _Call(method, headers, Body.of(body) if body else None)
-        response = self._retried(lambda: self._once(call, url, None), self.backoff.tries)
-        answer = self._read(response, "get a token")
+        answer = self._retried(
+            lambda: self._read(self._once(call, url, None), "get a token"), self.backoff.tries
+        )
         return answer.status, answer.data
 
     def _make_client(self) -> httpx.Client:

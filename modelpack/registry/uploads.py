@@ -123,9 +123,9 @@ class Uploads:
                 if failures >= self.transport.backoff.tries:
                     raise broken.problem from broken
                 self.transport.backoff.wait(failures, broken.retry_after)
-                session = self._resumed(session) if session else None
-                if session is None and self.has(reader.blob):
+                if self.has(reader.blob):
                     return Outcome.MOVED  # only the answer to the last request was lost
+                session = self._resumed(session) if session else None
 
     def _start(self) -> _Session:
         answer = self._request("POST", self._start_url, ok=(202,))
