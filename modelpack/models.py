@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from modelpack import paths
-from modelpack.errors import RefusedError, ToolMissingError, UsageError
+from modelpack.errors import RefusedError, ToolMissingError, UsageError, did_you_mean
 from modelpack.frameworks.base import Framework, Predicts, Saved, signature_of
 from modelpack.frameworks.catalog import brings_code, framework_of, load_model
 from modelpack.frameworks.catalog import framework as framework_named
@@ -81,7 +81,7 @@ def save(
     if version is not None:
         check_version(version)
     training = training_facts(metrics, data)
-    adapter = framework_named(framework) if framework else framework_of(model)
+    adapter = framework_named(framework) if framework else _recognised(model)
     store = store or Store()
     with tempfile.TemporaryDirectory(prefix="modelpack-save-") as scratch:
         folder = Path(scratch)
@@ -121,14 +121,30 @@ def folder(tag: str | Tag, *, store: Store | None = None) -> Path:
     return store.unpack(entry, home, exist_ok=True) / "models" / entry.tag.name
 
 
-def _saved(adapter: Framework, model: Any, folder: Path, options: Mapping[str, Any]) -> Saved:
-    try:
-        inspect.signature(adapter.save).bind(model, folder, **options)
-    except TypeError as cause:
+def _recognised(model: Any) -> Framework:
+    """Return the adapter that takes the model; a path that none knows is not pickled as a word."""
+    adapter = framework_of(model)
+    if adapter.name == "pickled" and (
+        isinstance(model, os.PathLike) or (isinstance(model, str) and os.path.lexists(model))
+    ):
         raise UsageError(
-            f"the framework '{adapter.name}' does not take these options: {cause}",
-            hint="docs/reference/frameworks.md lists the options of each framework",
-        ) from cause
+            f"nothing that is known lies in '{model}'",
+            hint="known are .onnx, .cbm and .keras files, and folders of transformers, spaCy, MLflow "
+            "and SavedModels",
+        )
+    return adapter
+
+
+def _saved(adapter: Framework, model: Any, folder: Path, options: Mapping[str, Any]) -> Saved:
+    known = [*inspect.signature(adapter.save).parameters][2:]
+    for name in options:
+        if name not in known:
+            near = did_you_mean(name, known)
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise UsageError(
+                f"the framework '{adapter.name}' has no option '{name}'",
+                hint=f"did you mean '{near}'?" if near else takes,
+            )
     try:
         return adapter.save(model, folder, **options)
     except ModuleNotFoundError as cause:

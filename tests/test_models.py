@@ -148,3 +148,18 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(ToolMissingError) as caught:
         models.save("a", tmp_path / "model.cbm")
     assert caught.value.hint == "pip install catboost"
+
+
+def test_a_path_that_no_framework_knows_is_not_saved_as_a_word(tmp_path: Path) -> None:
+    for wrong in (tmp_path, str(tmp_path), tmp_path / "gone"):
+        with pytest.raises(UsageError) as caught:
+            models.save("a", wrong)
+        assert str(tmp_path) in caught.value.message
+    assert models.load(models.save("a", "a word " * 1000)) == "a word " * 1000
+
+
+def test_a_sample_describes_any_function() -> None:
+    tag = models.save("double", lambda x: x * 2, sample=[[1.0, 2.0]])
+    record = Store().model_record(Store().find(tag, Kind.MODEL))
+    assert record.inputs == ({"name": "x", "dtype": "float64", "shape": [None, 2]},)
+    assert record.outputs == ({"name": "output", "dtype": "float64", "shape": [None, 2]},)

@@ -24,7 +24,10 @@ def as_folder(model: object, *markers: str) -> Path | None:
     if not isinstance(model, str | os.PathLike):
         return None
     folder = Path(model)
-    return folder if all((folder / marker).is_file() for marker in markers) else None
+    try:
+        return folder if all((folder / marker).is_file() for marker in markers) else None
+    except OSError:  # a text that is too long to be a path
+        return None
 
 
 def copy_folder(source: Path, target: Path) -> None:

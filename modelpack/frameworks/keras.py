@@ -88,8 +88,6 @@ class KerasFramework:
         """Return the outputs for arrays that are given in the order of the inputs."""
         import numpy
 
-        if isinstance(model, str | os.PathLike):
-            model = library("keras").saving.load_model(model, compile=False)
         arrays = list(inputs.values())
         found = model.predict(arrays if len(arrays) > 1 else arrays[0], verbose=0)
         if isinstance(found, dict):

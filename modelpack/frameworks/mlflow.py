@@ -65,8 +65,6 @@ class MlflowFramework:
         """Return what ``predict`` answers to one array, or to a table made of several."""
         import numpy
 
-        if isinstance(model, str):
-            model = library("mlflow.pyfunc").load_model(model)
         given: Any = next(iter(inputs.values()))
         if len(inputs) > 1:
             given = library("pandas").DataFrame({k: list(v) for k, v in inputs.items()})
