@@ -39,7 +39,7 @@ _TOP = """\
 | 1 | failed |
 | 2 | the words of the command, a project file or an import string are wrong |
 | 3 | a model, bundle, target or deployment of that name is not there |
-| 4 | refused: a digest does not match, a secret was found, a permission is missing |
+| 4 | refused: a digest or a signature does not hold, a secret was found, a permission is missing |
 | 5 | something else stands there already |
 | 6 | a program that is needed is not there, such as a container engine |
 | 10 | the plan has changes (`deploy --plan --exit-code`) |
