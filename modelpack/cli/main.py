@@ -86,8 +86,8 @@ def make_app() -> typer.Typer:
         servers,
         sign,
         tag,
-        verify,
         undelete,
+        verify,
     )
 
     app = _typer()
