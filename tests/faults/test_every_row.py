@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-FAULTS = [f"f{number:02}" for number in range(1, 31)]
-ATTACKS = ["s01", "s02", "s10", "s23", *(f"s{number}" for number in range(12, 20))]
+FAULTS = [*(f"f{number:02}" for number in range(1, 31)), "f38"]
+ATTACKS = ["s01", "s02", "s10", "s11", "s23", *(f"s{number}" for number in range(12, 20))]
 TESTS = "\n".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
 
 
