@@ -81,6 +81,9 @@ class TorchFramework:
 
     def finds_code(self, folder: Path) -> bool:
         """Say whether it is a program, a script, or a recipe that names a function."""
+        # As ``load`` looks: a recipe beside a program does not make the program harmless.
+        if any((folder / name).exists() for name in (PROGRAM_FILE, SCRIPT_FILE)):
+            return True
         file = folder / RECIPE_FILE
         return not file.is_file() or "factory" in json.loads(file.read_bytes())
 

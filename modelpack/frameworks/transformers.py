@@ -106,8 +106,9 @@ class TransformersFramework:
             found = [model(str(text)) for text in next(iter(inputs.values()))]
             return {"scores": numpy.array([_scores(one) for one in found])}
         model.eval()
+        tensors = {k: torch.from_numpy(v).to(model.device) for k, v in inputs.items()}
         with torch.no_grad():
-            return named(dict(model(**{k: torch.from_numpy(v) for k, v in inputs.items()})))
+            return named(dict(model(**tensors)))
 
 
 def _architecture(folder: Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +119,15 @@ def test_a_recipe_that_names_a_function_counts_as_code(tmp_path: Path) -> None:
         assert brings_code(framework("torch"), tmp_path) is is_code
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.pt2"])
+def test_a_harmless_recipe_does_not_hide_a_program(name: str, tmp_path: Path) -> None:
+    recipe = {"class": "torch.nn:Linear", "arguments": {}, "same": {}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    assert not brings_code(framework("torch"), tmp_path)
+    (tmp_path / name).write_bytes(b"")
+    assert brings_code(framework("torch"), tmp_path)
+
+
 def test_lines_that_are_no_plain_requirements_are_left_out() -> None:
     lines = [
         "numpy==2.1",
@@ -133,3 +144,19 @@ def test_lines_that_are_no_plain_requirements_are_left_out() -> None:
     found = list(plain_requirements(lines))
     assert found == ["numpy==2.1", "scikit-learn>=1.5", "lib[extra]~=1.0"]
     assert [requirement_name(line) for line in found] == ["numpy", "scikit-learn", "lib"]
+
+
+@pytest.mark.parametrize("path", ["os:system", "pathlib:Path", "subprocess:Popen"])
+def test_a_recipe_makes_nothing_but_modules(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class is checked before it is called; torch itself is not needed for that."""
+    torch = SimpleNamespace(nn=SimpleNamespace(Module=type("Module", (), {})))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    touched = tmp_path / "touched"
+    recipe = {"class": path, "arguments": {"command": f"touch {touched}"}, "same": {}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(RefusedError) as caught:
+        framework("torch").load(tmp_path)
+    assert path in caught.value.message
+    assert not touched.exists()
