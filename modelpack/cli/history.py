@@ -42,7 +42,8 @@ def _row(version: Version) -> tuple[str, ...]:
     tags = ", ".join((str(version.entry.tag), *version.also))
     created = (version.entry.created or "").replace("T", " ")[:16]
     commit = "" if version.source is None else _commit(version.source)
-    return (tags, created, commit, console.harmless(version.changed))
+    # What a statement says of the commit, and the names in it, are somebody else's.
+    return (tags, created, console.harmless(commit), console.harmless(version.changed))
 
 
 def _commit(source: Any) -> str:

@@ -69,7 +69,7 @@ def record_training(store: Store, entry: Entry, training: Training) -> Provenanc
         builder=builder(),
         finished=timestamp(None),
         parameters={"tag": str(entry.tag)},
-        source=revision_of(Path.cwd()),
+        source=revision_of(Path()),
         training=training,
     )
     _attach(store, entry, found, {})

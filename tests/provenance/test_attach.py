@@ -44,6 +44,15 @@ def test_a_model_tells_what_it_was_trained_on(store: Store, model: Entry) -> Non
     assert store.find(model.tag, model.kind) == model, "the entry is what it was"
 
 
+def test_a_model_saved_from_a_folder_that_is_gone_has_no_commit(
+    store: Store, model: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert record_training(store, model, TRAINING).source is None
+
+
 def test_a_bundle_tells_where_it_comes_from_and_what_its_models_said(
     store: Store, model: Entry, bundle: Entry
 ) -> None:
