@@ -382,7 +382,7 @@ class Shelf:
                 for m in models
             ),
             lock_sha256=hashlib.sha256(LOCK.encode()).hexdigest(),
-            apis=({"name": "predict", "route": "/predict"},),
+            apis=({"name": "predict", "route": "/predict", "input": {}, "output": {}},),
         )
         return self.store.add_bundle(
             name, manifest, root=folder, lock=LOCK, models=models, version=version

@@ -96,11 +96,13 @@ def test_f35_the_same_tag_with_other_content_succeeds_for_exactly_one(
     assert shelf.store.plan_gc().items == ()
 
 
-def read_whole(root: Path, rounds: int) -> str:
-    """Find, check and read an entry again and again; say how often, and how often it was gone."""
+def read_whole(root: Path, end: Path) -> str:
+    """Find and read an entry until the end is there and once more; say how often that went well."""
     store = Store(root)
     found = gone = 0
-    for _ in range(rounds):
+    is_last = False
+    while not is_last:
+        is_last = end.exists()
         try:
             entry = store.find(Tag("digits", "1"), Kind.BUNDLE)
             for layer in entry.layers:
@@ -113,7 +115,7 @@ def read_whole(root: Path, rounds: int) -> str:
 
 
 def test_f37_who_reads_while_it_is_deleted_has_whole_bytes_or_is_told(
-    shelf: Any, in_children: Callable[..., list[str]]
+    shelf: Any, memory: Path, in_children: Callable[..., list[str]]
 ) -> None:
     content = os.urandom(2_000_000)
     shelf.bundle(files={"data.bin": content})
@@ -123,13 +125,14 @@ def test_f37_who_reads_while_it_is_deleted_has_whole_bytes_or_is_told(
             shelf.store.delete(shelf.store.find(Tag("digits", "1"), Kind.BUNDLE))
             shelf.store.gc()
             shelf.bundle(files={"data.bin": content})
+        (memory / "end").touch()
         return "done"
 
-    answers = in_children([delete_and_build, *[lambda: read_whole(shelf.store.root, 60)] * 3])
+    read = [lambda: read_whole(shelf.store.root, memory / "end")] * 3
+    answers = in_children([delete_and_build, *read])
     assert answers[0] == "done"
     counts = [tuple(map(int, answer.split())) for answer in answers[1:]]
-    assert all(found + gone == 60 for found, gone in counts)
-    assert sum(found for found, _ in counts) > 0
+    assert all(found > 0 for found, _ in counts)
     shelf.store.verify(shelf.store.find(Tag("digits", "1"), Kind.BUNDLE))
 
 
