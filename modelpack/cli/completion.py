@@ -51,7 +51,20 @@ complete -c modelpack -a '(__modelpack_complete)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
-_BUNDLES = {"serve", "inspect", "tag", "delete", "export", "containerize", "deploy", "list"}
+_BUNDLES = {
+    "serve",
+    "inspect",
+    "tag",
+    "delete",
+    "export",
+    "containerize",
+    "deploy",
+    "list",
+    "sign",
+    "verify",
+    "push",
+    "diff",
+}
 
 
 def completion(
