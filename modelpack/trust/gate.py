@@ -135,10 +135,10 @@ def counting_signature(
     for one in found:
         if one.key is None:
             continue
-        against = [_against(one, key, entry, today) for key in by_id[one.key_id or ""]]
+        against = [_against(one, key, entry, today) for key in by_id.get(one.key_id or "", ())]
         if None in against:
             return one
-        reasons.append(str(against[-1]))
+        reasons += [str(reason) for reason in against[-1:]]
     if not reasons:
         reasons = ["none is by a key of the policy" if found else "it has none"]
     raise UntrustedError(

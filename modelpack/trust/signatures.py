@@ -4,7 +4,7 @@
     signature_state(store, entry, keys) ──► one Signature for each referrer of that type:
 
         no Sigstore bundle of ours ............ UNREADABLE
-        its key is none of ``keys`` ........... UNKNOWN_KEY
+        its key is none of ``keys`` ........... UNKNOWN_KEY   (says nothing either way)
         the key says no, or other files ....... INVALID
         it has run out ........................ EXPIRED
         else .................................. VALID
@@ -91,11 +91,13 @@ class Signature:
 
     def describe(self) -> str:
         """Return it as one line for people."""
-        by = f"by '{shown(self.key)}'" if self.key else f"by key {shown((self.key_id or '?')[:12])}"
+        by = f"by '{shown(self.key)}'" if self.key else f"by key {shown(self.key_id or '?')[:12]}"
         until = f", until {self.expires.strftime(TIME_FORM)}" if self.expires else ""
         if self.is_valid:
             return f"valid, {by}{until}{'' if self.is_whole else ' (files alone)'}"
-        return f"{str(self.state).replace('-', ' ')}, {by}: {self.why}"
+        if self.state is State.UNKNOWN_KEY:
+            return f"{by}, which is not known: {self.why}"
+        return f"{self.state}, {by}: {self.why}" if self.key else f"{self.state}: {self.why}"
 
 
 def sign(store: Store, entry: Entry, key: SigningKey, *, last_day: date | None = None) -> Referrer:
@@ -195,12 +197,14 @@ def _judged(
     blank = replace(blank, key_id=claimed)
     candidates = [key for key in keys if claimed in (None, key.id)]
     if not candidates:
-        return replace(blank, state=State.UNKNOWN_KEY, why="that key is not among those trusted")
-    blank = replace(blank, state=State.INVALID, key=candidates[0].name)
+        return replace(blank, state=State.UNKNOWN_KEY, why="it was not checked")
     key = next((one for one in candidates if envelope.is_signed_by(one)), None)
     if key is None:
-        return replace(blank, why="it was altered, or made with another key")
-    blank = replace(blank, key=key.name, key_id=key.id)
+        why = "it was altered, or made with another key"
+        if claimed is None:
+            return replace(blank, state=State.UNKNOWN_KEY, why=why)
+        return replace(blank, state=State.INVALID, key=candidates[0].name, why=why)
+    blank = replace(blank, state=State.INVALID, key=key.name, key_id=key.id)
     if envelope.payload_type != PAYLOAD_TYPE:
         return replace(blank, why=f"it signs a '{shown(envelope.payload_type)}'")
     try:

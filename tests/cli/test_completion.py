@@ -38,6 +38,7 @@ def test_options_are_offered_behind_dashes() -> None:
 def test_values_are_offered_where_they_are_known(bundle: Any, project: Path) -> None:
     assert offered("inspect", "") == ["hello", "hello:1"]
     assert offered("deploy", "hello:") == ["hello:1"]
+    assert offered("verify", "hello:") == offered("sign", "hello:") == ["hello:1"]
     assert offered("deploy", "--target", "d") == ["docker"]
     assert offered("init", "--template", "") == ["function", "onnx", "sklearn"]
     assert offered("list", "-o", "j") == ["json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -51,6 +52,24 @@ def test_signature_by_another_key_does_not_count(
     write_policy(rules(release))
     with pytest.raises(UntrustedError, match="none is by a key of the policy"):
         check(store, entry, "serve")
+
+
+def test_signature_that_does_not_say_by_which_key_is_tried_with_all(
+    store: Store, make_bundle: MakeBundle, write_policy: Write, release: Any, lab: Any
+) -> None:
+    entry = make_bundle()
+    write_policy(rules(release))
+    for pair in (lab, release):
+        value = json.loads(store.read_referrer(sign(store, entry, pair.private)))
+        for referrer in store.referrers(entry):
+            store.detach(referrer)
+        del value["verificationMaterial"]["publicKey"]["hint"]
+        data = json.dumps(value).encode()
+        store.attach(entry, artifact_type=BUNDLE_TYPE, media_type=BUNDLE_TYPE, data=data)
+        if pair is lab:
+            with pytest.raises(UntrustedError, match="none is by a key of the policy"):
+                check(store, entry, "serve")
+    check(store, entry, "serve")
 
 
 def test_key_counts_only_for_its_names(

@@ -170,6 +170,8 @@ def test_hint_decides_which_key_is_tried_and_never_whether_it_fits(
     put(store, entry, json.dumps(value).encode())
     one = signature_state(store, entry, [release.public, lab.public])[-1]
     assert (one.state, one.key) == (State.VALID, "lab")
+    one = signature_state(store, entry, [release.public])[-1]
+    assert (one.state, one.key) == (State.UNKNOWN_KEY, None)
 
 
 def test_signature_of_another_tool_is_kept(
