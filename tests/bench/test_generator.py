@@ -172,9 +172,15 @@ def test_errors_are_told_apart_and_the_first_is_kept(known: Any) -> None:
 def test_server_that_goes_away_is_counted_as_such(known: Any, after: Any) -> None:
     server = known(after(0.01))
     plan = plan_for(server, connections=2)
-    closing = threading.Timer(0.3, server.close)
+
+    def close_after_some() -> None:
+        while server.arrived < 10:
+            time.sleep(0.01)
+        server.close()
+
+    closing = threading.Thread(target=close_after_some)
     closing.start()
-    seen, tail = run([plan], 0.8)
+    seen, tail = run([plan], 2.0)
     closing.join()
     whole = whole_of(seen, tail)
     assert whole.good > 0
