@@ -79,8 +79,9 @@ def unreachable(cause: Exception, host: str) -> ModelpackError:
                 "'--insecure' looks at none",
             )
         if isinstance(one, ssl.SSLError):
+            why = (one.reason or "it failed").lower().replace("_", " ")
             return UnreachableError(
-                f"'{host}' does not speak TLS ({(one.reason or 'it failed').lower()})",
+                f"'{host}' does not speak TLS ({why})",
                 hint="plain HTTP is spoken with this machine alone, or with '--insecure'",
             )
         if isinstance(one, socket.gaierror):
