@@ -128,11 +128,12 @@ def convert_model(
     """
     $ modelpack models convert digits-clf --to onnx
 
-    Turn a saved model into ONNX, which carries no code and is served without any.
+    Turn a saved model into ONNX and prove that it answers the same.
 
-    Takes models of scikit-learn, XGBoost, LightGBM and PyTorch. Both are asked the same rows, and
-    the new one is refused when its answers differ too much. The original stays. scikit-learn's files
-    carry code: '--allow-code' says that you trust where they came from.
+    Takes models of scikit-learn, XGBoost, LightGBM and PyTorch; what comes of them carries no code
+    and is served without any. Both are asked the same rows, and the new one is refused when its
+    answers differ too much. The original stays. scikit-learn's files carry code: '--allow-code' says
+    that you trust where they came from.
     """
     from modelpack.convert import convert
     from modelpack.tag import Tag
