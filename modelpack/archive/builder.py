@@ -201,8 +201,10 @@ def _source(project: Project, collected: Collected) -> Revision | None:
     """Return the revision that the packed files are of; None for a bare model."""
     if not collected.files:
         return None
-    readme = [README_FILE] if collected.readme is not None else []
-    return revision_of(project.root, [*(file.path for file in collected.files), *readme])
+    packed = [LOCK_FILE, *(file.path for file in collected.files)]
+    if collected.readme is not None:
+        packed.append(README_FILE)
+    return revision_of(project.root, packed)
 
 
 def _pin(entry: Entry, record: ModelRecord) -> dict[str, object]:

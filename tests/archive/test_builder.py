@@ -22,6 +22,7 @@ from modelpack.errors import (
     SecretFoundError,
     TagError,
 )
+from modelpack.provenance import read_provenance
 from modelpack.sdk.model import Model
 from modelpack.sdk.service import ServiceSpec
 from modelpack.store import Entry, Kind, Store
@@ -240,3 +241,29 @@ def test_a_project_with_its_lock_is_built_without_a_network(
     )
     built = build_bundle(project, spec, store=Store(tmp_path / "another"))
     assert (built.lock_reused, built.entry.digest) == (True, first.entry.digest)
+
+
+def test_the_statement_beside_a_bundle_names_what_no_commit_has(hello: Hello, store: Store) -> None:
+    """The lock is a part of the bundle: while it is not committed, the commit does not give it."""
+    project, spec = hello()
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=ada", "-c", "user.email=ada@example.com")
+        subprocess.run(["git", *who, *words], cwd=project.root, check=True, capture_output=True)
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--message=first")
+    built = build_bundle(project, spec, store=store)
+    said = read_provenance(store, built.entry)
+    assert said is not None
+    assert said.source is not None
+    assert said.source.changes == ("requirements.lock",)
+    git("add", "requirements.lock")
+    git("commit", "--message=lock")
+    again = build_bundle(project, spec, store=store)
+    said = read_provenance(store, again.entry)
+    assert again.is_unchanged
+    assert said is not None
+    assert said.source is not None
+    assert not said.source.is_dirty

@@ -149,6 +149,10 @@ def test_provenance_names_the_commit_and_what_is_not_in_it(
     clean = sections_of(cli("inspect", "hello").out)["provenance"]
     assert clean[0] == "built by https://ci.example/7"
     assert clean[-1].startswith(f"of commit {commit}, main of ")
+    assert (
+        json.loads(cli("inspect", "hello", "-o", "json").out)["provenance"]["source"]["changes"]
+        == []
+    )
     (project / "service.py").write_text(WITH_MODEL.replace("words = ", "# "))
     cli("build", project, env=git)
     assert "not as committed: service.py" in cli("inspect", "hello").out
