@@ -121,16 +121,16 @@ def collect(layout: Layout) -> GcPlan:
     """Remove everything of the plan and return it; raises StoreError when it is blocked."""
     if not layout.root.exists():
         return GcPlan(())
-    with layout.stage() as staging:
-        planned = plan(layout)
-        if planned.blocked is not None:
-            raise StoreError(
-                f"nothing was removed: {planned.blocked}",
-                hint="what a damaged one still needs is not known: delete it first",
-            )
-        with layout.change(staging) as change:
-            trash.drop_all(change.descriptors)
-            change.unused = set(layout.blob_sizes())
+    planned = plan(layout)
+    if planned.blocked is not None:
+        raise StoreError(
+            f"nothing was removed: {planned.blocked}",
+            hint="what a damaged one still needs is not known: delete it first",
+        )
+    # What dead writers left goes as soon as there is a staging folder.
+    with layout.stage() as staging, layout.change(staging) as change:
+        trash.drop_all(change.descriptors)
+        change.unused = set(layout.blob_sizes())
     return planned
 
 

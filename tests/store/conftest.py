@@ -37,6 +37,11 @@ class Workshop:
             records.append(FileRecord(path=path, mode=0o644, size=len(data), sha256=digest))
         return folder, tuple(records)
 
+    def doc(self, readme: bytes) -> FileRecord:
+        """Return the record of a README."""
+        digest = hashlib.sha256(readme).hexdigest()
+        return FileRecord(path="README.md", mode=0o644, size=len(readme), sha256=digest)
+
     def model(
         self, name: str = "clf", version: str | None = None, weights: bytes = b"weights"
     ) -> Entry:
@@ -73,6 +78,7 @@ class Workshop:
             ),
             lock_sha256=hashlib.sha256(LOCK.encode()).hexdigest(),
             apis=({"name": "predict", "route": "/predict"},),
+            docs=() if readme is None else (self.doc(readme),),
         )
         return self.store.add_bundle(
             name, manifest, root=folder, lock=LOCK, models=models, readme=readme, version=version
