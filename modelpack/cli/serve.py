@@ -273,7 +273,7 @@ def _serve_bundle(tag: Tag, flags: Flags, *, no_code_models: bool) -> int:
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")
     trust.check(store, entry, "serve", refuses_code_models=no_code_models)
     if models := ", ".join(str(model) for model in trust.code_models(store, entry)):
-        console.warn(f"{models} run code as they are loaded: serve them only if you trust them")
+        console.warn(f"serve it only if you trust it, models run code as they are loaded: {models}")
     bundle = unpacked(store, entry)
     python = ensure_environment(
         store.lock_text(entry), manifest.python, console.Steps(), wheels=bundle / "wheels"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from modelpack.errors import RefusedError
 from modelpack.manifest import canonical_json
+from modelpack.store.names import shown
 from modelpack.trust.keys import PublicKey, SigningKey
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -62,7 +63,7 @@ def open_envelope(data: bytes) -> Envelope:
     try:
         value = json.loads(data)
         if value["mediaType"] != BUNDLE_TYPE:
-            raise RefusedError(f"it is of the form '{str(value['mediaType'])[:80]}'")
+            raise RefusedError(f"it is of the form '{shown(str(value['mediaType']))}'")
         material = value["verificationMaterial"]
         if "publicKey" not in material:
             raise RefusedError("it was made with a certificate, and modelpack reads keys")

@@ -97,14 +97,14 @@ def read_statement(data: bytes) -> Statement:
     try:
         value = json.loads(data)
         if value["_type"] != STATEMENT_TYPE or value["predicateType"] != PREDICATE_TYPE:
-            raise RefusedError(f"it signs something else: '{str(value['predicateType'])[:80]}'")
+            raise RefusedError(f"it signs something else: '{shown(str(value['predicateType']))}'")
         (subject,) = value["subject"]
         predicate = value["predicate"]
         how = predicate["serialization"]
         if (how["method"], how["hash_type"]) != ("files", "sha256"):
             raise RefusedError(
-                f"its files were hashed by '{str(how['method'])[:20]}' and "
-                f"'{str(how['hash_type'])[:20]}', and modelpack reads 'files' and 'sha256'"
+                f"its files were hashed by '{shown(str(how['method']))}' and "
+                f"'{shown(str(how['hash_type']))}', and modelpack reads 'files' and 'sha256'"
             )
         files = _files(predicate["resources"])
         if subject["digest"]["sha256"] != _root([one["digest"] for one in predicate["resources"]]):

@@ -24,7 +24,7 @@ from modelpack.archive.builder import build_bundle, lock_inputs
 from modelpack.archive.lockfile import LockedPackage, lock_text
 from modelpack.cli.main import main, make_app
 from modelpack.config.load import load_project
-from modelpack.errors import CodeModelError
+from modelpack.errors import CodeModelError, ToolMissingError
 from modelpack.sdk.loading import find_service
 from modelpack.store import Entry, Kind, Store
 from modelpack.tag import Tag
@@ -257,6 +257,21 @@ def test_s02_models_that_carry_code_are_marked_and_refused(
     with pytest.raises(CodeModelError):
         check(store, entry, "containerize")
     assert main(["deploy", "canary:1", "--target", "local", "--yes"]) == 4
+    assert cage.sprung() == []
+
+
+def test_s02_serving_names_the_models_that_run_code(
+    cage: Cage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise ToolMissingError("far enough")
+
+    monkeypatch.setattr("modelpack.archive.ensure_environment", stop)
+    assert main(["serve", "canary:1", "--port", "0"]) == 6
+    warning, error = capfd.readouterr().err.splitlines()[-2:]
+    assert warning.startswith("warning: serve it only if you trust it, models run code")
+    assert warning.endswith(": 'words' (pickled)")
+    assert error == "error[tool-missing]: far enough"
     assert cage.sprung() == []
 
 

@@ -111,6 +111,48 @@ def test_bytes_that_are_no_statement_are_refused(data: bytes) -> None:
         open_envelope(data)
 
 
+ODD: tuple[Any, ...] = (None, True, 7, 1.5, "x", "\x1b[31m\ud800", [], {}, [[]], {"a": None})
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path to every value inside of one."""
+    if not isinstance(value, dict | list):
+        return [at]
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    return [at, *(place for key, one in inner for place in places(one, (*at, key)))]
+
+
+def replaced(value: Any, place: tuple[Any, ...], by: Any) -> bytes:
+    if not place:
+        return json.dumps(by).encode()
+    copy = json.loads(json.dumps(value))
+    spot = copy
+    for key in place[:-1]:
+        spot = spot[key]
+    spot[place[-1]] = by
+    return json.dumps(copy).encode()
+
+
+def test_values_of_other_types_are_refused_and_nothing_worse(release: Any) -> None:
+    """Each value of a statement and of an envelope, in turn, by each odd one."""
+    sealed = json.loads(seal(WHOLE.to_json(), release.private))
+    tried, said = 0, set()
+    for reader, value in (
+        (read_statement, json.loads(WHOLE.to_json())),
+        (open_envelope, sealed),
+    ):
+        for place in places(value):
+            for odd in ODD:
+                tried += 1
+                try:
+                    reader(replaced(value, place, odd))  # type: ignore[operator]
+                except RefusedError as error:
+                    said.add(error.message)
+    assert tried > 300
+    assert said
+    assert all(message.isprintable() for message in said)
+
+
 def test_envelope_covers_the_type_and_every_byte_of_the_payload(release: Any) -> None:
     envelope = open_envelope(seal(b"payload", release.private))
     assert envelope.is_signed_by(release.public)
