@@ -16,6 +16,7 @@ import pytest
 from modelpack.archive import LockedPackage
 from modelpack.archive.builder import build_bundle, lock_inputs
 from modelpack.archive.lockfile import lock_text
+from modelpack.cli.main import main
 from modelpack.config.load import load_project
 from modelpack.sdk.loading import find_service
 from modelpack.store import Entry, Store
@@ -78,6 +79,25 @@ def cli(tmp_path: Path) -> Cli:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Cli:
+    """Run ``modelpack ARGUMENTS`` in this process, which is quicker; there is no terminal either."""
+
+    def run(*arguments: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Done:
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            status = main([str(word) for word in arguments])
+        done = capfd.readouterr()
+        return Done(status, done.out, done.err)
 
     return run
 

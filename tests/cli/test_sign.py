@@ -20,43 +20,45 @@ from modelpack.trust.envelope import BUNDLE_TYPE
 Cli = Callable[..., Any]
 
 
-def test_key_is_made_and_signs(cli: Cli, bundle: Entry, tmp_path: Path) -> None:
-    made = cli("sign", "--new-key", "a.pem", "--no-password")
+def test_key_is_made_and_signs(inside: Cli, bundle: Entry, tmp_path: Path) -> None:
+    made = inside("sign", "--new-key", "a.pem", "--no-password")
     assert made.out == "a.pub\n"
     assert "keep it to yourself" in made.err
-    done = cli("sign", "hello", "--key", "a.pem", "--save", "hello.sig")
+    done = inside("sign", "hello", "--key", "a.pem", "--save", "hello.sig")
     (referrer,) = Store().referrers(bundle, BUNDLE_TYPE)
     assert done.out == f"{referrer.digest}\n"
     assert "signed 'hello:1' with key " in done.err
     assert (tmp_path / "hello.sig").read_bytes() == Store().read_referrer(referrer)
 
 
-def test_facts_for_programs(cli: Cli, bundle: Entry) -> None:
-    made = json.loads(cli("sign", "--new-key", "a.pem", "--no-password", "-o", "json").out)
+def test_facts_for_programs(inside: Cli, bundle: Entry) -> None:
+    made = json.loads(inside("sign", "--new-key", "a.pem", "--no-password", "-o", "json").out)
     assert (made["private"], made["public"], len(made["key_id"])) == ("a.pem", "a.pub", 64)
-    signed = json.loads(cli("sign", "hello", "--key", "a.pem", "-o", "json").out)
+    signed = json.loads(inside("sign", "hello", "--key", "a.pem", "-o", "json").out)
     assert (signed["tag"], signed["subject"]) == ("hello:1", bundle.digest)
 
 
-def test_password_comes_from_a_file_or_a_variable(cli: Cli, bundle: Entry, tmp_path: Path) -> None:
+def test_password_comes_from_a_file_or_a_variable(
+    inside: Cli, bundle: Entry, tmp_path: Path
+) -> None:
     (tmp_path / "password").write_text("secret\n")
-    cli("sign", "--new-key", "a.pem", "--password-file", "password")
+    inside("sign", "--new-key", "a.pem", "--password-file", "password")
     assert "ENCRYPTED" in (tmp_path / "a.pem").read_text()
     given = {"MODELPACK_KEY_PASSWORD": "secret"}
-    first = cli("sign", "hello", "--key", "a.pem", "--password-file", "password")
+    first = inside("sign", "hello", "--key", "a.pem", "--password-file", "password")
     assert first.status == 0
-    assert cli("sign", "hello", "--key", "a.pem", env=given).out == first.out
+    assert inside("sign", "hello", "--key", "a.pem", env=given).out == first.out
 
-    cli("sign", "hello", "--key", "a.pem").failed_well(2, "usage")
+    inside("sign", "hello", "--key", "a.pem").failed_well(2, "usage")
     wrong = {"MODELPACK_KEY_PASSWORD": "guess"}
-    cli("sign", "hello", "--key", "a.pem", env=wrong).failed_well(2, "usage")
-    assert "guess" not in cli("sign", "hello", "--key", "a.pem", env=wrong).err
+    inside("sign", "hello", "--key", "a.pem", env=wrong).failed_well(2, "usage")
+    assert "guess" not in inside("sign", "hello", "--key", "a.pem", env=wrong).err
 
 
 def test_new_key_without_a_terminal_needs_a_word_about_its_password(
-    cli: Cli, tmp_path: Path
+    inside: Cli, tmp_path: Path
 ) -> None:
-    done = cli("sign", "--new-key", "a.pem")
+    done = inside("sign", "--new-key", "a.pem")
     done.failed_well(2, "usage")
     assert "--no-password" in done.err
     assert list(tmp_path.glob("a.*")) == []
@@ -76,10 +78,10 @@ def test_password_is_asked_for_on_a_terminal_and_not_shown(
     assert not (tmp_path / "b.pem").exists()
 
 
-def test_key_that_others_may_read_is_warned_of(cli: Cli, bundle: Entry, tmp_path: Path) -> None:
+def test_key_that_others_may_read_is_warned_of(inside: Cli, bundle: Entry, tmp_path: Path) -> None:
     new_key(tmp_path / "a.pem", None)
     (tmp_path / "a.pem").chmod(0o644)
-    assert "others can read the key" in cli("sign", "hello", "--key", "a.pem").err
+    assert "others can read the key" in inside("sign", "hello", "--key", "a.pem").err
 
 
 WRONG = (
@@ -96,19 +98,19 @@ WRONG = (
 )
 
 
-def test_words_that_do_not_fit_are_refused(cli: Cli, bundle: Entry, tmp_path: Path) -> None:
+def test_words_that_do_not_fit_are_refused(inside: Cli, bundle: Entry, tmp_path: Path) -> None:
     new_key(tmp_path / "a.pem", None)
     for words in WRONG:
-        cli("sign", *words).failed_well(2, "usage")
+        inside("sign", *words).failed_well(2, "usage")
     assert Store().referrers(bundle, BUNDLE_TYPE) == []
 
 
-def test_what_is_not_there_is_said(cli: Cli, bundle: Entry) -> None:
-    cli("sign", "hello", "--key", "a.pem").failed_well(3, "not-found")
-    cli("sign", "--new-key", "a.pem", "--no-password")
-    cli("sign", "other", "--key", "a.pem").failed_well(3, "bundle-not-found")
-    cli("sign", "models/other", "--key", "a.pem").failed_well(3, "model-not-found")
-    cli("sign", "--new-key", "a.pem", "--no-password").failed_well(5, "conflict")
+def test_what_is_not_there_is_said(inside: Cli, bundle: Entry) -> None:
+    inside("sign", "hello", "--key", "a.pem").failed_well(3, "not-found")
+    inside("sign", "--new-key", "a.pem", "--no-password")
+    inside("sign", "other", "--key", "a.pem").failed_well(3, "bundle-not-found")
+    inside("sign", "models/other", "--key", "a.pem").failed_well(3, "model-not-found")
+    inside("sign", "--new-key", "a.pem", "--no-password").failed_well(5, "conflict")
 
 
 def typed(words: Sequence[str], lines: Sequence[str], cwd: Path) -> tuple[int, str]:

@@ -33,8 +33,8 @@ def rot(entry: Entry) -> None:
     blob.write_bytes(data)
 
 
-def test_whole_bundle_without_a_signature_is_whole(cli: Cli, bundle: Entry) -> None:
-    done = cli("verify", "hello")
+def test_whole_bundle_without_a_signature_is_whole(inside: Cli, bundle: Entry) -> None:
+    done = inside("verify", "hello")
     assert done.status == 0
     lines = dict(line.split(maxsplit=1) for line in done.out.splitlines())
     assert (lines["tag"], lines["digest"], lines["signatures"]) == (
@@ -45,38 +45,40 @@ def test_whole_bundle_without_a_signature_is_whole(cli: Cli, bundle: Entry) -> N
     assert lines["bytes"].endswith("all as they were stored")
 
 
-def test_signature_is_checked_with_the_key_that_is_given(cli: Cli, bundle: Entry, key: str) -> None:
-    assert cli("verify", "hello", "--key", "a.pub").status == 4
-    cli("sign", "hello", "--key", key)
-    done = cli("verify", "hello", "--key", "a.pub", "-o", "json")
+def test_signature_is_checked_with_the_key_that_is_given(
+    inside: Cli, bundle: Entry, key: str
+) -> None:
+    assert inside("verify", "hello", "--key", "a.pub").status == 4
+    inside("sign", "hello", "--key", key)
+    done = inside("verify", "hello", "--key", "a.pub", "-o", "json")
     assert done.status == 0
     value = json.loads(done.out)
     assert [one["state"] for one in value["signatures"]] == ["valid"]
     assert (value["digest"], value["problem"]) == (bundle.digest, None)
 
-    done = cli("verify", "hello", "--key", "b.pub")
+    done = inside("verify", "hello", "--key", "b.pub")
     assert done.status == 4
     assert "error[untrusted]: no signature of 'hello:1' holds: none is by 'b.pub'" in done.err
-    assert cli("verify", "hello", "--key", "b.pub", "--key", "a.pub").status == 0
+    assert inside("verify", "hello", "--key", "b.pub", "--key", "a.pub").status == 0
 
 
-def test_rotten_byte_is_found_before_any_signature(cli: Cli, bundle: Entry, key: str) -> None:
-    cli("sign", "hello", "--key", key)
+def test_rotten_byte_is_found_before_any_signature(inside: Cli, bundle: Entry, key: str) -> None:
+    inside("sign", "hello", "--key", key)
     rot(bundle)
-    done = cli("verify", "hello", "--key", "a.pub")
+    done = inside("verify", "hello", "--key", "a.pub")
     assert (done.status, done.out) == (4, "")
     assert "error[digest-mismatch]" in done.err
     assert "service.py" in done.err
 
 
 def test_all_goes_on_behind_what_is_damaged(
-    cli: Cli, bundle: Entry, key: str, tmp_path: Path
+    inside: Cli, bundle: Entry, key: str, tmp_path: Path
 ) -> None:
     models.save("words", {"a": 1}, version="1")
-    cli("sign", "models/words", "--key", key)
-    cli("tag", "hello:1", "stable")
+    inside("sign", "models/words", "--key", key)
+    inside("tag", "hello:1", "stable")
     rot(bundle)
-    done = cli("verify", "--all")
+    done = inside("verify", "--all")
     assert done.status == 4
     rows = [line.split(maxsplit=2) for line in done.out.splitlines()[1:]]
     assert sorted(rows) == [
@@ -84,7 +86,7 @@ def test_all_goes_on_behind_what_is_damaged(
     ]  # fmt: skip
     assert "error[refused]: 1 of 2 are not what they must be: hello:1" in done.err
 
-    values = json.loads(cli("verify", "--all", "-o", "json").out)
+    values = json.loads(inside("verify", "--all", "-o", "json").out)
     assert {one["tag"]: one["problem"] is None for one in values} == {
         "hello:1": False,
         "words:1": True,
@@ -92,20 +94,20 @@ def test_all_goes_on_behind_what_is_damaged(
 
 
 def test_policy_decides_when_no_key_is_given(
-    cli: Cli, bundle: Entry, key: str, tmp_path: Path
+    inside: Cli, bundle: Entry, key: str, tmp_path: Path
 ) -> None:
     (Store().root.parent / "trust.yaml").write_text(
         f"keys:\n  ours: {{file: {tmp_path / 'a.pub'}}}\n"
         'rules:\n  - {names: ["*"], require_signature: [serve, deploy]}\n'
     )
-    done = cli("verify", "hello")
+    done = inside("verify", "hello")
     assert done.status == 4
     assert "required    to serve, deploy" in done.out
     assert "counts: it has none" in done.err
-    cli("sign", "hello", "--key", key)
-    done = cli("verify", "hello")
+    inside("sign", "hello", "--key", key)
+    done = inside("verify", "hello")
     assert (done.status, "valid, by 'ours'" in done.out) == (0, True)
-    assert "valid: ours" in cli("verify", "--all").out
+    assert "valid: ours" in inside("verify", "--all").out
 
 
 def test_commands_that_use_a_bundle_ask_the_policy(cli: Cli, bundle: Entry, tmp_path: Path) -> None:
@@ -125,26 +127,26 @@ def test_commands_that_use_a_bundle_ask_the_policy(cli: Cli, bundle: Entry, tmp_
 
 
 def test_files_and_signatures_are_unpacked_for_other_tools(
-    cli: Cli, bundle: Entry, key: str, tmp_path: Path
+    inside: Cli, bundle: Entry, key: str, tmp_path: Path
 ) -> None:
-    cli("sign", "hello", "--key", key, "--save", "hello.sig")
-    done = cli("verify", "hello", "--key", "a.pub", "--unpack", "out")
+    inside("sign", "hello", "--key", key, "--save", "hello.sig")
+    done = inside("verify", "hello", "--key", "a.pub", "--unpack", "out")
     assert done.status == 0
     assert (tmp_path / "out/bundle/code/service.py").is_file()
     saved = (tmp_path / "hello.sig").read_bytes()
     assert (tmp_path / "out/signature-1.json").read_bytes() == saved
-    assert cli("verify", "hello", "--key", "b.pub", "--unpack", "other").status == 4
+    assert inside("verify", "hello", "--key", "b.pub", "--unpack", "other").status == 4
     assert not (tmp_path / "other").exists()
 
 
-def test_words_that_do_not_fit_are_refused(cli: Cli, bundle: Entry, key: str) -> None:
+def test_words_that_do_not_fit_are_refused(inside: Cli, bundle: Entry, key: str) -> None:
     for words in ((), ("hello", "--all"), ("--all", "--unpack", "x"), ("hello", "--key", key)):
-        cli("verify", *words).failed_well(2, "usage")
+        inside("verify", *words).failed_well(2, "usage")
 
 
-def test_what_is_not_there_is_said(cli: Cli) -> None:
-    cli("verify", "other").failed_well(3, "bundle-not-found")
-    cli("verify", "models/other").failed_well(3, "model-not-found")
-    done = cli("verify", "--all")
+def test_what_is_not_there_is_said(inside: Cli) -> None:
+    inside("verify", "other").failed_well(3, "bundle-not-found")
+    inside("verify", "models/other").failed_well(3, "model-not-found")
+    done = inside("verify", "--all")
     assert (done.status, done.out) == (0, "")
     assert "nothing is stored yet" in done.err
