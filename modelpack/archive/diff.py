@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from modelpack.archive.bundled import bundled_models
+from modelpack.archive.bundled import bundled_models, tensor_text
 from modelpack.archive.lockfile import read_lock
 from modelpack.archive.schemas import ApiChange, api_changes
-from modelpack.manifest import SBOM_FILE, BundleManifest, FileRecord
+from modelpack.manifest import SBOM_FILE, BundleManifest, FileRecord, ModelRecord
 from modelpack.provenance import Training, trainings_of
 from modelpack.store import CODE_TYPE, Entry, Store
 from modelpack.store.untar import read_tar
@@ -54,6 +54,8 @@ class ModelChange:
     old: str | None
     """Version in A; None when A has no model of this name."""
     new: str | None
+    facts: tuple[Change, ...]
+    """Framework, whether loading it runs code, tensors that go in and come out."""
     metrics: tuple[Change, ...]
     data: tuple[Change, ...]
     """Training data by name, with their digests."""
@@ -95,11 +97,16 @@ class Difference:
 def compare(store: Store, a: Entry, b: Entry) -> Difference:
     """Compare two bundles of the store; raises DigestMismatchError and StoreError."""
     old, new = store.bundle_manifest(a), store.bundle_manifest(b)
+    had = {record.name: record for record in bundled_models(store, a, old)}
+    has = {record.name: record for record in bundled_models(store, b, new)}
     return Difference(
-        files=_between(_files(store, a, old), _files(store, b, new)),
+        files=_between(_files(old, had), _files(new, has)),
         packages=_between(_packages(store, a), _packages(store, b)),
         apis=api_changes(old.apis, new.apis),
-        models=tuple(_models(store, a, old, b, new)),
+        models=_models(
+            _Side(old, had, trainings_of(store, a, old)),
+            _Side(new, has, trainings_of(store, b, new)),
+        ),
         settings=_between(_settings(old), _settings(new)),
     )
 
@@ -157,12 +164,12 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
     )
 
 
-def _files(store: Store, entry: Entry, manifest: BundleManifest) -> dict[str, FileRecord]:
+def _files(manifest: BundleManifest, records: Mapping[str, ModelRecord]) -> dict[str, FileRecord]:
     found = {f"code/{file.path}": file for file in manifest.files}
     found |= {f"doc/{file.path}": file for file in manifest.docs if file.path != SBOM_FILE}
     found |= {f"wheels/{file.path}": file for file in manifest.wheels}
-    for record in bundled_models(store, entry, manifest):
-        found |= {f"models/{record.name}/{file.path}": file for file in record.files}
+    for name, record in records.items():
+        found |= {f"models/{name}/{file.path}": file for file in record.files}
     return found
 
 
@@ -180,20 +187,41 @@ def _settings(manifest: BundleManifest) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _models(
-    store: Store, a: Entry, old: BundleManifest, b: Entry, new: BundleManifest
-) -> Iterator[ModelChange]:
-    before = {str(model["name"]): model for model in old.models}
-    after = {str(model["name"]): model for model in new.models}
-    said_before, said_after = trainings_of(store, a, old), trainings_of(store, b, new)
-    for name in sorted(before.keys() | after.keys()):
-        was, now = before.get(name), after.get(name)
-        told_was = said_before.get(name, Training())
-        told_now = said_after.get(name, Training())
-        metrics = _between(told_was.metrics, told_now.metrics)
-        data = _between(_data(told_was), _data(told_now))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The models of one of the two."""
+
+    manifest: BundleManifest
+    records: Mapping[str, ModelRecord]
+    trainings: Mapping[str, Training]
+
+    @property
+    def pins(self) -> dict[str, Mapping[str, Any]]:
+        return {str(model["name"]): model for model in self.manifest.models}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        if name not in self.records:
+            return {}
+        record = self.records[name]
+        return {
+            "framework": record.framework,
+            "carries code": record.carries_code,
+            "inputs": ", ".join(map(tensor_text, record.inputs)),
+            "outputs": ", ".join(map(tensor_text, record.outputs)),
+        }
+
+
+def _models(a: _Side, b: _Side) -> tuple[ModelChange, ...]:
+    found = []
+    for name in sorted(a.pins.keys() | b.pins.keys()):
+        was, now = a.pins.get(name), b.pins.get(name)
+        told, tells = (side.trainings.get(name, Training()) for side in (a, b))
+        metrics = _between(told.metrics, tells.metrics)
+        data = _between(_data(told), _data(tells))
         if _digest(was) != _digest(now) or metrics or data:
-            yield ModelChange(name, _version(was), _version(now), metrics, data)
+            facts = _between(a.facts(name), b.facts(name)) if was and now else ()
+            found.append(ModelChange(name, _version(was), _version(now), facts, metrics, data))
+    return tuple(found)
 
 
 def _data(training: Training) -> dict[str, str]:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from modelpack.archive.lock import LockedPackage
+from modelpack.archive.bundled import tensor_text
+from modelpack.archive.lockfile import LockedPackage
 from modelpack.manifest import ModelRecord, canonical_json
 from modelpack.store import Entry
 
@@ -111,17 +112,11 @@ def _model(entry: Entry, record: ModelRecord) -> dict[str, Any]:
 def _model_card(record: ModelRecord) -> dict[str, Any]:
     sides = {"inputs": record.inputs, "outputs": record.outputs}
     parameters = {
-        side: [{"format": _tensor(tensor)} for tensor in tensors]
+        side: [{"format": tensor_text(tensor)} for tensor in tensors]
         for side, tensors in sides.items()
         if tensors
     }
     return {"modelParameters": parameters} if parameters else {}
-
-
-def _tensor(tensor: Any) -> str:
-    shape = tensor.get("shape")
-    sizes = "" if shape is None else ", ".join("?" if n is None else str(n) for n in shape)
-    return f"{tensor.get('name')}: {tensor.get('dtype')}" + ("" if shape is None else f"[{sizes}]")
 
 
 def _sha256(digest: str) -> dict[str, str]:

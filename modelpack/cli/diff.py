@@ -163,6 +163,8 @@ def _model(change: ModelChange) -> Iterator[str]:
     sign = "+" if change.old is None else "-" if change.new is None else "~"
     versions = dict.fromkeys(one for one in (change.old, change.new) if one is not None)
     yield f"{sign} {change.name}  {' → '.join(versions)}"
+    for one in change.facts:
+        yield f"    {one.name} {one.old} → {one.new}"
     for one in change.metrics:
         yield f"    {one.name} {short(one.old)} → {short(one.new)}"
     for one in change.data:

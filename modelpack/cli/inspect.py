@@ -121,6 +121,8 @@ def _type(schema: Any) -> str:
 
 
 def _model(model: DescribedModel) -> Iterator[str]:
+    from modelpack.archive.bundled import tensor_text
+
     record = model.record
     code = ", runs code as it is loaded" if model.runs_code else ""
     yield f"{record.name}:{model.version}  {record.framework}{code}"
@@ -129,14 +131,6 @@ def _model(model: DescribedModel) -> Iterator[str]:
     yield from (f"  → {tensor_text(tensor)}" for tensor in record.outputs)
     yield from (f"  {key}={value}" for key, value in sorted(record.labels.items()))
     yield from (f"  {line}" for line in training_lines(model.training))
-
-
-def tensor_text(tensor: Any) -> str:
-    """Return a tensor of a record, such as ``x: float32[batch, 64]``."""
-    shape = tensor.get("shape")
-    sizes = [] if shape is None else ["?" if size is None else str(size) for size in shape]
-    known = "" if shape is None else f"[{', '.join(sizes)}]"
-    return f"{tensor.get('name')}: {tensor.get('dtype')}{known}"
 
 
 def training_lines(training: Training) -> Iterator[str]:

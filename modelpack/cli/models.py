@@ -10,7 +10,7 @@ import typer
 from modelpack.cli import console
 from modelpack.cli.delete import delete_tag
 from modelpack.cli.grammar import Format, FormatOption, TagArgument
-from modelpack.cli.inspect import tensor_text, training_lines
+from modelpack.cli.inspect import training_lines
 from modelpack.cli.list_ import entry_json, show_entries
 from modelpack.cli.undelete import undelete_model
 from modelpack.errors import UsageError
@@ -54,6 +54,7 @@ def inspect_model(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
 
     Show what a saved model is, without loading it.
     """
+    from modelpack.archive.bundled import tensor_text
     from modelpack.config.units import format_size
     from modelpack.convert import read_conversion
     from modelpack.provenance.attach import training_of

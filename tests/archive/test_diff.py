@@ -103,6 +103,23 @@ def test_models_with_what_is_said_of_them(
     assert [(one.old, one.new) for one in gone.models] == [("2", None)]
 
 
+def test_a_model_that_runs_code_from_now_on_is_seen(
+    build: Callable[..., Entry], store: Store, save_model: SaveModel, tmp_path: Path
+) -> None:
+    old = save_model("clf", b"old", "1")
+    record = store.model_record(old)
+    tensor = {"name": "x", "dtype": "float32", "shape": ["batch", None]}
+    pickled = replace(record, framework="pickled", carries_code=True, inputs=(tensor,))
+    store.add_model(pickled, tmp_path / "model-clf-3", version="2")
+    a, b = build("1", models=("clf:1",)), build("2", models=("clf:2",))
+    (model,) = compare(store, a, b).models
+    assert [(one.name, one.old, one.new) for one in model.facts] == [
+        ("carries code", False, True),
+        ("framework", "onnx", "pickled"),
+        ("inputs", "", "x: float32[batch, ?]"),
+    ]
+
+
 def test_metrics_travel_with_the_bundle(
     build: Callable[..., Entry], store: Store, save_model: SaveModel, tmp_path: Path
 ) -> None:
