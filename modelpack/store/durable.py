@@ -79,6 +79,10 @@ class _File:
         gathered, self._gathered = self._gathered, bytearray()
         self._write_all(gathered)
 
+    def close(self) -> None:
+        """End what hashes, also when not everything was written."""
+        self._digest.close()
+
     def _write_all(self, data: bytes | bytearray) -> None:
         left = memoryview(data)
         while left:
@@ -162,16 +166,17 @@ class Staging:
 
     def _write_file(self, name: str, fill: Callable[[Sink], object], *, is_sealed: bool) -> Blob:
         handle = self._io.create(name, self._handle)
+        file = _File(self._io, handle)
         try:
-            file = _File(self._io, handle)
             fill(file)
             file.flush()
             if is_sealed:
                 self._io.seal(handle)
             self._io.sync(handle)
+            return file.blob
         finally:
+            file.close()
             os.close(handle)
-        return file.blob
 
 
 @contextmanager

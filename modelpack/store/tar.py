@@ -129,16 +129,20 @@ def _pax_record(key: str, value: str) -> bytes:
 def _write_file(sink: Sink, member: Member) -> int:
     head = header(member.path, member.mode, member.size, b"0")
     sink.write(head)
-    digest = StreamHash() if member.sha256 else None
+    digest = StreamHash()
     left = member.size
-    with member.open() as source:
-        while left and (data := source.read(min(CHUNK, left))):
-            sink.write(data)
-            if digest:
-                digest.update(data)
-            left -= len(data)
-        is_longer = bool(source.read(1))
-    if left or is_longer or (digest and digest.hexdigest() != member.sha256):
+    try:
+        with member.open() as source:
+            while left and (data := source.read(min(CHUNK, left))):
+                sink.write(data)
+                if member.sha256:
+                    digest.update(data)
+                left -= len(data)
+            is_longer = bool(source.read(1))
+        is_other = bool(member.sha256) and digest.hexdigest() != member.sha256
+    finally:
+        digest.close()
+    if left or is_longer or is_other:
         raise BuildError(
             f"'{shown(member.path)}' changed while it was packed",
             hint="nothing was stored; run it again when nothing writes to that file",
