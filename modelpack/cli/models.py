@@ -60,10 +60,13 @@ def inspect_model(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
     from modelpack.provenance.attach import training_of
     from modelpack.store import Kind, Store
     from modelpack.tag import Tag
+    from modelpack.trust import code_models, signature_state
 
     store = Store()
     entry = store.find(Tag.parse(tag), Kind.MODEL)
     record = store.model_record(entry)
+    runs_code = bool(code_models(store, entry))  # whatever its record says of itself
+    signatures = signature_state(store, entry)
     training = training_of(store, entry)
     conversion = read_conversion(store, entry)
     if form is Format.JSON:
@@ -71,9 +74,11 @@ def inspect_model(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
             {
                 **entry_json(entry),
                 "record": record.to_json(),
+                "runs_code": runs_code,
                 "metrics": dict(training.metrics),
                 "data": [one.to_json() for one in training.data],
                 "conversion": conversion,
+                "signatures": [one.to_json() for one in signatures],
             }
         )
         return
@@ -83,13 +88,14 @@ def inspect_model(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
         "digest": entry.digest,
         "size": format_size(entry.size_bytes),
         "framework": record.framework,
-        "carries code": carries_code if record.carries_code else "no",
+        "carries code": carries_code if runs_code else "no",
         "inputs": [tensor_text(tensor) for tensor in record.inputs] or "not known",
         "outputs": [tensor_text(tensor) for tensor in record.outputs] or "not known",
         "needs": list(record.requirements) or "nothing",
         "labels": [f"{k}={v}" for k, v in sorted(record.labels.items())] or "none",
         "training": list(training_lines(training)) or "not known",
         "converted": _conversion(conversion) if conversion else "no",
+        "signatures": [one.describe() for one in signatures] or "none",
         "files": [f"{file.path}  {format_size(file.size)}" for file in record.files],
     }
     console.facts({key: _harmless(value) for key, value in facts.items()})

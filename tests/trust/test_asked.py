@@ -83,3 +83,13 @@ def test_signature_comes_along_and_lets_the_pull_through(
     assert main(["gc"]) == 0
     assert main(["pull", f"file://{tmp_path}/remote#digits:1"]) == 0
     assert [one.digest for one in store.list()] == [entry.digest]
+
+
+def test_inspect_of_a_model_believes_the_adapter_and_shows_who_signed(
+    store: Store, make_model: Any, pairs: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sign(store, make_model("words", "pickled", carries_code=False), pairs["release"].private)
+    assert main(["models", "inspect", "words"]) == 0
+    lines = dict(line.split("  ", 1) for line in capfd.readouterr().out.splitlines())
+    assert lines["carries code"].startswith("yes: loading it runs code")
+    assert lines["signatures"].strip() == "valid, by 'release'"
