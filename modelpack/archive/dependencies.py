@@ -30,6 +30,7 @@ from modelpack.archive.requirements import checked_requirements, split_paths
 from modelpack.archive.torch import check_backend_name, cuda_packages
 from modelpack.archive.wheelhouse import fetch_wheels
 from modelpack.config.settings import Project
+from modelpack.config.units import format_size
 from modelpack.errors import UsageError
 from modelpack.manifest import RUNTIME_REQUIREMENTS, FileRecord
 from modelpack.progress import SILENT, Progress
@@ -101,6 +102,9 @@ def lock_dependencies(
         wheels = fetch_wheels(
             text, inputs.python, inputs.platforms, known=wheels, progress=progress
         )
+    if wheels:
+        size = format_size(sum(wheel.size for wheel in wheels))
+        progress.note(f"packages that go into the bundle: {len(wheels)}, {size}")
     if cuda := cuda_packages(packages):
         progress.note(f"the lock brings CUDA: {', '.join(cuda[:3])}; --torch-backend cpu leaves it")
     if locking.prove:

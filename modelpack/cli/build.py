@@ -21,8 +21,7 @@ from modelpack.cli.locking import (
 )
 
 if TYPE_CHECKING:
-    from modelpack.archive import Built
-    from modelpack.archive.dependencies import Locking
+    from modelpack.archive import Built, Locking
     from modelpack.config.settings import Project
     from modelpack.store import Store
 
@@ -60,7 +59,7 @@ def build(
     The tag of the bundle is all that standard output gets. The same input gives the same bundle: a
     build that changes nothing says so.
     """
-    from modelpack.archive.dependencies import Locking
+    from modelpack.archive import Locking
     from modelpack.cli.list_ import entry_json
     from modelpack.cli.source import ModelSource, ProjectSource, source_of
     from modelpack.errors import UsageError

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from modelpack.archive.environment import make_environment
 from modelpack.archive.inputs import Inputs
 from modelpack.archive.lock import ensure_lock, target_platform
 from modelpack.archive.lockfile import LockedPackage
+from modelpack.archive.platforms import host_platform
 from modelpack.archive.torch import (
     backend_of,
     check_backend,
@@ -17,6 +19,7 @@ from modelpack.archive.torch import (
     cuda_packages,
     torch_arguments,
 )
+from modelpack.archive.wheelhouse import fetch_wheels
 from modelpack.errors import BuildError, UsageError
 
 CUDA = ("nvidia-cublas-cu12", "12.6.4.1")
@@ -84,3 +87,27 @@ def test_cuda_is_fine_where_it_was_asked_for_or_nothing_was() -> None:
         "triton 3.5",
     ]
     assert cuda_packages([package("torch", "2.9.0+cpu"), package("numpy", "2")]) == []
+
+
+@pytest.mark.parametrize("step", ["wheels", "environment"])
+def test_whoever_installs_or_fetches_asks_for_the_build_that_is_locked(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the lock says so: a bundle names no index."""
+    commands = []
+
+    def run(arguments: list[str], **_: Any) -> str:
+        commands.append(arguments)
+        return 'lock-version = "1.0"\ncreated-by = "uv"\npackages = []\n'
+
+    monkeypatch.setenv("MODELPACK_CACHE", str(tmp_path))
+    for module in ("wheelhouse", "environment"):
+        monkeypatch.setattr(f"modelpack.archive.{module}.run_uv", run)
+    lock = f"torch==2.9.0+cpu --hash=sha256:{'0a' * 32}\n"
+    if step == "wheels":
+        with pytest.raises(BuildError, match="no wheel of 'torch'"):
+            fetch_wheels(lock, "3.11", [host_platform()])
+    else:
+        make_environment(tmp_path / "env", lock, "3.11")
+    told = [word for command in commands for word in command if word.startswith("--torch")]
+    assert told == ["--torch-backend=cpu"]
