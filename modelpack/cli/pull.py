@@ -32,6 +32,7 @@ def pull(
     """
     from modelpack import registry, trust
     from modelpack.store import Entry, Store
+    from modelpack.store.base import ref_name
 
     def check(store: Store, entry: Entry) -> None:
         trust.check(store, entry, "pull")
@@ -45,4 +46,4 @@ def pull(
         console.out_json(facts)
         return
     transfers.tell(moved)
-    console.out(entry.tag)
+    console.out(ref_name(entry.kind, entry.tag))

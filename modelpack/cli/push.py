@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from modelpack.cli import console, transfers
-from modelpack.cli.grammar import Format, FormatOption, TagArgument
+from modelpack.cli.grammar import Format, FormatOption
 from modelpack.cli.transfers import ForceOption, InsecureOption
 
 
 def push(
-    tag: TagArgument,
+    tag: Annotated[
+        str,
+        typer.Argument(metavar="TAG", help="NAME or NAME:VERSION; models/NAME for a saved model"),
+    ],
     reference: Annotated[
         str | None,
         typer.Argument(
@@ -20,7 +23,6 @@ def push(
         ),
     ] = None,
     *,
-    model: Annotated[bool, typer.Option("--model", help="TAG is that of a saved model")] = False,
     force: ForceOption = False,
     insecure: InsecureOption = False,
     output: FormatOption = Format.TEXT,
@@ -35,15 +37,15 @@ def push(
     without REF it goes below MODELPACK_REGISTRY.
     """
     from modelpack import registry
+    from modelpack.cli.verify import MODEL_PREFIX, entry_named
     from modelpack.store import Kind, Store
-    from modelpack.tag import Tag
 
     store = Store()
-    entry = store.find(Tag.parse(tag), Kind.MODEL if model else Kind.BUNDLE)
+    entry = entry_named(tag, store)
     place = registry.destination(
         reference,
         entry.tag,
-        prefix="models/" if model else "",
+        prefix=MODEL_PREFIX if entry.kind is Kind.MODEL else "",
         below=transfers.default_place(),
     )
     options = registry.Options(insecure=insecure, force=force)
