@@ -16,7 +16,7 @@ from modelpack.errors import ConflictError, NotFoundError, StoreError
 from modelpack.store import index, trash
 from modelpack.store.base import SUBJECT, Descriptor, Entry, Kind
 from modelpack.store.index import Listed, annotation
-from modelpack.store.layout import Layout
+from modelpack.store.layout import INCOMING, Layout
 from modelpack.tag import Tag
 
 _UNDELETE_HINT = "'modelpack gc --plan' says what was deleted and is still there"
@@ -27,7 +27,7 @@ class Garbage:
     """One thing that ``gc`` removes."""
 
     what: str
-    """``bundle``, ``model``, ``referrer``, ``blob`` or ``staging``."""
+    """``bundle``, ``model``, ``referrer``, ``blob``, ``staging`` or ``incoming``."""
     name: str
     """A tag, a digest or the name of a folder."""
     why: str
@@ -114,6 +114,9 @@ def plan(layout: Layout) -> GcPlan:
         items.append(Garbage("blob", digest, why, sizes[digest]))
     for name, size in layout.litter():
         items.append(Garbage("staging", name, "left by a writer that was killed", size))
+    for name, size in layout.litter(INCOMING):
+        why = "a pull that was broken off; the next one would go on with it"
+        items.append(Garbage("incoming", name, why, size))
     return GcPlan(tuple(items), _blocked(layout, live))
 
 
@@ -131,6 +134,7 @@ def collect(layout: Layout) -> GcPlan:
     with layout.stage() as staging, layout.change(staging) as change:
         trash.drop_all(change.descriptors)
         change.unused = set(layout.blob_sizes())
+    layout.remove_incoming()
     return planned
 
 

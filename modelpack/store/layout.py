@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ from modelpack.store.system import REAL, Io
 from modelpack.store.tar import CHUNK, Sink
 
 _MAX_INDEX_BYTES = 256 * 1024 * 1024
+
+STAGING = ".staging"
+INCOMING = ".incoming"
+"""Where ``receive`` keeps what comes from a registry until it is whole."""
 
 Clock = Callable[[], datetime]
 
@@ -115,7 +120,7 @@ class Layout:
         """Give a staging folder for a new entry, and clear up after dead writers."""
         with readable_errors(self.root, "write", other="set MODELPACK_HOME to another"):
             self._make()
-            with open_staging(self.root / ".staging", self._io) as (staging, found_dead):
+            with open_staging(self.root / STAGING, self._io) as (staging, found_dead):
                 if found_dead:
                     self._remove_orphans()
                 yield staging
@@ -174,13 +179,17 @@ class Layout:
                         sizes[digest] = one.stat(follow_symlinks=False).st_size
         return sizes
 
-    def litter(self) -> list[tuple[str, int]]:
-        """Return the staging folders of dead writers and the bytes that only they hold."""
+    def litter(self, folder: str = STAGING) -> list[tuple[str, int]]:
+        """Return the folders of dead writers there, and the bytes that only they hold."""
         with suppress(FileNotFoundError):
-            return [
-                (path.name, _own_bytes(path)) for path in held_by_nobody(self.root / ".staging")
-            ]
+            return [(path.name, _own_bytes(path)) for path in held_by_nobody(self.root / folder)]
         return []
+
+    def remove_incoming(self) -> None:
+        """Remove what was broken off on its way in and nobody goes on with right now."""
+        with suppress(FileNotFoundError):
+            for path in held_by_nobody(self.root / INCOMING):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _open(self, digest: str) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -193,12 +202,12 @@ class Layout:
             raise StoreError(f"cannot read the blob '{digest}': {cause.strerror}") from cause
 
     def _make(self) -> None:
-        for folder in (self._blobs, self.root / ".staging"):
+        for folder in (self._blobs, self.root / STAGING):
             _make_private(folder, self._io)
         if (self.root / "oci-layout").exists() and (self.root / "index.json").exists():
             return
         with (
-            open_staging(self.root / ".staging", self._io) as (staging, _),
+            open_staging(self.root / STAGING, self._io) as (staging, _),
             locked(self.root / ".lock"),
             open_folder(self.root) as root,
         ):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ import pytest
 
 from modelpack.errors import BundleNotFoundError, ConflictError, NotFoundError
 from modelpack.store import KEPT, Kind, Store
+from modelpack.store.receive import FOLDER
 from modelpack.tag import Tag
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -174,3 +179,29 @@ def test_a_store_whose_index_is_lost_is_not_taken_for_an_empty_one(
     with pytest.raises(Exception, match=r"has blobs but no 'index\.json'"):
         workshop.model("next")
     assert blobs(store) == before
+
+
+def test_a_pull_that_was_broken_off_goes_unless_somebody_is_at_it(
+    workshop: Any, store: Store
+) -> None:
+    workshop.model()
+    for name in ("broken", "going-on"):
+        folder = store.root / FOLDER / name
+        folder.mkdir(parents=True)
+        (folder / "half.part").write_bytes(b"half")
+    with locked_folder(store.root / FOLDER / "going-on"):
+        (item,) = store.plan_gc().items
+        assert (item.what, item.name, item.size_bytes) == ("incoming", "broken", 4)
+        store.gc()
+        assert [path.name for path in (store.root / FOLDER).iterdir()] == ["going-on"]
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Hold a folder as whoever takes something in holds it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
