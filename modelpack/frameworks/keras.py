@@ -55,7 +55,9 @@ class KerasFramework:
         _timeless(written, folder / FILE)
         written.unlink()
         (folder / BACKEND_FILE).write_bytes(canonical_json({"backend": backend}))
-        loaded = self.load(folder) if isinstance(model, str | os.PathLike) else model
+        loaded = model
+        if isinstance(model, str | os.PathLike):  # code of somebody's file is not run to look at it
+            loaded = None if self.finds_code(folder) else self.load(folder)
         return Saved(
             requirements=pinned("keras", "numpy", _BACKENDS.get(backend, backend)),
             inputs=_tensors(getattr(loaded, "inputs", None), "input"),
@@ -100,13 +102,15 @@ def _timeless(source: Path, target: Path) -> None:
     """Copy a ``.keras`` file without the times in it, so that the same model has the same bytes."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in sorted(old.namelist()):
-            data = old.read(name)
-            if name == "metadata.json":
-                facts = {k: v for k, v in json.loads(data).items() if k != "date_saved"}
-                data = canonical_json(facts)
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
-            new.writestr(entry, data)
+            if name == "metadata.json":
+                facts = json.loads(old.read(name))
+                facts.pop("date_saved", None)
+                new.writestr(entry, canonical_json(facts))
+                continue
+            with old.open(name) as weights, new.open(entry, "w", force_zip64=True) as copy:
+                shutil.copyfileobj(weights, copy, 1 << 20)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -21,13 +21,14 @@ from modelpack.convert import CONVERSION_TYPE, convert, exporters, read_conversi
 from modelpack.errors import RefusedError, ToolMissingError, UsageError
 from modelpack.store import Kind, Store
 
-FEW: dict[str, Any] = {"n_estimators": 10}
-QUIET: dict[str, Any] = {"n_estimators": 10, "verbose": -1}
+# One thread: several would spin against each other on a busy machine.
+FEW: dict[str, Any] = {"n_estimators": 10, "n_jobs": 1}
+QUIET: dict[str, Any] = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
 
 MODELS = {
     "linear": lambda iris: LogisticRegression(max_iter=500).fit(iris.x, iris.words),
     "forest": lambda iris: RandomForestRegressor(**FEW).fit(iris.x, iris.y),
-    "boosting": lambda iris: GradientBoostingClassifier(**FEW).fit(iris.x, iris.y),
+    "boosting": lambda iris: GradientBoostingClassifier(n_estimators=10).fit(iris.x, iris.y),
     "pipe-xgb": lambda iris: make_pipeline(StandardScaler(), xgboost.XGBClassifier(**FEW)).fit(
         iris.x, iris.y
     ),
@@ -37,12 +38,14 @@ MODELS = {
     "xgb": lambda iris: xgboost.XGBClassifier(**FEW).fit(iris.x, iris.y),
     "xgb-large": lambda iris: xgboost.XGBRegressor(**FEW).fit(iris.x, iris.x[:, 0] * 1e4),
     "xgb-booster": lambda iris: xgboost.train(
-        {"objective": "binary:logistic"}, xgboost.DMatrix(iris.x[:100], iris.y[:100]), 5
+        {"objective": "binary:logistic", "nthread": 1},
+        xgboost.DMatrix(iris.x[:100], iris.y[:100]),
+        5,
     ),
     "lgb-words": lambda iris: lightgbm.LGBMClassifier(**QUIET).fit(iris.x, iris.words),
     "lgb-two": lambda iris: lightgbm.LGBMClassifier(**QUIET).fit(iris.x[:100], iris.y[:100]),
     "lgb-booster": lambda iris: lightgbm.train(
-        {"verbose": -1}, lightgbm.Dataset(iris.x, iris.y), 5
+        {"verbose": -1, "num_threads": 1}, lightgbm.Dataset(iris.x, iris.y), 5
     ),
 }
 

@@ -14,12 +14,13 @@ import xgboost
 from modelpack.errors import StoreError, UsageError
 from modelpack.frameworks.catalog import brings_code, framework, framework_of
 
-FEW: dict[str, Any] = {"n_estimators": 5}
-QUIET: dict[str, Any] = {"n_estimators": 5, "verbose": -1}
+# One thread: several would spin against each other on a busy machine.
+FEW: dict[str, Any] = {"n_estimators": 5, "n_jobs": 1}
+QUIET: dict[str, Any] = {"n_estimators": 5, "verbose": -1, "n_jobs": 1}
 
 
 def xgb_booster(x: Any, y: Any) -> Any:
-    settings = {"objective": "multi:softprob", "num_class": 3}
+    settings = {"objective": "multi:softprob", "num_class": 3, "nthread": 1}
     return xgboost.train(settings, xgboost.DMatrix(x, y), 5)
 
 
@@ -29,7 +30,7 @@ MODELS = {
     "xgb-regressor": lambda iris: xgboost.XGBRegressor(**FEW).fit(iris.x, iris.y),
     "xgb-forest": lambda iris: xgboost.XGBRFClassifier(**FEW).fit(iris.x, iris.y),
     "lgb-booster": lambda iris: lightgbm.train(
-        {"verbose": -1}, lightgbm.Dataset(iris.x, iris.y), 5
+        {"verbose": -1, "num_threads": 1}, lightgbm.Dataset(iris.x, iris.y), 5
     ),
     "lgb-words": lambda iris: lightgbm.LGBMClassifier(**QUIET).fit(iris.x, iris.words),
     "lgb-two": lambda iris: lightgbm.LGBMClassifier(**QUIET).fit(iris.x[:100], iris.y[:100]),
