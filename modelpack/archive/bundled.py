@@ -11,11 +11,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelpack.errors import StoreError
 from modelpack.manifest import MODEL_FILE, BundleManifest, ModelRecord
 from modelpack.store import SIDE_TYPE, Entry, Store
 from modelpack.store.base import TOP
 from modelpack.store.contents import read_file
 from modelpack.store.documents import read_json
+
+
+def checked_record(store: Store, entry: Entry) -> BundleManifest:
+    """Return the record of a bundle; raises StoreError unless its parts have the form they must have.
+
+    A bundle from elsewhere may say anything; who reads a record by this need not look again.
+    """
+    manifest = store.bundle_manifest(entry)
+    fine = (
+        all(_is_api(api) for api in manifest.apis)
+        and all(_has_text(one, "name", "version", "digest", "framework") for one in manifest.models)
+        and isinstance(manifest.settings, Mapping)
+        and all(isinstance(part, Mapping) for part in manifest.settings.values())
+    )
+    if not fine:
+        raise StoreError(
+            f"the record of '{entry.tag}' is not of the form that it must have",
+            hint="it was not made by this modelpack, or it is damaged",
+        )
+    return manifest
+
+
+def _is_api(api: object) -> bool:
+    if not isinstance(api, Mapping) or not _has_text(api, "name", "route"):
+        return False
+    sides = [api.get("input"), api.get("output")]
+    fields = [side.get("properties") or {} for side in sides if isinstance(side, Mapping)]
+    batch = api.get("batch") or {"max_batch_size": 1}
+    is_batch = isinstance(batch, Mapping) and "max_batch_size" in batch
+    return len(fields) == 2 and is_batch and all(isinstance(one, Mapping) for one in fields)
+
+
+def _has_text(value: object, *keys: str) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in keys)
 
 
 def bundled_models(store: Store, entry: Entry, manifest: BundleManifest) -> list[ModelRecord]:

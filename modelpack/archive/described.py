@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from modelpack.archive.bundled import bundled_models
+from modelpack.archive.bundled import bundled_models, checked_record
 from modelpack.archive.lockfile import LockedPackage, read_lock
 from modelpack.archive.platforms import of_target
 from modelpack.errors import StoreError
@@ -117,7 +117,7 @@ def describe(store: Store, entry: Entry) -> Described:
 
     Raises ConfigError when the policy file, which says whose signatures count, has mistakes.
     """
-    manifest = store.bundle_manifest(entry)
+    manifest = checked_record(store, entry)
     lock = store.lock_text(entry)
     models = _models(store, entry, manifest)
     same = (one.tag for one in store.list(entry.kind, entry.tag.name) if one.digest == entry.digest)

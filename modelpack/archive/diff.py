@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from modelpack.archive.bundled import bundled_models, tensor_text
+from modelpack.archive.bundled import bundled_models, checked_record, tensor_text
 from modelpack.archive.lockfile import read_lock
 from modelpack.archive.schemas import ApiChange, api_changes
+from modelpack.errors import StoreError
 from modelpack.manifest import SBOM_FILE, BundleManifest, FileRecord, ModelRecord
 from modelpack.provenance import Training, trainings_of
 from modelpack.store import CODE_TYPE, Entry, Store
@@ -96,13 +97,13 @@ class Difference:
 
 def compare(store: Store, a: Entry, b: Entry) -> Difference:
     """Compare two bundles of the store; raises DigestMismatchError and StoreError."""
-    old, new = store.bundle_manifest(a), store.bundle_manifest(b)
+    old, new = checked_record(store, a), checked_record(store, b)
     had = {record.name: record for record in bundled_models(store, a, old)}
     has = {record.name: record for record in bundled_models(store, b, new)}
     return Difference(
         files=_between(_files(old, had), _files(new, has)),
         packages=_between(_packages(store, a), _packages(store, b)),
-        apis=api_changes(old.apis, new.apis),
+        apis=_apis(old, new),
         models=_models(
             _Side(old, had, trainings_of(store, a, old)),
             _Side(new, has, trainings_of(store, b, new)),
@@ -171,6 +172,16 @@ def _files(manifest: BundleManifest, records: Mapping[str, ModelRecord]) -> dict
     for name, record in records.items():
         found |= {f"models/{name}/{file.path}": file for file in record.files}
     return found
+
+
+def _apis(old: BundleManifest, new: BundleManifest) -> tuple[ApiChange, ...]:
+    try:
+        return api_changes(old.apis, new.apis)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as cause:
+        raise StoreError(
+            "the schemas of the two cannot be compared: one of them is no JSON Schema",
+            hint="see 'modelpack inspect -o json' of both",
+        ) from cause
 
 
 def _packages(store: Store, entry: Entry) -> dict[str, str]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from modelpack.manifest import FileRecord
     from modelpack.provenance import Provenance, Training
 
+_MAX_DEPTH = 4
+"""How far lists in lists are spelled out."""
+
 
 def inspect_bundle(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
     """
@@ -94,27 +97,30 @@ def _api(api: Any) -> Iterator[str]:
     batch = api.get("batch")
     notes = [f"batches of up to {batch['max_batch_size']}"] if batch else []
     notes += ["streams"] if api.get("stream") else []
-    fields = api["input"].get("properties", {})
+    fields = api["input"].get("properties") or {}
     keys = f"{{{', '.join(fields)}}}"
     yield f"POST {api['route']}  {keys}" + (f"  ({', '.join(notes)})" if notes else "")
-    required = api["input"].get("required", ())
+    required = api["input"].get("required")
+    required = required if isinstance(required, list) else ()
     for name, schema in fields.items():
         yield f"  {name}: {_type(schema)}" + ("" if name in required else ", optional")
     yield f"  → {_type(api['output'])}"
 
 
-def _type(schema: Any) -> str:
+def _type(schema: Any, depth: int = 0) -> str:
     """Return a JSON schema as a word or two; ``-o json`` has all of it."""
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+        return "…" if schema else "anything"
     if "x-dtype" in schema:
-        return str(schema["description"])
-    if "enum" in schema:
+        return str(schema.get("description") or schema["x-dtype"])
+    if isinstance(schema.get("enum"), list):
         return "one of " + ", ".join(map(repr, schema["enum"]))
-    if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"])
+    if isinstance(schema.get("anyOf"), list):
+        return " or ".join(_type(one, depth + 1) for one in schema["anyOf"])
     if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items') or {})}"
-    if schema.get("properties"):
-        return f"object {{{', '.join(schema['properties'])}}}"
+        return f"list of {_type(schema.get('items') or {}, depth + 1)}"
+    if isinstance(fields := schema.get("properties"), dict) and fields:
+        return f"object {{{', '.join(fields)}}}"
     if "contentMediaType" in schema:
         return f"file, {schema['contentMediaType']}"
     return str(schema.get("type") or schema.get("title") or "anything")

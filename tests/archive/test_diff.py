@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from modelpack.archive import build_bundle
+from modelpack.archive.described import describe
 from modelpack.archive.diff import compare, summary, text_of
 from modelpack.archive.history import history_of
 from modelpack.config.settings import Project, ServerSettings
-from modelpack.errors import BundleNotFoundError
+from modelpack.errors import BundleNotFoundError, StoreError
 from modelpack.provenance import Resource, Training, record_training
 from modelpack.sdk.loading import load_import_string
 from modelpack.sdk.model import Model
@@ -185,3 +186,42 @@ def test_an_api_that_needs_more_is_marked(lay_out: Callable[..., Path], store: S
     assert found.is_breaking
     assert [str(one) for one in found.apis] == ["/greet input/times: added, required (breaking)"]
     assert "/greet breaking" in summary(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"apis": (5,)},
+        {"apis": ({"name": "a", "route": "/a", "input": {}, "output": 5},)},
+        {"apis": ({"name": "a", "route": 5, "input": {}, "output": {}},)},
+        {"apis": ({"name": "a", "route": "/a", "input": {"properties": [1]}, "output": {}},)},
+        {"apis": ({"name": "a", "route": "/a", "input": {}, "output": {}, "batch": 3},)},
+        {"models": ({"name": "clf", "framework": "onnx"},)},
+        {"settings": {"server": 5}},
+    ],
+)
+def test_a_record_that_nobody_checked_is_refused_as_that(
+    build: Callable[..., Entry], store: Store, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """A bundle of a stranger may say anything in its record; that is an error of the bundle."""
+    good = build("1")
+    manifest = replace(store.bundle_manifest(good), files=(), docs=(), **change)
+    lock = store.lock_text(good)
+    bad = store.add_bundle("bad", manifest, root=tmp_path, lock=lock, version="1").entry
+    for what in (lambda: compare(store, good, bad), lambda: describe(store, bad)):
+        with pytest.raises(StoreError, match="the record of 'bad:1' is not of the form"):
+            what()
+
+
+def test_schemas_that_are_none_cannot_be_compared(
+    build: Callable[..., Entry], store: Store, tmp_path: Path
+) -> None:
+    good = build("1")
+    (api,) = store.bundle_manifest(good).apis
+    odd = {**api, "input": {"type": "object", "required": 5, "properties": {"name": {"enum": 5}}}}
+    manifest = replace(store.bundle_manifest(good), files=(), docs=(), apis=(odd,))
+    lock = store.lock_text(good)
+    bad = store.add_bundle("bad", manifest, root=tmp_path, lock=lock, version="1").entry
+    assert describe(store, bad).manifest.apis == (odd,)
+    with pytest.raises(StoreError, match="no JSON Schema"):
+        compare(store, good, bad)
