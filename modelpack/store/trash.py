@@ -87,8 +87,9 @@ def drop_expired(descriptors: list[Descriptor], now: datetime) -> list[str]:
 
 
 def drop_all(descriptors: list[Descriptor]) -> list[str]:
-    """Take out every deleted tag, as ``drop_expired``."""
-    return _drop(descriptors, [one.descriptor for one in deleted(descriptors)])
+    """Take out every deleted tag, as ``drop_expired``, and whatever speaks about nothing."""
+    gone = [one.descriptor for one in deleted(descriptors)]
+    return _drop(descriptors, gone or dangling(descriptors))
 
 
 def dangling(descriptors: Sequence[Descriptor]) -> list[Descriptor]:

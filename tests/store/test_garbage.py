@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,6 +160,21 @@ def test_what_nobody_refers_to_goes_and_what_dead_writers_left(workshop: Any, st
     assert store.gc().size_bytes == 16
     assert not orphan.exists()
     assert list((store.root / ".staging").iterdir()) == []
+
+
+def test_what_speaks_about_an_entry_that_another_tool_took_away_goes(
+    workshop: Any, store: Store
+) -> None:
+    entry = workshop.bundle()
+    said = store.attach(entry, artifact_type="application/x", media_type="text/plain", data=b"x")
+    file = store.root / "index.json"
+    index = json.loads(file.read_bytes())
+    index["manifests"] = [one for one in index["manifests"] if one["digest"] != entry.digest]
+    file.write_text(json.dumps(index))
+    items = store.plan_gc().items
+    assert ("referrer", said.digest) in {(item.what, item.name) for item in items}
+    assert store.gc().items == items
+    assert blobs(store) == set()
 
 
 def test_a_store_that_was_never_written_has_nothing_to_remove(tmp_path: Path) -> None:
