@@ -19,6 +19,7 @@ from modelpack.errors import UsageError
 from modelpack.frameworks.lightgbm import LightgbmClassifier, LightgbmModel
 from modelpack.frameworks.origin import is_a, library
 from modelpack.frameworks.torch import PROGRAM_FILE, SCRIPT_FILE
+from modelpack.frameworks.torchgraph import named
 
 Arrays = Mapping[str, Any]
 Exporter = Callable[[Path, Any, Arrays], Any]
@@ -70,19 +71,19 @@ def from_torch(folder: Path, model: Any, samples: Arrays) -> Any:
             "TorchScript cannot be turned into ONNX any more",
             hint="save the module itself, or torch.export.export(module, (example,))",
         )
+    examples = tuple(torch.from_numpy(array[:2]) for array in samples.values())
     if (folder / PROGRAM_FILE).is_file():
         program = torch.export.load(folder / PROGRAM_FILE)
     else:
         rows = torch.export.Dim("batch")
-        examples = tuple(torch.from_numpy(array[:2]) for array in samples.values())
         shapes = tuple({0: rows} for _ in examples)
         program = torch.export.export(model.cpu().eval(), examples, dynamic_shapes=shapes)
-    names = list(samples)
     with _quiet("torch.onnx"):  # it names the optional packages that it does not find
-        exported = torch.onnx.export(program, input_names=names, dynamo=True, verbose=False)
+        exported = torch.onnx.export(program, input_names=list(samples), dynamo=True, verbose=False)
     proto = exported.model_proto
-    for number, output in enumerate(proto.graph.output):
-        _rename(proto.graph, output, "output" if number == 0 else f"output_{number}")
+    names = named(program.module()(*examples))
+    for output, name in zip(proto.graph.output, names, strict=False):
+        _rename(proto.graph, output, name)
     return proto
 
 

@@ -143,7 +143,7 @@ def test_it_comes_back_with_equal_answers(case: str, place: Path) -> None:
 
 @pytest.mark.frameworks
 @pytest.mark.network
-@pytest.mark.parametrize("case", ["torch_class", "torch_export"])
+@pytest.mark.parametrize("case", ["torch_class", "torch_export", "torch_named"])
 def test_torch_becomes_onnx(case: str, place: Path) -> None:
     environment = Environment(place / "first")
     environment.install(TORCH, "safetensors", "onnx", "onnxscript", "-e", ROOT)

@@ -22,3 +22,13 @@ class Net(nn.Module):
 
 def make(hidden: int) -> Net:
     return Net(hidden)
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = self.layer(x)
+        return {"scores": scores, "best": scores.argmax(dim=1)}
