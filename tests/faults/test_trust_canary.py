@@ -66,7 +66,7 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
     "export": [("canary:1 canary.modelpack", 0)],
     "sign": [("canary:1 --key {key}", 0), ("models/words --key {key}", 0)],
     "verify": [("canary:1", 0), ("canary:1 --key {public} --unpack out", 0), ("--all", 0)],
-    "push": [("canary:1 file://{remote}", 0), ("words:1 file://{remote} --model", 0)],
+    "push": [("canary:1 file://{remote}", 0), ("models/words:1 file://{remote}", 0)],
     "copy": [("file://{remote}#canary:1 file://{copied}", 0)],
     "delete": [("canary:1", 0)],
     "undelete": [("canary:1", 0)],
