@@ -69,6 +69,7 @@ def test_nobody_is_told_to_install_the_other_distribution() -> None:
 PART_OF = {
     "pydantic-core": "pydantic",
     "requests": "docker",
+    "certifi": "httpx",
     # several distributions share one package: which of them is met first is chance
     "opentelemetry-api": "opentelemetry-sdk",
     "opentelemetry-semantic-conventions": "opentelemetry-sdk",
