@@ -37,6 +37,8 @@ DEFAULT_IGNORES = (
     "htmlcov/", "/build/", "/dist/", "node_modules/", ".cache/",
     # what modelpack writes or reads itself
     "*.modelpack", f"/{LOCK_FILE}", f"/{IGNORE_FILE}", "/wheels/*.whl",
+    # locks of others are read, and name the hosts of indexes
+    "/uv.lock", "/pylock.toml",
 )  # fmt: skip
 _MAX_LINK_DEPTH = 8
 

@@ -278,3 +278,10 @@ def test_the_records_of_wheels_are_those_of_their_bytes(index: Any, tmp_path: Pa
     [record] = lock_dependencies(inputs, tmp_path / "a.lock", Locking()).records
     assert record.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert record.size == file.stat().st_size
+
+
+def test_a_lock_that_names_hosts_does_not_get_in(hello: Hello, store: Store, index: Any) -> None:
+    pylock = 'lock-version = "1.0"\ncreated-by = "somebody"\npackages = []\n'
+    built = build(hello, store, Locking(), files={"pylock.toml": pylock})
+    assert [one.path for one in store.bundle_manifest(built.entry).files] == ["service.py"]
+    assert "pylock.toml (ignored)" in built.skipped
