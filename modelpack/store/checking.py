@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelpack.errors import DigestMismatchError, ModelpackError, NotFoundError, StoreError
+from modelpack.errors import (
+    DigestMismatchError,
+    ModelpackError,
+    NotFoundError,
+    RefusedError,
+    StoreError,
+)
 from modelpack.manifest import (
     BUNDLE_FILE,
     LOCK_FILE,
@@ -35,6 +41,8 @@ from modelpack.store.untar import read_tar
 _BUNDLE = f"{TOP}/{BUNDLE_FILE}"
 _LOCK = f"{TOP}/{LOCK_FILE}"
 _README = f"{TOP}/doc/README.md"
+MAX_KEPT_BYTES = 2 * MAX_RECORD_BYTES
+"""What records and documents may take up in memory, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class _Walked:
     layer_of: dict[str, Layer] = field(default_factory=dict)
     broken: dict[str, Layer] = field(default_factory=dict)
     """Layers that are not what their digest names, by digest."""
+    kept_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -134,6 +143,9 @@ def _walk(layout: Layout, layer: Layer, walked: _Walked, what: str) -> None:
                     raise _mismatch(what, f"'{shown(found.path)}' is there twice", layer.digest)
                 digest = StreamHash()
                 kept = bytearray() if _is_kept(found.path, found.size) else None
+                walked.kept_bytes += found.size if kept is not None else 0
+                if walked.kept_bytes > MAX_KEPT_BYTES:
+                    raise RefusedError(f"{what} has records of more than {MAX_KEPT_BYTES} bytes")
                 for chunk in content.chunks():
                     digest.update(chunk)
                     if kept is not None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelpack.errors import DigestMismatchError, ModelpackError
-from modelpack.store import CODE_TYPE, Entry, Kind, Layer, Store, entries
+from modelpack.errors import DigestMismatchError, ModelpackError, RefusedError
+from modelpack.store import CODE_TYPE, Entry, Kind, Layer, Store, checking, entries
 from modelpack.store.durable import Staging
 from modelpack.store.layout import Layout
 from modelpack.store.tar import Member, write_tar
@@ -174,3 +174,12 @@ def test_a_config_that_names_another_tag_is_refused(
     (store.root / "index.json").write_bytes(renamed)
     with pytest.raises(DigestMismatchError, match=f"its config says that it is '{entry.tag}'"):
         store.verify(store.find(Tag("stolen", "1"), Kind.BUNDLE))
+
+
+def test_records_that_would_fill_the_memory_are_refused(
+    workshop: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "MAX_KEPT_BYTES", 10_000)
+    entry = workshop.bundle(readme=b"r" * 9_900)
+    with pytest.raises(RefusedError, match="has records of more than 10000 bytes"):
+        store.verify(entry)
