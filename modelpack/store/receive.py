@@ -27,7 +27,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelpack.errors import ConflictError, DigestMismatchError, ModelpackError, RefusedError
+from modelpack.errors import (
+    ConflictError,
+    DigestMismatchError,
+    ModelpackError,
+    NotFoundError,
+    RefusedError,
+)
 from modelpack.store import documents, entries, index
 from modelpack.store.base import Entry
 from modelpack.store.documents import Manifest
@@ -185,7 +191,12 @@ class Receiving:
                         f"the blob '{blob.digest}' of {self.what} is missing, or has another size",
                         hint=_HINT,
                     )
-                staging.pin(kept if blob.digest in self._had else self._folder, blob)
+                try:
+                    staging.pin(kept if blob.digest in self._had else self._folder, blob)
+                except FileNotFoundError as cause:
+                    raise NotFoundError(
+                        f"the blob '{blob.digest}' was deleted in the meantime", hint="run it again"
+                    ) from cause
         finally:
             os.close(kept)
 

@@ -109,7 +109,7 @@ def test_what_fails_is_said_with_the_right_status(
     cli: Cli, entry: Entry, registry: str, guarded: str
 ) -> None:
     assert f"modelpack login {guarded}" in failed(
-        cli("push", "digits", f"{guarded}/x"), 4, "login-needed"
+        cli("push", "digits", f"{guarded}/cmd"), 4, "login-needed"
     )
     failed(cli("pull", f"{registry}/nothing:1"), 3, "not-found")
     failed(cli("pull", "Registry/x:1"), 2, "bad-reference")
@@ -130,9 +130,9 @@ def test_a_login_is_read_from_standard_input_and_shown_nowhere(
     assert (done.returncode, done.stdout) == (0, "")
     assert "secret" not in done.stderr
     assert "unencrypted" in done.stderr
-    assert cli("push", "digits", f"{guarded}/x").returncode == 0
+    assert cli("push", "digits", f"{guarded}/cmd").returncode == 0
     assert cli("logout", guarded).returncode == 0
-    failed(cli("push", "digits", f"{guarded}/x"), 4, "login-needed")
+    failed(cli("push", "digits", f"{guarded}/cmd"), 4, "login-needed")
 
 
 def test_nothing_is_asked_without_a_terminal(cli: Cli, guarded: str) -> None:

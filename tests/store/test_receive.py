@@ -15,6 +15,7 @@ import pytest
 from modelpack.errors import (
     ConflictError,
     DigestMismatchError,
+    NotFoundError,
     RefusedError,
     UnreachableError,
 )
@@ -200,6 +201,17 @@ def test_a_statement_about_something_else_is_refused(
         statement = receiving.put(read(store, said.digest))
         receiving.accept(bring(receiving, store, entry), None, [statement])
     assert other.list() == []
+
+
+def test_a_blob_that_is_deleted_meanwhile_is_said(workshop: Any, store: Store) -> None:
+    entry = workshop.bundle()
+    with (
+        pytest.raises(NotFoundError, match="deleted in the meantime"),
+        receive(store, top_of(store, entry), "'it'") as receiving,
+    ):
+        top = bring(receiving, store, entry)
+        (store.root / "blobs" / "sha256" / entry.layers[0].digest[7:]).unlink()
+        receiving.accept(top)
 
 
 def test_two_at_once_wait_for_each_other(workshop: Any, store: Store, other: Store) -> None:
