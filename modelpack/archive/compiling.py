@@ -17,6 +17,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from modelpack.archive.inputs import Inputs, LocalWheel, Pins
 from modelpack.archive.lockfile import LockedPackage, lock_text, read_lock
@@ -89,28 +90,14 @@ def _resolve(
         if preferred:  # uv prefers what stands in the file that it is to write
             options.append(f"--output-file={_written(scratch, 'preferred.txt', preferred)}")
         output = run_uv(
-            [
-                "pip",
-                "compile",
-                "-",
-                "--generate-hashes",
-                "--no-header",
-                "--no-annotate",
-                "--no-emit-index-url",
-                "--no-emit-find-links",
-                "--only-binary=:all:",
-                f"--python-version={inputs.python}",
-                f"--python-platform={platform.triple}",
-                *torch_arguments(inputs.torch_backend),
-                *options,
-            ],
+            [*_command(inputs, platform), *options],
             goal=_goal(inputs, platform),
             stdin="\n".join(requirements) + "\n",
             folder=folder if folder.is_dir() else None,
             uses_index=True,
         )
     by_file = {wheel.file_name: wheel for wheel in local}
-    text = _LOCAL.sub(lambda match: _pin(by_file[match["file"]]), output)
+    text = _LOCAL.sub(lambda match: _pin(by_file[unquote(match["file"])]), output)
     found = {package.name: package for package in read_lock(text)}
     for wheel in inputs.wheels:
         if wheel.name in found.keys() | required and wheel.name not in names:
@@ -120,6 +107,23 @@ def _resolve(
                 "index",
             )
     return found
+
+
+def _command(inputs: Inputs, platform: Platform) -> list[str]:
+    return [
+        "pip",
+        "compile",
+        "-",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--only-binary=:all:",
+        f"--python-version={inputs.python}",
+        f"--python-platform={platform.triple}",
+        *torch_arguments(inputs.torch_backend),
+    ]
 
 
 def _goal(inputs: Inputs, platform: Platform) -> str:

@@ -98,6 +98,12 @@ def test_a_wheel_of_ones_own_is_taken_and_not_the_higher_version_of_an_index(
         assert found["corp-lib"].hashes == (digest_of(own),)
 
 
+def test_a_wheel_with_an_odd_version_in_an_odd_folder_is_found(index: Any, tmp_path: Path) -> None:
+    own = wheel_of(index.beside(tmp_path / "my own + wheels", "corp-lib", "1.0+corp.2"))
+    found = locked(Inputs(("corp-lib",), "3.11", AMD64.triple, wheels=(own,)), tmp_path)
+    assert found["corp-lib"] == LockedPackage("corp-lib", "1.0+corp.2", None, (own.hash,))
+
+
 def test_what_a_stranger_says_of_the_same_version_counts_for_nothing(
     index: Any, tmp_path: Path
 ) -> None:
