@@ -35,7 +35,7 @@ def gc(
     if form is Format.JSON:
         console.out_json(_plan_json(found, is_removed=not plan))
         return
-    _show(found)
+    _show(found, is_removed=not plan)
     if found.blocked is not None:
         console.warn(f"gc would refuse: {found.blocked}; delete it first")
     if not found.items:
@@ -46,11 +46,13 @@ def gc(
         console.note(f"freed {format_size(found.size_bytes)}")
 
 
-def _show(found: GcPlan) -> None:
+def _show(found: GcPlan, *, is_removed: bool) -> None:
     from modelpack.config.units import format_size
 
     rows = [(one.what, one.name, format_size(one.size_bytes), one.why) for one in found.items]
-    if rows:
+    if rows and is_removed:
+        console.table(("what", "name", "freed"), [row[:3] for row in rows])
+    elif rows:
         console.table(("what", "name", "frees", "why"), rows)
 
 

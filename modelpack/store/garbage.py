@@ -19,6 +19,7 @@ from modelpack.store.index import Listed, annotation
 from modelpack.store.layout import INCOMING, Layout
 from modelpack.tag import Tag
 
+_INSPECT = {Kind.BUNDLE: "modelpack inspect", Kind.MODEL: "modelpack models inspect"}
 _UNDELETE_HINT = "'modelpack gc --plan' says what was deleted and is still there"
 
 
@@ -75,7 +76,7 @@ def undelete(layout: Layout, tag: Tag, kind: Kind) -> Listed:
         taken = index.by_ref(change.descriptors, kind, found.tag if found else tag)
         if found is None and taken is not None:
             raise ConflictError(
-                f"'{tag}' is not deleted", hint=f"'modelpack inspect {tag}' shows it"
+                f"'{tag}' is not deleted", hint=f"'{_INSPECT[kind]} {tag}' shows it"
             )
         if found is None:
             raise _none_deleted(tag, kind)
