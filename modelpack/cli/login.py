@@ -36,9 +36,8 @@ def login(
     """
     from modelpack import registry
     from modelpack.registry import credentials
-    from modelpack.registry.names import RegistryReference
 
-    RegistryReference(host, "any")  # a host, and nothing else
+    _check_host(host)
     name, secret = _asked(host, username, from_stdin=password_stdin)
     options = registry.Options(insecure=insecure)
     place = registry.login(host, registry.Credentials(name, secret), options=options)
@@ -55,10 +54,23 @@ def logout(host: HostArgument) -> None:
     """
     from modelpack.registry import credentials
 
+    _check_host(host)
     if credentials.remove(host):
         console.note(f"logged out of '{host}'")
     else:
         console.note(f"there was no login at '{host}'")
+
+
+def _check_host(host: str) -> None:
+    """Raise BadReferenceError for what is more or less than a host."""
+    from modelpack.errors import BadReferenceError
+    from modelpack.registry.names import RegistryReference
+
+    try:
+        RegistryReference(host, "any")
+    except BadReferenceError as cause:
+        hint = "a host is such as 'registry.example' or 'registry.example:5000'"
+        raise BadReferenceError(cause.message, hint=hint) from None
 
 
 def _asked(host: str, username: str | None, *, from_stdin: bool) -> tuple[str, str]:

@@ -139,6 +139,11 @@ def test_nothing_is_asked_without_a_terminal(cli: Cli, guarded: str) -> None:
     assert "--password-stdin" in failed(cli("login", guarded), 2, "usage")
 
 
+def test_a_login_is_at_a_host_and_nothing_else(cli: Cli) -> None:
+    for command in ("login", "logout"):
+        assert "a host is such as" in failed(cli(command, "r.example/x"), 2, "bad-reference")
+
+
 def test_a_login_is_asked_for_on_a_terminal_and_the_password_not_echoed(guarded: str) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
