@@ -143,10 +143,15 @@ def convert_model(
     that you trust where they came from.
     """
     from modelpack.convert import convert
+    from modelpack.store import Kind, Store
     from modelpack.tag import Tag
+    from modelpack.trust import check
 
     if to != "onnx":
         raise UsageError(f"models cannot be converted to '{to}'", hint="--to onnx is what there is")
+    if allow_code:  # it runs then, as if it were served
+        store = Store()
+        check(store, store.find(Tag.parse(tag), Kind.MODEL), "serve")
     made = convert(
         Tag.parse(tag),
         name=name,

@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from modelpack import models
+from modelpack.store import Store
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
@@ -78,3 +79,12 @@ def test_inspect_says_what_a_model_was_trained_on(cli: Cli, saved: str) -> None:
     assert value["metrics"] == {"accuracy": 0.97}
     assert value["data"][0]["name"] == "x.npy"
     assert value["conversion"] is None
+
+
+def test_code_that_a_conversion_runs_is_asked_of_the_policy(cli: Cli, saved: str) -> None:
+    (Store().root.parent / "trust.yaml").write_text(
+        'rules:\n  - {names: ["*"], require_signature: [serve]}\n'
+    )
+    done = cli("models", "convert", "iris", "--to", "onnx", "--allow-code")
+    assert (done.status, done.out) == (4, "")
+    assert f"no signature of '{saved}' counts" in done.err
