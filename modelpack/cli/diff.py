@@ -61,7 +61,9 @@ def diff(
     """
     $ modelpack diff digits:1 digits:2
 
-    Show what differs between two bundles: files, dependencies, apis, models and their metrics.
+    Show what differs between two bundles.
+
+    Files, dependencies, apis, models and their metrics.
 
     Changes of an api that a client of A may fail with are marked as breaking. Both are read and nothing
     of them is run, unless --behaviour gives samples to put to both: a JSON body on each line, or

@@ -20,7 +20,9 @@ def history(
     """
     $ modelpack history digits
 
-    Show the versions of a bundle, the oldest first: when it was built, of which commit, what changed.
+    Show the versions of a bundle, the oldest first.
+
+    When each was built, of which commit, and what changed.
 
     Of a name that no bundle has, the versions of the saved model are shown, with their metrics.
     """

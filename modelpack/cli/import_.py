@@ -42,7 +42,10 @@ def import_archive(
     from modelpack.store import Store
 
     if not file.exists():
-        raise NotFoundError(f"no file or folder '{file}'")
+        raise NotFoundError(
+            f"no file or folder '{file}'",
+            hint="give a .modelpack archive, or what another system packed",
+        )
     if source is None and name is None and _is_ours(file):
         with console.Steps().step(f"check and store {file.name}"):
             entry = Store().import_(file)

@@ -22,7 +22,7 @@ def inspect_bundle(tag: TagArgument, form: FormatOption = Format.TEXT) -> None:
     """
     $ modelpack inspect digits
 
-    Show what a bundle is made of, where it comes from and who signed it.
+    Show what a bundle is made of, who built it and who signed it.
 
     It is read and checked, and nothing of it is run.
     """
