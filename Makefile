@@ -18,6 +18,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := 85
+USUAL := not bench and not soak and not peers and not frameworks
+PARALLEL := --numprocesses 2 --dist loadgroup
 
 # In continuous integration an engine must be there and every test for it must run.
 ifeq ($(CI),true)
@@ -42,10 +44,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Unit, engine and browser tests in one run, so that coverage is counted over all of them.  What
-# is missing on this machine is skipped with its reason.
+# Unit, engine and browser tests, two files at a time; then those that measure time, by themselves.
+# Coverage is counted over all of them.  What is missing on this machine is skipped with its reason.
 unit: $(READY)
-	$(BIN)/pytest -m "not bench and not soak and not peers and not frameworks" --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(REQUIRE)
+	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench --cov --cov-report= $(REQUIRE)
+	$(BIN)/pytest tests/bench -m "$(USUAL)" --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)
 
 # Timings are only true without coverage.
 bench-quick: $(READY)

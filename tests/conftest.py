@@ -4,6 +4,9 @@
     --require MARK     (continuous integration) the run fails when no test with that mark ran,
                        or when one of them was skipped
 
+The tests of one file run in one process, one after the other, and those that need the engine all in
+one, because they share its names; several processes share the rest (``pytest -n 2``).
+
 ``MODELPACK_HOME`` is a fresh folder for each test; ``MODELPACK_CACHE``, which holds environments
 that take long to make, is one for the whole run.  No other ``MODELPACK_…`` variable of the
 developer's reaches a test, nor does their own settings file.
@@ -37,7 +40,8 @@ if "CI" not in os.environ:
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
 
-REPORTS = pytest.StashKey[dict[str, Counter[str]]]()
+ON_DEMAND = ("peers", "frameworks", "soak")
+"""Marks of tests that may take long; any other that takes minutes hangs, and is ended."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,17 +55,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for variable in [name for name in os.environ if name.startswith("MODELPACK_")]:
-        del os.environ[variable]
-    root = tempfile.mkdtemp(prefix="modelpack-tests-")
-    config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
-    os.environ["MODELPACK_HOME"] = str(Path(root, "home"))
-    os.environ["MODELPACK_CACHE"] = str(Path(root, "cache"))
-    os.environ["XDG_CONFIG_HOME"] = str(Path(root, "config"))  # no user file of the developer's
+    if not is_worker(config):  # a worker has the surroundings of the process that started it
+        for variable in [name for name in os.environ if name.startswith("MODELPACK_")]:
+            del os.environ[variable]
+        root = tempfile.mkdtemp(prefix="modelpack-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+        os.environ["MODELPACK_HOME"] = str(Path(root, "home"))
+        os.environ["MODELPACK_CACHE"] = str(Path(root, "cache"))
+        os.environ["XDG_CONFIG_HOME"] = str(Path(root, "config"))  # no user file of the developer's
     # What a build leaves out is compared: the projects of tests stay as they were written.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
-    config.stash[REPORTS] = {mark: Counter() for mark in config.getoption("--require")}
+    if not is_worker(config):
+        config.pluginmanager.register(Required(config.getoption("--require")))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Say whether this process runs tests for another one, which reports them."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        needs_engine = item.get_closest_marker("engine") is not None
+        group = "engine" if needs_engine else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+        if any(item.get_closest_marker(mark) for mark in ON_DEMAND):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(autouse=True)
@@ -176,34 +197,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # --- the marks that must have run --------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    for mark, counts in item.config.stash[REPORTS].items():
-        if item.get_closest_marker(mark) is not None:
-            if report.skipped:
-                counts["skipped"] += 1
-            elif call.when == "call":
-                counts["ran"] += 1
-    return report
+class Required:
+    """Counts the tests with a mark that must run, in the process that hears of all tests."""
 
+    def __init__(self, marks: list[str]) -> None:
+        self._counts: dict[str, Counter[str]] = {mark: Counter() for mark in marks}
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus == pytest.ExitCode.OK and any(_complaints(session.config)):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for mark, counts in self._counts.items():
+            if mark in report.keywords:
+                if report.skipped:
+                    counts["skipped"] += 1
+                elif report.when == "call":
+                    counts["ran"] += 1
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.OK and any(self._complaints()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    for complaint in _complaints(config):
-        terminalreporter.write_line(complaint, red=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for complaint in self._complaints():
+            terminalreporter.write_line(complaint, red=True)
 
-
-def _complaints(config: pytest.Config) -> Iterator[str]:
-    for mark, counts in config.stash[REPORTS].items():
-        if counts["ran"] == 0:
-            yield f"FAILED --require {mark}: no test marked '{mark}' ran"
-        if counts["skipped"]:
-            yield f"FAILED --require {mark}: {counts['skipped']} of them were skipped"
+    def _complaints(self) -> Iterator[str]:
+        for mark, counts in self._counts.items():
+            if counts["ran"] == 0:
+                yield f"FAILED --require {mark}: no test marked '{mark}' ran"
+            if counts["skipped"]:
+                yield f"FAILED --require {mark}: {counts['skipped']} of them were skipped"

@@ -174,7 +174,8 @@ def test_server_that_goes_away_is_counted_as_such(known: Any, after: Any) -> Non
     plan = plan_for(server, connections=2)
 
     def close_after_some() -> None:
-        while server.arrived < 10:
+        deadline = time.monotonic() + 30
+        while server.arrived < 10 and time.monotonic() < deadline:
             time.sleep(0.01)
         server.close()
 

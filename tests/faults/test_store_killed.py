@@ -259,7 +259,9 @@ def straced(home: Path, words: list[str], *options: str) -> int:
     """Run ``modelpack WORDS`` below strace and return how it ended; negative: by that signal."""
     program = [sys.executable, "-m", "modelpack", *words]
     trace = ["strace", "-f", "-qq", "-o", str(home.parent / "trace"), *options]
-    environment = {**os.environ, "MODELPACK_HOME": str(home)}
+    # Coverage writes at the end of a process, and every write would be a kill.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment = {**kept, "MODELPACK_HOME": str(home)}
     done = subprocess.run([*trace, *program], capture_output=True, env=environment, check=False)
     assert b"Traceback" not in done.stderr
     return int(done.returncode)
