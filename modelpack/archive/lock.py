@@ -16,11 +16,18 @@ from pathlib import Path
 from modelpack.archive.compiling import compile_lock
 from modelpack.archive.inputs import Inputs
 from modelpack.archive.lockfile import LockedPackage, read_lock
-from modelpack.archive.platforms import host_platform
+from modelpack.archive.platforms import Platform, host_platform, of_target
 from modelpack.errors import BuildError, ConflictError
 from modelpack.progress import SILENT, Progress
 
-__all__ = ["Inputs", "LockedPackage", "ensure_lock", "read_lock", "target_platform"]
+__all__ = [
+    "Inputs",
+    "LockedPackage",
+    "ensure_lock",
+    "locked_platforms",
+    "read_lock",
+    "target_platform",
+]
 
 _FIRST_LINE = re.compile(
     r"# modelpack lock (?P<form>\d+), python (?P<python>\d\.\d+), (?P<target>\S+), "
@@ -45,6 +52,12 @@ def ensure_lock(
     if text != known:
         _write(file, text)
     return text, False
+
+
+def locked_platforms(text: str) -> tuple[Platform, ...]:
+    """Return the platforms that a lock was made for; none when its first line does not say."""
+    match = _FIRST_LINE.match(text)
+    return of_target(match["target"]) if match else ()
 
 
 def target_platform() -> str:

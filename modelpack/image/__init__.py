@@ -13,13 +13,15 @@ from modelpack.image.bases import Base, PythonFrom, choose_base
 from modelpack.image.context import write_context
 from modelpack.image.dockerfile import render_dockerfile
 from modelpack.image.engine import ImageResult, build_image, connect
-from modelpack.image.plan import ImagePlan, PlannedLayer, plan_image
+from modelpack.image.plan import ImagePlan, LayerKind, PlannedLayer
+from modelpack.image.planning import plan_image
 from modelpack.image.reference import check_image_name, check_reference, default_reference
 
 __all__ = [
     "Base",
     "ImagePlan",
     "ImageResult",
+    "LayerKind",
     "PlannedLayer",
     "PythonFrom",
     "build_image",

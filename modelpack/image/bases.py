@@ -24,6 +24,7 @@ from functools import cache
 from typing import Any
 
 from modelpack import paths
+from modelpack.archive.platforms import Platform, host_platform
 from modelpack.errors import UsageError
 from modelpack.image.reference import check_reference
 
@@ -73,13 +74,20 @@ class Need:
 
 
 def choose_base(
-    packages: Mapping[str, str], python: str, *, base: str | None = None, cuda: str | None = None
+    packages: Mapping[str, str],
+    python: str,
+    *,
+    base: str | None = None,
+    cuda: str | None = None,
+    platform: Platform | None = None,
 ) -> tuple[Base, tuple[str, ...]]:
     """Return the base for a lock and what the user should be warned of.
 
-    ``packages`` maps normalised names to versions; ``python`` is ``X.Y``.  Raises UsageError when
-    both ``base`` and ``cuda`` are asked for, or no base is known that fits.
+    ``packages`` maps normalised names to versions; ``python`` is ``X.Y``; ``platform`` is that of
+    this machine by default.  Raises UsageError when both ``base`` and ``cuda`` are asked for, or no
+    base is known that fits.
     """
+    platform = platform or host_platform()
     if base is not None and cuda is not None:
         raise UsageError(
             f"the base '{base}' and CUDA {cuda} are both asked for",
@@ -105,17 +113,19 @@ def choose_base(
     elif needs and not carried:
         chosen = _base_for(needs, python)
     else:
-        chosen = _slim(python, _slim_reason(needs, packages, carried), has_gpu=bool(carried))
+        chosen = _slim(
+            python, _slim_reason(needs, packages, carried), platform, has_gpu=bool(carried)
+        )
     return chosen, tuple(warnings)
 
 
-def _slim(python: str, reason: str, *, has_gpu: bool) -> Base:
+def _slim(python: str, reason: str, platform: Platform, *, has_gpu: bool) -> Base:
     facts = _facts()["python"]
     return Base(
         image=facts["image"].format(python=python),
         reason=reason,
         has_gpu=has_gpu,
-        size_bytes=facts["size_bytes"],
+        size_bytes=facts["size_bytes"].get(platform.name),
     )
 
 

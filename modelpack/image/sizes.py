@@ -1,40 +1,131 @@
 """Says how much the dependencies of an image will take, where that can be known beforehand.
 
-    locked packages ──► RECORD of the same version, installed here or in a cached environment
-                    └─► not found: unknown, by name
+    locked packages ──► the wheel itself, in the cache under the digest that the lock names
+                    ├─► RECORD of the same version, installed here or in a cached environment
+                    └─► neither: unknown, by name
 
-The files of a wheel are the same wherever it is installed, so the sizes in its RECORD are those in
-the image.  Bytecode is added: pip compiles what it installs.
+The files of a wheel are the same wherever it is installed, so the sizes in it are those in the
+image.  What is installed here counts only if its wheel fits the image's platform and Python: most
+packages are other files on another processor.  Bytecode is added: installers compile.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import Distribution, PackagePath
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from modelpack import paths
+from modelpack.archive.lockfile import LockedPackage
+from modelpack.archive.platforms import Platform
+from modelpack.archive.runtime_wheel import wheel_bytes
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
 
 BYTECODE_RATIO = 1.4
 """Bytes of bytecode for each byte of Python source (CPython 3.11, 17 packages with numpy: 1.38)."""
 
+_MAX_WHEEL_ENTRIES = 100_000
 
-def installed_sizes(packages: Mapping[str, str]) -> dict[str, int | None]:
-    """Return the bytes that each package takes when installed; None where it is not known.
 
-    ``packages`` maps normalised names to versions.
+@dataclass(frozen=True, slots=True)
+class SizedPackage:
+    """A package of a lock and what it takes when it is installed."""
+
+    name: str
+    """Normalised."""
+    version: str
+    size_bytes: int | None
+    """Bytes on disk with its bytecode; None when nobody here knows."""
+
+
+def sized_packages(
+    packages: Iterable[LockedPackage], platform: Platform, python: str
+) -> tuple[SizedPackage, ...]:
+    """Return the packages with their sizes, the largest first, those of unknown size last.
+
+    ``packages`` are those that apply on the platform; ``python`` is ``X.Y``.
     """
+    from packaging.utils import canonicalize_name
+
+    tags = frozenset(platform.tags(python))
     places = [sys.path, *_cached_environments()]
-    return {name: _size_of(name, version, places) for name, version in packages.items()}
+    found = []
+    for package in packages:
+        name = canonicalize_name(package.name)
+        size = _size_of_wheel(package, tags)
+        if size is None:
+            size = _size_of_installed(name, package.version, places, tags)
+        found.append(SizedPackage(name, package.version, size))
+    return tuple(sorted(found, key=_largest_first))
 
 
-def _size_of(name: str, version: str, places: Sequence[Sequence[str]]) -> int | None:
-    for place in places:
-        for found in Distribution.discover(name=name, path=list(place)):
-            if found.version == version and (size := _recorded_size(found)) is not None:
+def wheel_size(file: Path | IO[bytes]) -> int | None:
+    """Return what a wheel takes when it is installed; None when it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return None
+    if len(entries) > _MAX_WHEEL_ENTRIES:
+        return None
+    return _with_bytecode((one.filename, one.file_size) for one in entries)
+
+
+def runtime_size() -> int | None:
+    """Return what the server's own wheel takes when it is installed."""
+    return wheel_size(io.BytesIO(wheel_bytes()))
+
+
+def _largest_first(package: SizedPackage) -> tuple[bool, int, str]:
+    return package.size_bytes is None, -(package.size_bytes or 0), package.name
+
+
+def _size_of_wheel(package: LockedPackage, tags: frozenset[Tag]) -> int | None:
+    for digest in package.hashes:
+        folder = paths.cache_dir() / "wheels" / digest.removeprefix("sha256:")
+        for file in sorted(folder.glob("*.whl")):
+            if _fits(file.name, tags) and (size := wheel_size(file)) is not None:
                 return size
     return None
+
+
+def _fits(file_name: str, tags: frozenset[Tag]) -> bool:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        return not tags.isdisjoint(parse_wheel_filename(file_name)[3])
+    except InvalidWheelFilename:
+        return False
+
+
+def _size_of_installed(
+    name: str, version: str, places: Sequence[Sequence[str]], tags: frozenset[Tag]
+) -> int | None:
+    for place in places:
+        for found in Distribution.discover(name=name, path=list(place)):
+            if found.version == version and not tags.isdisjoint(_tags_of(found)):
+                size = _recorded_size(found)
+                if size is not None:
+                    return size
+    return None
+
+
+def _tags_of(found: Distribution) -> Iterator[Tag]:
+    """Give the tags of the wheel that a package was installed from."""
+    from packaging.tags import parse_tag
+
+    for line in re.findall(r"^Tag:\s*(\S+)\s*$", found.read_text("WHEEL") or "", re.MULTILINE):
+        if line.count("-") == 2:
+            yield from parse_tag(line)
 
 
 def _recorded_size(found: Distribution) -> int | None:
@@ -43,9 +134,13 @@ def _recorded_size(found: Distribution) -> int | None:
     files = found.files or []
     if not any(file.size for file in files):
         return None
-    kept = [file for file in files if file.suffix != ".pyc"]
-    source = sum(file.size or 0 for file in kept if file.suffix == ".py")
-    return sum(_bytes(file) for file in kept) + round(source * BYTECODE_RATIO)
+    return _with_bytecode((str(file), _bytes(file)) for file in files)
+
+
+def _with_bytecode(files: Iterable[tuple[str, int]]) -> int:
+    kept = [(name, size) for name, size in files if not name.endswith(".pyc")]
+    source = sum(size for name, size in kept if name.endswith(".py"))
+    return sum(size for _, size in kept) + round(source * BYTECODE_RATIO)
 
 
 def _bytes(file: PackagePath) -> int:
