@@ -98,8 +98,21 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramRecord:
+    """A program that is served as it is: anything executable that speaks HTTP."""
+
+    path: str
+    """Where it lies, below ``bundle/code``."""
+    arguments: tuple[str, ...]
+    port: int
+    """TCP port on which it answers."""
+    platform: str | None
+    """What it was compiled for, such as ``linux/amd64``; None: a script, which runs anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleManifest:
-    """What a bundle is made of.  Exactly one of ``service`` and ``model`` is set."""
+    """What a bundle is made of.  Exactly one of ``service``, ``model`` and ``program`` is set."""
 
     service: str | None
     """Import string below ``bundle/code``, such as ``service:Digits``."""
@@ -121,14 +134,20 @@ class BundleManifest:
     """Packages below ``bundle/wheels``, which are installed from there."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The project's ``server`` and ``image`` settings that differ from the defaults."""
+    program: ProgramRecord | None = None
+    """The program that is itself the service; nothing of modelpack serves then."""
     schema: int = SCHEMA
     """Version of this form."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; ``canonical_json`` of them is ``bundle.json``."""
         plain = _plain(self)
-        if not self.wheels:  # most bundles have none, and their digests know nothing of it
-            del plain["wheels"]
+        for key in (
+            "wheels",
+            "program",
+        ):  # most bundles have none: their digests know nothing of it
+            if not plain[key]:
+                del plain[key]
         return plain
 
     @classmethod
@@ -141,7 +160,7 @@ class BundleManifest:
             )
         value = {"docs": (), "wheels": (), **value}  # bundles of before have no such keys
         lists = {key: _files(value, key) for key in ("files", "docs", "wheels")}
-        return _read(cls, {**value, **lists})
+        return _read(cls, {**value, **lists, "program": _program(value.get("program"))})
 
     @property
     def carries_code(self) -> bool:
@@ -162,6 +181,22 @@ def _files(value: Mapping[str, Any], key: str = "files") -> tuple[FileRecord, ..
         return tuple(FileRecord(**file) for file in value[key])
     except (KeyError, TypeError) as cause:
         raise StoreError("the list of files of a stored record is damaged") from cause
+
+
+def _program(value: object) -> ProgramRecord | None:
+    if value is None:
+        return None
+    form = {"path": str, "arguments": list, "port": int, "platform": (str, type(None))}
+    fine = (
+        isinstance(value, dict)
+        and value.keys() == form.keys()
+        and all(isinstance(value[key], kind) for key, kind in form.items())
+        and all(isinstance(word, str) for word in value["arguments"])
+        and 0 < value["port"] < 65536
+    )
+    if not isinstance(value, dict) or not fine:
+        raise StoreError("the program of a stored record is not of the form that it must have")
+    return ProgramRecord(**{**value, "arguments": tuple(value["arguments"])})
 
 
 def _read(cls: type[_Record], value: Mapping[str, Any]) -> _Record:

@@ -26,6 +26,7 @@ from modelpack.archive.platforms import Platform, host_platform
 from modelpack.config.units import format_size
 from modelpack.image.bases import Base
 from modelpack.image.sizes import SizedPackage
+from modelpack.manifest import ProgramRecord
 from modelpack.store import Entry
 
 BUNDLE_ROOT = "/bundle"
@@ -95,6 +96,8 @@ class ImagePlan:
     layers: tuple[PlannedLayer, ...]
     runtime_wheel: str
     """File name of the server's own wheel."""
+    program: ProgramRecord | None = None
+    """The wrapped program that the image runs; no package and no server is installed then."""
     platform: Platform = field(default_factory=host_platform)
     """What the image runs on; default: Linux on this machine's processor."""
     has_wheels: bool = False

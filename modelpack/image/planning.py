@@ -32,6 +32,7 @@ from modelpack.image.plan import (
     PlannedLayer,
 )
 from modelpack.image.sizes import runtime_size, sized_packages
+from modelpack.image.wrap.planned import plan_for_program
 from modelpack.store import CODE_TYPE, DOC_TYPE, Entry, Kind, Store
 from modelpack.store.base import WHEELS_PATH
 from modelpack.store.names import shown
@@ -82,7 +83,7 @@ def plan_image(
         lock, [wheel.path for wheel in manifest.wheels], platform, python
     )
     models = tuple(sorted(check_name(str(model["name"])) for model in manifest.models))
-    return ImagePlan(
+    plan = ImagePlan(
         entry=entry,
         platform=platform,
         base=chosen,
@@ -104,6 +105,7 @@ def plan_image(
         is_wheelhouse=is_wheelhouse,
         warnings=(*warnings, *_torch_warning(lock, is_wheelhouse=is_wheelhouse)),
     )
+    return plan if manifest.program is None else plan_for_program(plan, manifest.program)
 
 
 def _checked_python(python: str) -> str:
