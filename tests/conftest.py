@@ -197,6 +197,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # --- the marks that must have run --------------------------------------------------------------
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let what a test printed travel between processes, which send UTF-8 alone."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 class Required:
     """Counts the tests with a mark that must run, in the process that hears of all tests."""
 
