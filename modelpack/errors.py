@@ -24,7 +24,7 @@
     ├── RegistryError                 exit 1
     │   └── UnreachableError                  no network, or nobody there
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
-    ├── BenchError  GoalMissedError       exit 1
+    ├── BenchError  GoalMissedError  TooLargeError   exit 1
     └── InputError                            a request that does not fit the signature
 
 An error knows what to do next: the message says what happened, the hint what to do.  Both stay
@@ -265,6 +265,18 @@ class GoalMissedError(ModelpackError):
     """What was measured is not what was asked for."""
 
     code = "goal-missed"
+
+
+class TooLargeError(ModelpackError):
+    """An image takes more than it may."""
+
+    code = "too-large"
+
+    def __init__(self, message: str, *, hint: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(message, hint=hint)
+        self.size_bytes = size_bytes
+        """What is known of it."""
+        self.limit_bytes = limit_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from modelpack.config.document import Document, KeyPath, clipped, dotted, shown
 from modelpack.config.requirement import local_path
 from modelpack.config.settings import (
+    WRITTEN_KEYS,
     DeploySettings,
     ImageSettings,
     Project,
@@ -198,13 +199,16 @@ def _where(document: Document, path: KeyPath) -> str:
     return f"{document.file}:{place.line}:{place.column}" if place else document.file
 
 
+_FIELDS = {key: field for field, key in WRITTEN_KEYS.items()}
+
+
 def _flat(section: Mapping[str, Any], at: KeyPath) -> Iterator[tuple[KeyPath, str, Any]]:
     """Yield (path in the file, field of the settings, value)."""
     for key, value in section.items():
         if key == "resources":
             yield from _flat(value, (*at, key))
         else:
-            yield (*at, key), "memory_bytes" if key == "memory" else key, value
+            yield (*at, key), _FIELDS.get(key, key), value
 
 
 def _range_mistakes(

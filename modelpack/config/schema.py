@@ -30,7 +30,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.json_schema import WithJsonSchema
 
 from modelpack.config.document import Number, WholeNumber
-from modelpack.config.settings import DeploySettings, ImageSettings, Project, ServerSettings
+from modelpack.config.settings import (
+    WRITTEN_KEYS,
+    DeploySettings,
+    ImageSettings,
+    Project,
+    ServerSettings,
+)
 from modelpack.config.units import SIZE_PATTERN, parse_size
 
 
@@ -93,7 +99,7 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
         if item.default_factory is not MISSING:
             default = item.default_factory()
         written = _written_type(hints[item.name], item.name)
-        key = "memory" if item.name == "memory_bytes" else item.name
+        key = WRITTEN_KEYS.get(item.name, item.name)
         default = list(default) if isinstance(default, tuple) else default
         found.append(Setting(key, item.name, written, default, docs.get(item.name, "")))
     return tuple(found)

@@ -21,6 +21,7 @@ from modelpack.config.serving import BatchConfig, ServerSettings, at_least, with
 from modelpack.errors import RefusedError
 
 __all__ = [
+    "WRITTEN_KEYS",
     "BatchConfig",
     "DeploySettings",
     "ImageSettings",
@@ -52,7 +53,12 @@ class ImageSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables; never secrets."""
 
+    max_size_bytes: int | None = None
+    """Most that an image may take on disk, such as ``500MB``; None: no limit."""
+
     def __post_init__(self) -> None:
+        if self.max_size_bytes is not None:
+            at_least("max_size_bytes", self.max_size_bytes, 1)
         if self.cuda is not None and not re.fullmatch(r"\d{1,2}\.\d{1,2}(\.\d{1,2})?", self.cuda):
             raise ValueError(f"cuda: must look like 12.6, got {self.cuda!r}")
         if self.base is not None and not _IMAGE_REFERENCE.fullmatch(self.base):
@@ -146,6 +152,9 @@ class Project:
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each setting of the file stands, ``FILE:LINE:COLUMN`` by ``name`` or ``server.port``."""
 
+
+WRITTEN_KEYS = {"memory_bytes": "memory", "max_size_bytes": "max_size"}
+"""Fields that people write under another key: what they write has its unit with it."""
 
 _Settings = TypeVar("_Settings", ServerSettings, ImageSettings, DeploySettings)
 _Recorded = TypeVar("_Recorded", ServerSettings, ImageSettings)

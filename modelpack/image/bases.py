@@ -26,7 +26,11 @@ from typing import Any
 from modelpack import paths
 from modelpack.archive.platforms import Platform, host_platform
 from modelpack.errors import UsageError
+from modelpack.image.instructions import check_text
 from modelpack.image.reference import check_reference
+
+_PLACES = ("oci", "oci-archive", "docker-archive", "engine", "registry")
+_CUDA_PACKAGE = re.compile(r"nvidia-.+|cuda-(?:toolkit|bindings|pathfinder)|triton")
 
 
 class PythonFrom(StrEnum):
@@ -56,6 +60,19 @@ class Base:
     """True when a package of the lock uses a GPU, or CUDA was asked for."""
     size_bytes: int | None = None
     """On-disk size; None when it is not known."""
+
+    @property
+    def name(self) -> str | None:
+        """Name under which others know it; None for one that lies in a file or folder."""
+        if not self.is_place:
+            return self.image
+        kind, _, rest = self.image.partition(":")
+        return rest if kind in ("engine", "registry") else None
+
+    @property
+    def is_place(self) -> bool:
+        """True when ``image`` says where it is, such as ``oci:DIR``; engines take only names."""
+        return is_place(self.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +114,13 @@ def choose_base(
     carried = _carried_cuda(packages)
     warnings = list(_mismatches(needs, packages, carried))
     if base is not None:
-        check_reference(base)
+        _check_base(base)
         chosen = Base(
             image=base,
             reason="this base was asked for",
             has_gpu=bool(needs or carried),
         )
-        if carried and base.split(":")[0].endswith("nvidia/cuda"):
+        if carried and is_cuda_base(base):
             warnings.append(_twice(carried))
     elif cuda is not None:
         chosen = _cuda_base(cuda, python, reason=f"CUDA {cuda} was asked for")
@@ -117,6 +134,33 @@ def choose_base(
             python, _slim_reason(needs, packages, carried), platform, has_gpu=bool(carried)
         )
     return chosen, tuple(warnings)
+
+
+def is_place(base: str) -> bool:
+    """Return whether a base is named by where it is, such as ``oci:DIR``, as no engine knows it."""
+    kind, colon, rest = base.partition(":")
+    return bool(colon and rest) and kind in _PLACES
+
+
+def is_cuda_base(base: str) -> bool:
+    """Return whether a base is one of NVIDIA's, from whichever registry."""
+    name = base.partition("@")[0]
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}".endswith("nvidia/cuda")
+
+
+def is_cuda_package(name: str) -> bool:
+    """Return whether a package, by its normalised name, is a part of CUDA."""
+    return bool(_CUDA_PACKAGE.fullmatch(name))
+
+
+def _check_base(base: str) -> None:
+    if is_place(base):
+        check_text(base, "the base")
+        kind, _, base = base.partition(":")
+        if kind not in ("engine", "registry"):
+            return
+    check_reference(base)
 
 
 def _slim(python: str, reason: str, platform: Platform, *, has_gpu: bool) -> Base:

@@ -189,14 +189,16 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _labels(entry: Entry, base: Base) -> dict[str, str]:
-    return {
+    labels = {
         "dev.modelpack.bundle.digest": entry.digest,
         "dev.modelpack.tag": str(entry.tag),
         "dev.modelpack.version": __version__,
-        "org.opencontainers.image.base.name": base.image,
         "org.opencontainers.image.title": entry.tag.name,
         "org.opencontainers.image.version": entry.tag.version or "",
     }
+    if base.name is not None:  # a folder of this machine means nothing elsewhere
+        labels["org.opencontainers.image.base.name"] = base.name
+    return dict(sorted(labels.items()))
 
 
 def _layers_below(base: Base, *, python: str, settings: ImageSettings) -> list[PlannedLayer]:

@@ -44,6 +44,7 @@ image:
   base: debian:12
   system_packages: [libgomp1]
   env: {DEBUG: off, WORKERS: 2, DATE: 2024-01-01}
+  max_size: 1.5GB
 deploy:
   target: docker
   resources: {cpu: 1.5, memory: 512MB}
@@ -66,6 +67,7 @@ deploy:
     )
     assert project.image.env == {"DEBUG": "off", "WORKERS": "2", "DATE": "2024-01-01"}
     assert project.image.system_packages == ("libgomp1",)
+    assert project.image.max_size_bytes == 1_500_000_000
     assert (project.deploy.cpu, project.deploy.memory_bytes) == (1.5, 512_000_000)
     assert (project.deploy.target, project.deploy.ready_timeout_s) == ("docker", 10.0)
 

@@ -28,7 +28,7 @@ def test_every_setting_can_be_written_in_the_file() -> None:
         return {f.name for f in fields(cls)}
 
     assert keys("Server") == names(ServerSettings)
-    assert keys("Image") == names(ImageSettings)
+    assert keys("Image") == names(ImageSettings) - {"max_size_bytes"} | {"max_size"}
     assert keys("Deploy") == names(DeploySettings) - set(RESOURCES) | {"resources"}
     assert keys("Resources") == {"cpu", "memory"}
     assert set(schema["properties"]) == names(Project) - {"root", "source", "places"}
@@ -57,6 +57,10 @@ def test_schema_is_a_valid_schema_whose_defaults_fit_it() -> None:
         ({"deploy": {"resources": {"memory": "512MB", "cpu": 1}}}, True),
         ({"deploy": {"resources": {"memory": "512M"}}}, False),
         ({"deploy": {"resources": {"memory": "a lot"}}}, False),
+        ({"image": {"max_size": "500MB"}}, True),
+        ({"image": {"max_size": 500_000_000}}, True),
+        ({"image": {"max_size": "500M"}}, False),
+        ({"image": {"max_size_bytes": 1}}, False),
         ({"inclde": []}, False),
         ({"server": {"port": "1"}}, False),
         ({"requirements": "numpy"}, False),

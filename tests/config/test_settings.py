@@ -38,6 +38,7 @@ from modelpack.errors import RefusedError
         (ImageSettings, {"system_packages": ("--allow-root",)}),
         (ImageSettings, {"env": {"A B": "1"}}),
         (ImageSettings, {"env": {"A": "1\nRUN evil"}}),
+        (ImageSettings, {"max_size_bytes": 0}),
         (DeploySettings, {"cpu": 0}),
         (DeploySettings, {"memory_bytes": 1}),
         (DeploySettings, {"ready_timeout_s": 0}),
