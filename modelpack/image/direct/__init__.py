@@ -1,0 +1,1 @@
+"""The direct builder: an image out of layers that are made or found here, with no container engine."""

@@ -1,0 +1,176 @@
+"""Compiles the modules of a layer, so that a container does not do it at each start.
+
+    layer (tar) ──Source: path, offset, size──► one Python for each processor ──► Part …
+
+The file of the layer itself is read, so what is compiled is what is in the image.  The version of
+CPython that compiles is of the image's ``X.Y``, whose bytecode all its patches can read; the bytes
+differ a little from patch to patch, so the exact version is part of what a layer is made of.  The
+base's own version is taken where this machine has it, then the one that modelpack itself runs with.
+
+Modules of tests are left out: nobody imports them where a service runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from modelpack.archive.resolver import run_uv
+from modelpack.errors import BuildError, ModelpackError
+from modelpack.image.direct.layer import Part
+
+_COMPILER = Path(__file__).with_name("pyc.py")
+_TIMEOUT_S = 900.0
+_MAX_PROCESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A CPython of this machine."""
+
+    program: str
+    version: str
+    """``X.Y.Z``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A module in a file that holds many."""
+
+    path: str
+    """In the image, without a slash in front."""
+    offset: int
+    size: int
+
+
+def find_compiler(python: str, wanted: str | None) -> Compiler | None:
+    """Return a CPython ``X.Y`` of this machine, of the version ``wanted`` where it is here.
+
+    None when there is none; nothing is downloaded.
+    """
+    own = _own_version()
+    is_own = own.rpartition(".")[0] == python
+    if is_own and wanted in (own, None):
+        return Compiler(sys.executable, own)
+    if wanted is not None and (found := _found(wanted)) is not None and found.version == wanted:
+        return found
+    return Compiler(sys.executable, own) if is_own else _found(python)
+
+
+def module_sources(layer: Path) -> list[Source]:
+    """Return the modules in a layer that is not compressed."""
+    with tarfile.open(layer, "r:") as tar:
+        return [
+            Source(one.name, one.offset_data, one.size)
+            for one in tar
+            if one.isreg() and is_compiled(one.name)
+        ]
+
+
+def is_compiled(path: str) -> bool:
+    """Say whether bytecode is made of a file."""
+    return path.endswith(".py") and "tests" not in path.split("/")[:-1]
+
+
+def compile_sources(
+    compiler: Compiler, file: Path, sources: Sequence[Source], scratch: Path
+) -> list[Part]:
+    """Return the bytecode of modules in ``file``, as parts that lie in the folder ``scratch``.
+
+    Raises BuildError when the compiler does not end well.
+    """
+    count = max(1, min(_MAX_PROCESSES, len(os.sched_getaffinity(0)), len(sources) // 20))
+    ranked = sorted(sources, key=lambda one: (-one.size, one.path))
+    shares = [ranked[number::count] for number in range(count)]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(_Run(compiler, file, share, scratch / f"bytecode-{number}"))
+            for number, share in enumerate(shares)
+        ]
+        return [part for run in running for part in run.parts()]
+
+
+class _Run:
+    """One process that compiles its share; it is gone when the block ends."""
+
+    def __init__(
+        self, compiler: Compiler, file: Path, sources: Sequence[Source], out: Path
+    ) -> None:
+        self._out = out
+        self._said: IO[bytes] = out.with_suffix(".json").open("w+b")
+        self._asked: IO[bytes] = out.with_suffix(".in").open("w+b")
+        self._asked.write(json.dumps([[s.path, s.offset, s.size] for s in sources]).encode())
+        self._asked.seek(0)
+        # Nothing of the surroundings may change the bytes: no site folder, no variables.
+        self._process = subprocess.Popen(
+            [compiler.program, "-S", "-P", "-W", "ignore", _COMPILER, file, out],
+            stdin=self._asked,
+            stdout=self._said,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+        self._asked.close()
+
+    def parts(self) -> list[Part]:
+        """Wait for the end and return what was compiled."""
+        try:
+            status = self._process.wait(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as cause:
+            raise _failed(f"it did not end within {_TIMEOUT_S / 60:.0f} minutes") from cause
+        if status:
+            raise _failed(f"it ended with status {status}")
+        self._said.seek(0)
+        parts = []
+        offset = 0
+        for path, size in json.load(self._said):
+            parts.append(Part(path, size, self._out, offset=offset))
+            offset += size
+        return parts
+
+
+def _failed(how: str) -> BuildError:
+    return BuildError(
+        f"the dependencies could not be compiled: {how}",
+        hint="see whether the machine has run out of memory, then try again",
+    )
+
+
+def _own_version() -> str:
+    return ".".join(str(part) for part in sys.version_info[:3])
+
+
+@cache
+def _found(version: str) -> Compiler | None:
+    """Return the CPython that uv finds for a version."""
+    try:
+        program = run_uv(
+            ["python", "find", "--no-project", f"cpython@{version}"], goal="find a Python"
+        ).strip()
+        said = subprocess.run(
+            [program, "-I", "-S", "-c", "import sys; print(sys.version.split()[0])"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout.strip()
+    except (ModelpackError, OSError, subprocess.SubprocessError):
+        return None
+    return Compiler(program, said) if re.fullmatch(r"3\.\d+\.\d+", said) else None
