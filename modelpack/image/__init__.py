@@ -12,13 +12,15 @@ Nothing of the bundle is executed here; it is read, checked against its digests 
 from modelpack.image.bases import Base, PythonFrom, choose_base
 from modelpack.image.context import write_context
 from modelpack.image.dockerfile import render_dockerfile
-from modelpack.image.engine import ImageResult, build_image, connect
+from modelpack.image.engines import ENGINES, BuildSecret, ImageResult, build_image, connect
 from modelpack.image.plan import ImagePlan, LayerKind, PlannedLayer
 from modelpack.image.planning import plan_image
 from modelpack.image.reference import check_image_name, check_reference, default_reference
 
 __all__ = [
+    "ENGINES",
     "Base",
+    "BuildSecret",
     "ImagePlan",
     "ImageResult",
     "LayerKind",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from modelpack.archive.runtime_wheel import wheel_bytes
 from modelpack.errors import BuildError, ConflictError, RefusedError
-from modelpack.image.dockerfile import render_dockerfile
+from modelpack.image.dockerfile import NO_MOUNTS, Mounts, render_dockerfile
 from modelpack.image.plan import ImagePlan
 from modelpack.manifest import BUNDLE_FILE, LOCK_FILE
 from modelpack.store import Store
@@ -45,10 +45,10 @@ class ContextFile:
     is_folder: bool = False
 
 
-def write_context(plan: ImagePlan, store: Store, folder: Path) -> Path:
+def write_context(plan: ImagePlan, store: Store, folder: Path, mounts: Mounts = NO_MOUNTS) -> Path:
     """Write the context as a new folder, which appears whole or not at all; return its path.
 
-    ``docker build FOLDER`` makes the image.  Raises ConflictError when something stands there,
+    ``docker build FOLDER`` makes the image, with whatever builder unless there are ``mounts``.  Raises ConflictError when something stands there,
     DigestMismatchError when the bundle is damaged.
     """
     folder = folder.absolute()
@@ -60,7 +60,7 @@ def write_context(plan: ImagePlan, store: Store, folder: Path) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh.mkdir(mode=0o700)
-        for file in context_files(plan, store):
+        for file in context_files(plan, store, mounts):
             _write(file, fresh)
         fresh.chmod(FOLDER_MODE)
         fresh.rename(folder)
@@ -74,9 +74,9 @@ def write_context(plan: ImagePlan, store: Store, folder: Path) -> Path:
     return folder
 
 
-def stream_context(plan: ImagePlan, store: Store) -> Iterator[bytes]:
+def stream_context(plan: ImagePlan, store: Store, mounts: Mounts = NO_MOUNTS) -> Iterator[bytes]:
     """Give the context as the bytes of a tar, for an engine."""
-    for file in context_files(plan, store):
+    for file in context_files(plan, store, mounts):
         name = f"{file.path}/" if file.is_folder else file.path
         yield header(name, file.mode, file.size, b"5" if file.is_folder else b"0")
         yield from file.chunks
@@ -84,10 +84,13 @@ def stream_context(plan: ImagePlan, store: Store) -> Iterator[bytes]:
     yield bytes(2 * BLOCK)
 
 
-def context_files(plan: ImagePlan, store: Store) -> Iterator[ContextFile]:
+def context_files(
+    plan: ImagePlan, store: Store, mounts: Mounts = NO_MOUNTS
+) -> Iterator[ContextFile]:
     """Give the files of a context, folders before what is in them, each folder once."""
-    yield _of_bytes(DOCKERFILE, render_dockerfile(plan).encode())
-    yield _of_bytes(plan.runtime_wheel, wheel_bytes())
+    yield _of_bytes(DOCKERFILE, render_dockerfile(plan, mounts).encode())
+    if plan.program is None:
+        yield _of_bytes(plan.runtime_wheel, wheel_bytes())
     yield from _bundle_files(plan, store)
 
 

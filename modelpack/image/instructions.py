@@ -10,7 +10,8 @@ module writes or reads it.  What always holds (threat model S7):
   quoted by one function; commands are argument lists, quoted for the shell one by one;
 * what was rendered is parsed again and must give the same instructions.
 
-Only what the classic builder of an engine understands is used.
+Only what the classic builder of an engine understands is used, but for mounts: a command has some
+when it is known that another one builds.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _PATH = re.compile(r"[A-Za-z0-9._/-]+")
 _USER = re.compile(r"\d{1,9}:\d{1,9}")
 _SIGNAL = re.compile(r"SIG[A-Z0-9]+")
 _SECONDS = re.compile(r"\d{1,5}s")
+_MOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MOUNT = re.compile(r"type=(?:cache|secret)(?:,[a-z]+=[A-Za-z0-9._/-]+)+")
 # Bidirectional controls: a line that holds one reads otherwise than it runs.
 _REORDERING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 
@@ -65,17 +68,40 @@ def arg(name: str, *, note: str = "") -> Instruction:
     return Instruction("ARG", ((_matched(_ENV_NAME, name, "variable"),),), note=note)
 
 
+def cache_mount(name: str, *, to: str) -> str:
+    """Lend a folder that the builder keeps from one build to the next, for ``run(mounts=...)``."""
+    name = _matched(_MOUNT_ID, name, "mount")
+    return f"type=cache,id={name},target={_matched(_PATH, to, 'path')}"
+
+
+def secret_mount(name: str, *, to: str) -> str:
+    """Lend a secret of the builder as a file, for ``run(mounts=...)``; without it nothing is built."""
+    name = _matched(_MOUNT_ID, name, "mount")
+    return f"type=secret,id={name},target={_matched(_PATH, to, 'path')},required=true"
+
+
 def run(
-    *commands: Sequence[str], note: str = "", ignored_rules: Iterable[tuple[str, str]] = ()
+    *commands: Sequence[str],
+    mounts: Iterable[str] = (),
+    note: str = "",
+    ignored_rules: Iterable[tuple[str, str]] = (),
 ) -> Instruction:
-    """Run commands one after the other; the first that fails ends the build."""
+    """Run commands one after the other; the first that fails ends the build.
+
+    ``mounts`` are there for all of them, and in no layer.
+    """
+    if not commands or not all(commands):
+        raise UsageError("a command needs at least one word")
+    if commands[0][0].startswith("-"):
+        raise UsageError(f"'{commands[0][0]}' is no command: it begins with '-'")
     for command in commands:
         for word in command:
             check_text(word, "command")
             if "&&" in word:
                 raise UsageError(f"'{word}' is no argument of a command: it holds '&&'")
+    flags = tuple(("mount", _matched(_MOUNT, mount, "mount")) for mount in mounts)
     parts = tuple(tuple(command) for command in commands)
-    return Instruction("RUN", parts, note=note, ignored_rules=tuple(ignored_rules))
+    return Instruction("RUN", parts, flags, note, tuple(ignored_rules))
 
 
 def copy(*sources: str, to: str, from_stage: str | None = None, note: str = "") -> Instruction:
