@@ -118,6 +118,17 @@ def choose_tag(descriptors: Sequence[Mapping[str, Any]], reference: ImageReferen
     return _blob(found)
 
 
+def platforms_of(top: Document) -> tuple[str, ...]:
+    """Return the platforms that an index names for its images, in its order."""
+    listed = top.value.get("manifests")
+    found = [
+        platform_of(one["platform"])
+        for one in (listed if isinstance(listed, list) else [])[:MAX_IMAGES]
+        if isinstance(one, dict) and isinstance(one.get("platform"), dict)
+    ]
+    return tuple(dict.fromkeys(one for one in found if one != "unknown/unknown"))
+
+
 def _may_be_image(descriptor: Mapping[str, Any]) -> bool:
     """Say whether a descriptor does not say that it is something else than an image."""
     is_statement = index.annotation(dict(descriptor), SUBJECT) is not None
