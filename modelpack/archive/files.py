@@ -36,7 +36,7 @@ DEFAULT_IGNORES = (
     ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".ipynb_checkpoints/", ".coverage", ".coverage.*",
     "htmlcov/", "/build/", "/dist/", "node_modules/", ".cache/",
     # what modelpack writes or reads itself
-    "*.modelpack", f"/{LOCK_FILE}", f"/{IGNORE_FILE}", "/wheels/*.whl",
+    "*.modelpack", "*.oci/", f"/{LOCK_FILE}", f"/{IGNORE_FILE}", "/wheels/*.whl",
     # locks of others are read, and name the hosts of indexes
     "/uv.lock", "/pylock.toml",
 )  # fmt: skip

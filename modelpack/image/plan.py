@@ -104,6 +104,8 @@ class ImagePlan:
     """True when the bundle brings packages to install from."""
     is_wheelhouse: bool = False
     """True when those are all, so that no index is asked."""
+    max_size_bytes: int | None = None
+    """Most that it may take on disk, by the settings; see ``budget``."""
     warnings: tuple[str, ...] = ()
     user: str = USER
     port: int = PORT

@@ -103,6 +103,7 @@ def plan_image(
         runtime_wheel=wheel_name(),
         has_wheels=bool(manifest.wheels),
         is_wheelhouse=is_wheelhouse,
+        max_size_bytes=settings.max_size_bytes,
         warnings=(*warnings, *_torch_warning(lock, is_wheelhouse=is_wheelhouse)),
     )
     return plan if manifest.program is None else plan_for_program(plan, manifest.program)
