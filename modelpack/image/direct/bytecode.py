@@ -2,10 +2,8 @@
 
     layer (tar) ──Source: path, offset, size──► one Python for each processor ──► Part …
 
-The file of the layer itself is read, so what is compiled is what is in the image.  The version of
-CPython that compiles is of the image's ``X.Y``, whose bytecode all its patches can read; the bytes
-differ a little from patch to patch, so the exact version is part of what a layer is made of.  The
-base's own version is taken where this machine has it, then the one that modelpack itself runs with.
+The file of the layer itself is read, so what is compiled is what is in the image.  Which CPython does
+it is said in ``interpreters``.
 
 Modules of tests are left out: nobody imports them where a service runs.
 """
@@ -14,33 +12,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO
 
-from modelpack.archive.resolver import run_uv
-from modelpack.errors import BuildError, ModelpackError
+from modelpack.errors import BuildError
+from modelpack.image.direct.interpreters import Compiler
 from modelpack.image.direct.layer import Part
 
 _COMPILER = Path(__file__).with_name("pyc.py")
 _TIMEOUT_S = 900.0
 _MAX_PROCESSES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Compiler:
-    """A CPython of this machine."""
-
-    program: str
-    version: str
-    """``X.Y.Z``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +37,6 @@ class Source:
     """In the image, without a slash in front."""
     offset: int
     size: int
-
-
-def find_compiler(python: str, wanted: str | None) -> Compiler | None:
-    """Return a CPython ``X.Y`` of this machine, of the version ``wanted`` where it is here.
-
-    None when there is none; nothing is downloaded.
-    """
-    own = _own_version()
-    is_own = own.rpartition(".")[0] == python
-    if is_own and wanted in (own, None):
-        return Compiler(sys.executable, own)
-    if wanted is not None and (found := _found(wanted)) is not None and found.version == wanted:
-        return found
-    return Compiler(sys.executable, own) if is_own else _found(python)
 
 
 def module_sources(layer: Path) -> list[Source]:
@@ -151,26 +123,3 @@ def _failed(how: str) -> BuildError:
         f"the dependencies could not be compiled: {how}",
         hint="see whether the machine has run out of memory, then try again",
     )
-
-
-def _own_version() -> str:
-    return ".".join(str(part) for part in sys.version_info[:3])
-
-
-@cache
-def _found(version: str) -> Compiler | None:
-    """Return the CPython that uv finds for a version."""
-    try:
-        program = run_uv(
-            ["python", "find", "--no-project", f"cpython@{version}"], goal="find a Python"
-        ).strip()
-        said = subprocess.run(
-            [program, "-I", "-S", "-c", "import sys; print(sys.version.split()[0])"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout.strip()
-    except (ModelpackError, OSError, subprocess.SubprocessError):
-        return None
-    return Compiler(program, said) if re.fullmatch(r"3\.\d+\.\d+", said) else None

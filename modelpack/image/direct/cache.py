@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelpack import paths
 from modelpack.errors import BuildError
@@ -67,6 +67,15 @@ class LayerFile:
     """Read-only; who copies it checks the digest of what he reads."""
 
 
+class _Made(NamedTuple):
+    """What is known of a layer in the cache."""
+
+    digest: str
+    diff_id: str
+    size: int
+    path: Path
+
+
 Fill = Callable[[LayerWriter], str | None]
 """Writes a layer and returns the digest of its tar, or None where that is the file's."""
 
@@ -93,16 +102,19 @@ class LayerCache:
         Raises what ``fill`` raises, and BuildError when the cache cannot be written.
         """
         key = hashlib.sha256(canonical_json({**facts, "form": _FORM})).hexdigest()[:32]
-        found = self._find(key)
-        if found is not None:
-            return found
+        noted = self._find(key)
+        if noted is not None:
+            # The words are those of today, so that an image is the same with a cache and without.
+            return LayerFile(what, created_by, media_type, *noted)
         with self.scratch() as folder, LayerWriter(folder / "layer") as out:
             diff_id = fill(out)
             digest = out.digest()
-            made = LayerFile(
-                what, created_by, media_type, digest, diff_id or digest, out.size, out.path
-            )
-            return self._keep(key, made)
+            made = _Made(digest, diff_id or digest, out.size, self._blob(digest))
+            out.path.replace(made.path)
+            self._write_note(key, made)
+        with suppress(OSError):
+            self._trim()
+        return LayerFile(what, created_by, media_type, *made)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -132,47 +144,33 @@ class LayerCache:
                 hint="make room, or set MODELPACK_CACHE to another folder",
             ) from cause
 
-    def _find(self, key: str) -> LayerFile | None:
+    def _find(self, key: str) -> _Made | None:
         """Return the layer of a key, if it is there and is what was noted."""
         note = self._note(key)
         try:
             noted = json.loads(note.read_bytes())
-            facts = {name: str(noted[name]) for name in _TEXTS}
-            path = self._blob(facts["digest"])
+            path = self._blob(noted["digest"])
+            made = _Made(noted["digest"], str(noted["diff_id"]), int(noted["size"]), path)
             status = path.stat()
-            layer = LayerFile(**facts, size=int(noted["size"]), path=path)
-            if status.st_size != layer.size:
-                raise ValueError("another size")
+            if status.st_size != made.size:
+                return None
             if noted["stat"] == _stat(status):
                 os.utime(note)
-            elif _digest_of(path) == layer.digest:
-                self._write_note(key, layer)
+            elif _digest_of(path) == made.digest:
+                self._write_note(key, made)
             else:
-                raise ValueError("other bytes")
+                return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return layer
+        return made
 
-    def _keep(self, key: str, made: LayerFile) -> LayerFile:
-        """Put a layer that is ready into its place, and make room."""
-        path = self._blob(made.digest)
-        made.path.replace(path)
-        kept = LayerFile(
-            made.what,
-            made.created_by,
-            made.media_type,
-            made.digest,
-            made.diff_id,
-            made.size,
-            path,
-        )
-        self._write_note(key, kept)
-        self._trim()
-        return kept
-
-    def _write_note(self, key: str, layer: LayerFile) -> None:
-        facts = {name: getattr(layer, name) for name in _TEXTS}
-        note = {**facts, "size": layer.size, "stat": _stat(layer.path.stat())}
+    def _write_note(self, key: str, made: _Made) -> None:
+        note = {
+            "digest": made.digest,
+            "diff_id": made.diff_id,
+            "size": made.size,
+            "stat": _stat(made.path.stat()),
+        }
         handle, fresh = tempfile.mkstemp(dir=self.home, prefix=".")
         with os.fdopen(handle, "wb") as out:
             out.write(canonical_json(note))
@@ -212,9 +210,6 @@ class LayerCache:
         if not DIGEST.fullmatch(digest):
             raise ValueError("not a digest")
         return self._blobs / digest.removeprefix("sha256:")
-
-
-_TEXTS = ("what", "created_by", "media_type", "digest", "diff_id")
 
 
 def _stat(status: os.stat_result) -> list[int]:

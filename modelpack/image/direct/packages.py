@@ -19,16 +19,15 @@ from modelpack.archive.lockfile import LockedPackage, read_lock
 from modelpack.archive.runtime_wheel import wheel_bytes
 from modelpack.archive.wheelhouse import applying
 from modelpack.image.direct.bytecode import (
-    Compiler,
     Source,
     compile_sources,
-    find_compiler,
     is_compiled,
     module_sources,
 )
 from modelpack.image.direct.cache import LayerCache, LayerFile
 from modelpack.image.direct.compressing import LEVEL, compress_file
 from modelpack.image.direct.installing import Installer, unpack_wheels
+from modelpack.image.direct.interpreters import Compiler, find_compiler
 from modelpack.image.direct.layer import GZIP_LAYER_TYPE, LayerWriter, Part, write_parts
 from modelpack.image.direct.normalising import installed_parts, site_packages
 from modelpack.image.direct.requirements import check_installed, check_runtime
