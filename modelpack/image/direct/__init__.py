@@ -5,8 +5,9 @@
     packages     layers that are made here       (layer, installing, normalising, bytecode, runtime,
                                                   requirements, compressing, cache)
     assembling   config and manifest             statements            what is said about an image
-    source       an image as it moves            outputs               where it goes
-    layouts, archives, loading                   folder, tar, engine
+    source       an image as it moves            lent                  no login got into it
+    outputs      where it goes:
+    layouts, archives, loading   a folder, a tar, an engine
 
 A registry, and everything else that moves bytes, is ``modelpack.registry``.
 """

@@ -22,6 +22,7 @@ from modelpack.errors import DigestMismatchError, UsageError
 from modelpack.image.direct.assembling import LAYER_TYPE, DirectImage, ImageLayer, assemble
 from modelpack.image.direct.base import OpenBase, open_base
 from modelpack.image.direct.cache import LayerFile
+from modelpack.image.direct.lent import refuse_leaks
 from modelpack.image.direct.outputs import FORMS, Output, Product, Written, parse_output, write
 from modelpack.image.direct.packages import PythonPlace, package_layers
 from modelpack.image.direct.source import ImageSource
@@ -101,8 +102,8 @@ def build_direct(
     options    how registries are spoken to
     counts     hears of every byte that registries are sent or send
 
-    Raises UsageError, RefusedError for a base that does not fit or a setting that only an engine can
-    do, DigestMismatchError when base or bundle is damaged, and what base and outputs raise
+    Raises UsageError, RefusedError for a base that does not fit, SecretFoundError for a login that
+    got into a layer, DigestMismatchError when base or bundle is damaged, and what base and outputs raise
     (NotFoundError, BuildError, StoreError, EngineError, LoginNeededError, UnreachableError).  What
     was written to an output before another one failed stays there whole.
     """
@@ -120,6 +121,8 @@ def build_direct(
             _image(plan, one, store, compress=compress, progress=progress)
             for plan, one in zip(plans, bases, strict=True)
         )
+        for image in images:
+            refuse_leaks(image)
         sources = tuple(
             ImageSource(image, statements(image, store, name), name) for image in images
         )

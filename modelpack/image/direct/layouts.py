@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from modelpack.errors import ConflictError
+from modelpack.errors import ConflictError, StoreError
 from modelpack.manifest import canonical_json
 from modelpack.registry.base import Document, Graph, Outcome, Place
 from modelpack.registry.reader import BlobReader
 from modelpack.store import documents, index
-from modelpack.store.base import INDEX_TYPE, REF_NAME, Descriptor
+from modelpack.store.base import INDEX_TYPE, REF_NAME, SUBJECT, Descriptor
 from modelpack.store.durable import (
     Blob,
     Staging,
+    blob_name,
     locked,
     open_folder,
     open_staging,
@@ -113,11 +114,29 @@ class LayoutTarget:
             same = [one for one in listed if index.annotation(one, REF_NAME) == self._ref]
             if same != [entry]:
                 listed = [*(one for one in listed if one not in same), entry]
+                # What was said about an image that has no name any more goes with it.
+                gone = self._images(same) - self._images(listed)
+                listed = [one for one in listed if index.annotation(one, SUBJECT) not in gone]
         known = {one.get("digest") for one in listed}
         for document in graph.referrers:
             if document.blob.digest not in known:
                 listed.append(read_referrer(document.data, "a statement").descriptor)
         return {**found, "manifests": listed}
+
+    def _images(self, listed: list[Descriptor]) -> set[str]:
+        """Return the digests of what has a name, and of the platforms below it."""
+        found = set()
+        for one in listed:
+            if index.annotation(one, REF_NAME) is None:
+                continue
+            found.add(str(one.get("digest")))
+            if one.get("mediaType") == INDEX_TYPE:
+                with suppress(OSError, StoreError, ValueError):
+                    data = (self._blobs / blob_name(str(one.get("digest")))).read_bytes()
+                    below = documents.read_json(data, "an index").get("manifests")
+                    children = below if isinstance(below, list) else []
+                    found |= {str(c.get("digest")) for c in children if isinstance(c, dict)}
+        return found
 
     def _has(self, blob: Blob) -> bool:
         try:
