@@ -186,7 +186,12 @@ def _files(value: Mapping[str, Any], key: str = "files") -> tuple[FileRecord, ..
 def _program(value: object) -> ProgramRecord | None:
     if value is None:
         return None
-    form = {"path": str, "arguments": list, "port": int, "platform": (str, type(None))}
+    form: dict[str, Any] = {
+        "path": str,
+        "arguments": list,
+        "port": int,
+        "platform": (str, type(None)),
+    }
     fine = (
         isinstance(value, dict)
         and value.keys() == form.keys()

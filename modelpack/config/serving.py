@@ -69,7 +69,8 @@ class ServerSettings:
     """TCP port for the metrics; None: the same as for requests."""
 
     workers: int = 1
-    """Processes that read requests and write answers."""
+    """Processes that read requests and write answers; 0: one for each processor, as far as the
+    memory goes."""
 
     replicas: int = 1
     """How often the service is loaded; that many batches of one api run at once."""
@@ -86,13 +87,14 @@ class ServerSettings:
     """Processor threads of each replica for its models; 0: the processors shared out evenly."""
 
     max_body_bytes: int = 10 * 1024 * 1024
-    """Longest request body; a longer one is answered 413 before it is read."""
+    """Longest request body; a longer one is answered 413 before it is read.  Unless it is set, no
+    longer than a sixteenth of the memory."""
 
     accept_encoding: bool = False
     """Take bodies that are compressed with gzip or deflate."""
 
     max_inflated_bytes: int = 64 * 1024 * 1024
-    """Longest body after decompression."""
+    """Longest body after decompression.  Unless it is set, no longer than an eighth of the memory."""
 
     max_connections: int = 0
     """Most connections at a time, others wait; 0: what the limit on open files leaves room for."""
@@ -116,7 +118,8 @@ class ServerSettings:
     """Most rows that wait for one api; beyond that requests are answered 429."""
 
     max_queue_bytes: int = 256 * 1024 * 1024
-    """Most bytes of arguments that wait for one api; beyond that requests are answered 429."""
+    """Most bytes of arguments that wait for one api; beyond that requests are answered 429.  Unless
+    it is set, no more than an eighth of the memory, shared out to the workers."""
 
     tls_cert: str | None = None
     """File with the certificate chain (PEM); with it the server speaks TLS."""
@@ -153,7 +156,7 @@ class ServerSettings:
         within("port", self.port, 0, 65535)
         if self.metrics_port is not None:
             within("metrics_port", self.metrics_port, 0, 65535)
-        within("workers", self.workers, 1, 256)
+        within("workers", self.workers, 0, 256)
         within("replicas", self.replicas, 1, 256)
         one_of("runner", self.runner, RUNNERS)
         if not _DEVICES.fullmatch(self.devices):

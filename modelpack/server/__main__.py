@@ -69,6 +69,10 @@ def _settings(folder: Path) -> ServerSettings:
 
 
 if __name__ == "__main__":
+    from modelpack.server.life.init import stand_by
+
+    stand_by()  # before anything else is loaded: as process 1 this stays behind, small
+
     from modelpack.server.life.stopping import leave
 
     leave(main())

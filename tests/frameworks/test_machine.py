@@ -10,6 +10,8 @@ import pytest
 
 from modelpack.frameworks.machine import (
     limit_libraries,
+    memory_bytes,
+    memory_limit,
     processors,
     thread_variables,
     threads_for,
@@ -34,10 +36,87 @@ ALLOWED = len(os.sched_getaffinity(0))
 def test_the_limit_of_the_control_group_counts(
     tmp_path: Path, files: dict[str, str], limit: int
 ) -> None:
+    assert processors(tree(tmp_path, files)) == limit
+
+
+def tree(folder: Path, files: dict[str, str]) -> Path:
+    """Write control groups as the kernel shows them."""
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert processors(tmp_path) == limit
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+MB = 1024 * 1024
+NONE = "9223372036854771712\n"  # what the older hierarchy says where there is no limit
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": f"{256 * MB}\n"}, 256 * MB),
+        ({"memory.max": "max\n", "memory.high": f"{100 * MB}\n"}, 100 * MB),
+        ({"memory.max": f"{256 * MB}\n", "memory.high": f"{100 * MB}\n"}, 100 * MB),
+        ({"memory.max": "max\n", "memory.high": "max\n"}, None),
+        ({"memory/memory.limit_in_bytes": f"{128 * MB}\n"}, 128 * MB),
+        ({"memory/memory.limit_in_bytes": NONE}, None),
+        ({"memory.max": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_memory_of_the_control_group_counts(
+    tmp_path: Path, files: dict[str, str], limit: int | None
+) -> None:
+    assert memory_limit(tree(tmp_path, files), tmp_path / "none") == limit
+
+
+def test_a_group_below_the_top_is_found_and_the_tightest_one_counts(tmp_path: Path) -> None:
+    """As for a service of the system, or a container that shares the groups of its host."""
+    files = {
+        "unit.slice/app.service/cpu.max": "max 100000\n",
+        "unit.slice/app.service/memory.max": f"{512 * MB}\n",
+        "unit.slice/cpu.max": "100000 100000\n",
+        "unit.slice/memory.max": f"{256 * MB}\n",
+        "other.slice/cpu.max": "1000 100000\n",
+        "other.slice/memory.max": "4096\n",
+    }
+    own = tmp_path / "own"
+    own.write_text("0::/unit.slice/app.service\n")
+
+    assert processors(tree(tmp_path, files), own) == 1
+    assert memory_limit(tmp_path, own) == 256 * MB
+
+
+def test_the_older_hierarchy_names_its_folders_by_controllers(tmp_path: Path) -> None:
+    files = {
+        "cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "100000\n",
+        "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n",
+        "cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+        "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        "memory/docker/abc/memory.limit_in_bytes": f"{64 * MB}\n",
+        "memory/memory.limit_in_bytes": NONE,
+    }
+    own = tmp_path / "own"
+    own.write_text("9:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n0::/\n")
+
+    assert processors(tree(tmp_path, files), own) == 1
+    assert memory_limit(tmp_path, own) == 64 * MB
+
+
+@pytest.mark.parametrize("path", ["/../../elsewhere", "/gone/away", "", "garbage"])
+def test_a_group_that_is_not_mounted_here_is_the_top_one(tmp_path: Path, path: str) -> None:
+    """So it is in a container: its own group is mounted as the top."""
+    own = tmp_path / "own"
+    own.write_text(f"0::{path}\n" if path != "garbage" else "garbage\n")
+    assert memory_limit(tree(tmp_path, {"memory.max": f"{64 * MB}\n"}), own) == 64 * MB
+
+
+def test_without_a_limit_there_is_the_memory_of_the_machine(tmp_path: Path) -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    own = tmp_path / "own"
+    assert memory_bytes(tmp_path, own) == total
+    assert memory_bytes(tree(tmp_path, {"memory.max": f"{64 * MB}\n"}), own) == 64 * MB
+    assert memory_bytes(tree(tmp_path, {"memory.max": f"{total * 2}\n"}), own) == total
 
 
 @pytest.mark.parametrize("copies", [1, 2, 1000])

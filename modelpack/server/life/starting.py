@@ -1,7 +1,7 @@
 """Puts a server together: one process, or a supervisor with several.
 
-    ServerSettings ─┬─ workers = 1 ──► Alone ──► Server, in this process
-                    └─ workers > 1 ──► Supervisor ──► a Server in each worker
+    ServerSettings ──fitted─┬─ workers = 1 ──► Alone ──► Server, in this process
+                            └─ workers > 1 ──► Supervisor ──► a Server in each worker
 
 What both have: the ports, taken before anything is loaded; the log; the signals; the outside.
 """
@@ -22,10 +22,12 @@ from modelpack.frameworks.source import Source
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.http.descriptors import raise_limit
 from modelpack.server.http.listening import listen_on
+from modelpack.server.life.driver import check_driver
+from modelpack.server.life.fitting import Room, differences, fitted
 from modelpack.server.life.outside import Outside
 from modelpack.server.life.record import RunRecord
 from modelpack.server.life.stopping import StopSignals
-from modelpack.server.observe.logs import configured
+from modelpack.server.observe.logs import configured, event
 
 if TYPE_CHECKING:
     from modelpack.server.life.alone import Companion
@@ -45,6 +47,9 @@ def serve(
     """Serve until told to stop; see ``modelpack.server.run``."""
     # Its Linux wheel sends telemetry unless this is set before the import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    asked = settings
+    is_alone = source is None or companion is not None
+    settings = fitted(asked, Room.here(source), is_alone=is_alone)
     if settings.workers > 1 and source is None:
         raise UsageError("several workers need a service that other processes can load", hint=_BY)
     raise_limit()
@@ -54,6 +59,9 @@ def serve(
         if metrics is not None:
             stack.enter_context(metrics)
         stack.enter_context(configured(settings.log_format, settings.log_level))
+        if changed := differences(asked, settings):
+            event("fitted", **changed)
+        check_driver(settings)
         outside = stack.enter_context(Outside(settings, record))
         signals = stack.enter_context(StopSignals(settings.grace_s))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
