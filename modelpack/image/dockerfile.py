@@ -84,14 +84,12 @@ def instructions_of(plan: ImagePlan, mounts: Mounts = NO_MOUNTS) -> Iterator[Ins
         yield from _dependencies(plan, mounts)
     yield dockerfile.from_image(base.image, note=f"base {base.image}")
     yield from _system(plan)
-    if plan.program is not None:
-        pass  # it needs no package, and no server of ours
+    if plan.program is not None:  # it needs no package, and no server of ours
+        yield from _starter(plan)
     elif plan.has_wheels:
         installed = f"{BUNDLE_ROOT}/venv"
         yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/", note="what is installed")
         yield dockerfile.copy(f"{installed}/", to=f"{installed}/", from_stage=_PACKAGES_STAGE)
-    elif plan.program is not None:
-        yield from _starter(plan)
     else:
         yield from _dependencies(plan, mounts)
     yield from _files(plan)

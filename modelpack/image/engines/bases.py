@@ -15,8 +15,8 @@ def check_python(plan: ImagePlan, variables: Iterable[str]) -> None:
 
     ``variables`` are those of the base, ``NAME=VALUE``.
     """
-    if plan.base.python_from is not PythonFrom.BASE:
-        return
+    if plan.base.python_from is not PythonFrom.BASE or plan.program is not None:
+        return  # any Python will do to start and check a program
     said = dict(pair.partition("=")[::2] for pair in variables)
     version = said.get("PYTHON_VERSION", "")
     found = re.match(r"3\.\d+", version)
