@@ -74,6 +74,7 @@ def make_app() -> typer.Typer:
         export,
         gc,
         history,
+        image,
         import_,
         init,
         inspect,
@@ -121,7 +122,13 @@ def make_app() -> typer.Typer:
     ):
         app.command(name, cls=Command)(function)
     app.command("__complete", cls=Command, hidden=True)(completion.complete)
-    groups = {"models": models, "servers": servers, "deployments": deployments, "config": config}
+    groups = {
+        "models": models,
+        "image": image,
+        "servers": servers,
+        "deployments": deployments,
+        "config": config,
+    }
     for name, module in groups.items():
         group = _typer()
         group.callback(cls=Group, invoke_without_command=True)(module.group)

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelpack.image.looking.contents import LayerContents
+from modelpack.config.units import format_size
+from modelpack.image.looking.contents import LayerContents, scan
 from modelpack.image.looking.packages import MODELS, Package, models_of, packages_of
 from modelpack.image.looking.remembered import contents_of
 from modelpack.image.looking.tree import Tree, merge
-from modelpack.image.reading import Kind, ReadImage, Where
+from modelpack.image.reading import Kind, ReadImage, ReadLayer, Where
 from modelpack.image.reading.choosing import platforms_of
 from modelpack.progress import SILENT, Progress
 from modelpack.store.names import shown
@@ -187,10 +188,14 @@ def look(image: ReadImage, *, progress: Progress = SILENT) -> Looked:
 
     Raises DigestMismatchError, RefusedError for bombs and zstd, and what its place raises.
     """
-    contents: list[LayerContents] = []
-    for number, layer in enumerate(image.layers, start=1):
-        with progress.step(f"read layer {number} of {len(image.layers)}"):
-            contents.append(contents_of(layer))
+    count = len(image.layers)
+
+    def read(layer: ReadLayer) -> LayerContents:
+        number = image.layers.index(layer) + 1
+        with progress.step(f"read layer {number} of {count}, {format_size(layer.blob.size)}"):
+            return scan(layer)
+
+    contents = [contents_of(layer, read) for layer in image.layers]
     tree = merge(contents)
     said = [one for one in _history(image) if not one.get("empty_layer")]
     created_by = [_created_by(one) for one in said]
@@ -261,6 +266,8 @@ def _kind(path: str) -> str:
         return "wheels"
     if path == "bundle/requirements.lock":
         return "the lock"
+    if path.startswith("bundle/doc/"):
+        return "documents"
     if path.startswith("bundle/"):
         return "code"
     if path.startswith(("bin/", "lib/", "usr/bin/", "usr/lib/", "etc/os-release")):

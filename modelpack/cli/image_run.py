@@ -1,0 +1,147 @@
+"""``modelpack image run``: an image in a container, until it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelpack.cli import console
+from modelpack.cli.grammar import Format, FormatOption
+
+if TYPE_CHECKING:
+    from modelpack.image.running import Running
+
+
+def run(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="NAME:TAG in the engine, or registry:HOST/NAME:TAG, which it pulls"
+        ),
+    ],
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "-p",
+            "--port",
+            metavar="PORT",
+            help="port on this machine; default: the image's own, 0: a free one",
+        ),
+    ] = None,
+    container_port: Annotated[
+        int | None,
+        typer.Option(
+            "--container-port", metavar="PORT", help="port in the container; default: what it names"
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="most memory it may take, such as 512MiB"),
+    ] = None,
+    cpus: Annotated[
+        float | None,
+        typer.Option("--cpus", metavar="NUMBER", help="processors it may use, such as 1.5"),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="all|none|N",
+            help="GPUs it gets; default: all where the image wants them and the engine has some",
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-e", "--env", metavar="NAME=VALUE", help="variable; NAME alone as here; repeatable"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="of the container; default: made up"),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="leave it running and return when it is ready")
+    ] = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """
+    $ modelpack image run digits:1 --memory 512MiB --cpus 1
+
+    Run an image and print its URL when it answers.
+
+    It runs in the engine of this machine, reachable from this machine alone, with a read-only root, no
+    capabilities and no way to gain any. Ctrl-C stops it, so that accepted requests are answered, and
+    removes it.
+    """
+    from modelpack.image.running import NotReadyError, RunOptions, run_image
+
+    options = RunOptions.of_words(
+        port=port,
+        container_port=container_port,
+        memory=memory,
+        cpus=cpus,
+        gpus=gpus,
+        env=env or (),
+        name=name,
+    )
+    with _ended_by_signals():
+        try:
+            running = run_image(reference, options, progress=console.Steps())
+        except NotReadyError as error:
+            for line in error.log_lines:
+                console.note(f"  {console.harmless(line)}")
+            raise
+        if detach:
+            _tell(running, form)
+            console.note(f"'docker rm -f {running.name}' ends it")
+            return
+        try:
+            _tell(running, form)
+            _follow(running)
+        finally:
+            console.note(f"stopping {running.name}")
+            running.remove()
+
+
+def _tell(running: Running, form: Format) -> None:
+    console.note(f"{running.name} is ready ({console.duration(running.seconds)})")
+    if form is Format.JSON:
+        console.out_json({"name": running.name, "id": running.id, "url": running.url})
+    else:
+        console.out(running.url)
+
+
+def _follow(running: Running) -> None:
+    """Show what the container says until it ends; raises EngineError when that was its own doing."""
+    from modelpack.errors import EngineError
+
+    for data in running.logs():
+        sys.stderr.write(data.decode(errors="replace"))
+        sys.stderr.flush()
+    status, is_out_of_memory = running.end()
+    if is_out_of_memory:
+        raise EngineError("the container was out of memory", hint="give it more with '--memory'")
+    if status:
+        raise EngineError(f"the container ended with status {status}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that no container is left."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
