@@ -111,7 +111,7 @@ def choose_base(
             hint="give one of them: a base of your own brings its CUDA along",
         )
     needs = _needs(packages)
-    carried = _carried_cuda(packages)
+    carried = carried_cuda(packages)
     warnings = list(_mismatches(needs, packages, carried))
     if base is not None:
         _check_base(base)
@@ -253,7 +253,7 @@ def _needs(packages: Mapping[str, str]) -> list[Need]:
     return needs
 
 
-def _carried_cuda(packages: Mapping[str, str]) -> str | None:
+def carried_cuda(packages: Mapping[str, str]) -> str | None:
     """Return ``X.Y`` of the CUDA runtime that the lock brings as wheels."""
     for name in _facts()["wheels"]["runtime"]:
         if name in packages:

@@ -22,7 +22,7 @@ from modelpack.archive.torch import backend_of
 from modelpack.archive.wheelhouse import applying, is_complete
 from modelpack.config.settings import ImageSettings
 from modelpack.errors import RefusedError, SecretFoundError, StoreError, UsageError
-from modelpack.image.bases import Base, PythonFrom, choose_base
+from modelpack.image.bases import Base, PythonFrom, carried_cuda, choose_base
 from modelpack.image.instructions import check_text
 from modelpack.image.plan import (
     BUNDLE_ROOT,
@@ -71,7 +71,7 @@ def plan_image(
     manifest = store.bundle_manifest(entry)
     python = _checked_python(manifest.python)
     lock_text = store.lock_text(entry)
-    _check_platform(entry, lock_text, platform)
+    locked = _checked_platforms(entry, lock_text, platform)
     lock = read_lock(lock_text)
     packages = tuple(applying(lock, platform, python))
     if base is None and cuda is None:
@@ -104,7 +104,11 @@ def plan_image(
         has_wheels=bool(manifest.wheels),
         is_wheelhouse=is_wheelhouse,
         max_size_bytes=settings.max_size_bytes,
-        warnings=(*warnings, *_torch_warning(lock, is_wheelhouse=is_wheelhouse)),
+        warnings=(
+            *warnings,
+            *_cuda_warning(lock, locked, platform, python),
+            *_torch_warning(lock, is_wheelhouse=is_wheelhouse),
+        ),
     )
     return plan if manifest.program is None else plan_for_program(plan, manifest.program)
 
@@ -118,20 +122,20 @@ def _checked_python(python: str) -> str:
     return python
 
 
-def _check_platform(entry: Entry, lock_text: str, platform: Platform) -> None:
-    """Raise UsageError when the lock says what it was made for, and that is something else.
+def _checked_platforms(entry: Entry, lock_text: str, platform: Platform) -> tuple[Platform, ...]:
+    """Return what the lock was made for; raises UsageError when that is something else.
 
     A lock that does not say is taken at its word: its hashes decide when it is installed.
     """
     locked = locked_platforms(lock_text)
     if locked and platform not in locked:
-        names = ", ".join(shown(one.name) for one in locked)
-        wanted = ",".join(sorted({platform.name, *(one.name for one in locked)}))
+        names = ",".join(shown(one.name) for one in locked)
+        wanted = ",".join(sorted({platform.name, *names.split(",")}))
         raise UsageError(
             f"'{entry.tag}' is locked for {names}, not for {platform.name}",
-            hint=f"build it with 'modelpack build --platform {shown(wanted)}', or set 'platforms' "
-            "in modelpack.yaml",
+            hint=f"build it with --platform {wanted}, or make the image with --platform {names}",
         )
+    return locked
 
 
 def _versions(packages: Sequence[LockedPackage]) -> dict[str, str]:
@@ -139,6 +143,27 @@ def _versions(packages: Sequence[LockedPackage]) -> dict[str, str]:
     from packaging.utils import canonicalize_name
 
     return {canonicalize_name(package.name): package.version for package in packages}
+
+
+def _cuda_warning(
+    lock: Sequence[LockedPackage], locked: Sequence[Platform], platform: Platform, python: str
+) -> list[str]:
+    """Say that CUDA stays away here, when the same lock brings it on another platform.
+
+    Torch has it on linux/amd64 alone, so that an index of both would be one image with a GPU and one
+    without.
+    """
+    if carried_cuda(_versions(tuple(applying(lock, platform, python)))) is not None:
+        return []
+    for other in locked:
+        found = carried_cuda(_versions(tuple(applying(lock, other, python))))
+        if found is not None:
+            warning = (
+                f"the lock brings CUDA {found} for {other.name} and none for {platform.name}: "
+                "there it runs on processors"
+            )
+            return [warning]
+    return []
 
 
 def _torch_warning(lock: Iterable[LockedPackage], *, is_wheelhouse: bool) -> list[str]:

@@ -34,6 +34,7 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
         code: bytes | None = b"class Digits: ...\n",
         readme: bytes | None = b"# Digits\n",
         extra_lock: str = "",
+        first_line: str = "",
     ) -> Entry:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         model_folder = tmp_path / "model"
@@ -46,7 +47,8 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
         model = store.add_model(record, model_folder, version="1", created=moment).entry
         root = tmp_path / "project"
         root.mkdir(exist_ok=True)
-        lock_text = (LOCKS / f"{lock}.lock").read_text() + extra_lock
+        heading = f"{first_line}\n" if first_line else ""
+        lock_text = heading + (LOCKS / f"{lock}.lock").read_text() + extra_lock
         manifest = BundleManifest(
             service=None if code is None else "service:Digits",
             model="digits-clf" if code is None else None,

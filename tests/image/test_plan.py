@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from modelpack.archive.platforms import host_platform, parse_platforms
 from modelpack.config.settings import ImageSettings
 from modelpack.errors import BuildError, RefusedError, SecretFoundError, StoreError, UsageError
-from modelpack.image import plan_image
+from modelpack.image import LayerKind, plan_image
 from modelpack.store import Entry, Kind, Store
 from modelpack.tag import Tag
 
@@ -78,6 +79,7 @@ def test_layers_go_from_what_changes_least_to_the_code(
         "Python 3.11",
         "system packages (1)",
         "Python packages (17)",
+        "server",
         "model digits-clf",
         "code",
     ]
@@ -125,6 +127,100 @@ def test_a_lock_with_an_option_is_refused(store: Store, make_bundle: MakeBundle)
 
     with pytest.raises(BuildError, match="no pinned and hashed package"):
         plan_image(store, entry, ImageSettings())
+
+
+def test_a_package_that_is_here_is_weighed_on_its_own(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    from importlib.metadata import version
+
+    mine = version("packaging")
+    extra = f"packaging=={mine} \\\n    --hash=sha256:{'0' * 64}\n"
+    plan = plan_image(store, make_bundle("torch", extra_lock=extra), ImageSettings())
+
+    (layer,) = (layer for layer in plan.layers if layer.kind is LayerKind.PACKAGES)
+    (package,) = (one for one in layer.packages if one.name == "packaging" and one.version == mine)
+    assert package.size_bytes is not None
+    assert 200_000 < package.size_bytes < 5_000_000
+    largest = layer.packages[0]
+    assert f"    {largest.name} {largest.version} " in "\n".join(plan.describe())
+    (plain,) = (one for one in plan.to_json()["layers"] if one["kind"] == "packages")
+    assert {"name": "packaging", "version": mine, "size_bytes": package.size_bytes} in plain[
+        "packages"
+    ]
+
+
+def test_a_plan_is_for_this_machine_unless_another_platform_is_asked_for(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    entry = make_bundle("cpu-platforms")
+
+    assert plan_image(store, entry, ImageSettings()).platform == host_platform()
+    for name in ("linux/amd64", "linux/arm64"):
+        (platform,) = parse_platforms([name])
+        plan = plan_image(store, entry, ImageSettings(), platform=platform)
+        assert plan.platform == platform
+        assert plan.to_json()["platform"] == name
+        assert plan.describe()[0].endswith(f"for {name}")
+
+
+def test_markers_of_the_lock_hold_for_the_platform_of_the_image(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    entry = make_bundle("cpu-platforms")
+
+    versions = {}
+    for platform in parse_platforms(["linux/amd64,linux/arm64"]):
+        plan = plan_image(store, entry, ImageSettings(), platform=platform)
+        (layer,) = (layer for layer in plan.layers if layer.kind is LayerKind.PACKAGES)
+        versions[platform.name] = {one.name: one.version for one in layer.packages}
+
+    assert versions["linux/amd64"]["onnxruntime"] == "1.30.0"
+    assert versions["linux/arm64"]["onnxruntime"] == "1.32.0"
+    assert len(versions["linux/amd64"]) == len(versions["linux/arm64"]) == 20
+
+
+def test_a_bundle_that_is_not_locked_for_a_platform_is_refused_with_what_to_do(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    line = "# modelpack lock 1, python 3.11, x86_64-unknown-linux-gnu, inputs sha256:" + "0" * 64
+    entry = make_bundle("cpu", first_line=line)
+    (arm64,) = parse_platforms(["linux/arm64"])
+
+    with pytest.raises(UsageError, match=r"is locked for linux/amd64, not for linux/arm64") as no:
+        plan_image(store, entry, ImageSettings(), platform=arm64)
+
+    assert no.value.hint == (
+        "build it with --platform linux/amd64,linux/arm64, or make the image with "
+        "--platform linux/amd64"
+    )
+
+
+def test_cuda_on_one_platform_alone_is_warned_of(store: Store, make_bundle: MakeBundle) -> None:
+    entry = make_bundle("torch-platforms")
+    amd64, arm64 = (
+        plan_image(store, entry, ImageSettings(), platform=platform)
+        for name in ("linux/amd64", "linux/arm64")
+        for platform in parse_platforms([name])
+    )
+
+    assert amd64.warnings == ()
+    (warning,) = arm64.warnings
+    assert warning == (
+        "the lock brings CUDA 12.8 for linux/amd64 and none for linux/arm64: "
+        "there it runs on processors"
+    )
+
+
+@pytest.mark.parametrize("place", ["oci:/srv/bases/python", "docker-archive:base.tar"])
+def test_a_base_in_a_folder_leaves_no_trace_of_where_it_was(
+    store: Store, make_bundle: MakeBundle, place: str
+) -> None:
+    """The image is the same wherever it is built."""
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings(), base=place)
+
+    assert plan.base.image == place
+    assert not any(place in text for text in (*plan.labels.values(), *plan.env.values()))
 
 
 def test_what_nobody_knows_is_said_by_name(store: Store, make_bundle: MakeBundle) -> None:

@@ -1,0 +1,62 @@
+# Written by modelpack VERSION for digits:1.0.
+# Bundle: sha256:0000000000000000000000000000000000000000000000000000000000000000
+# Base: CUDA 13.0 was asked for.
+
+# base nvidia/cuda:13.0.3-cudnn-runtime-ubuntu24.04
+FROM nvidia/cuda:13.0.3-cudnn-runtime-ubuntu24.04
+
+# system packages for Python 3.12
+# No versions: a distribution keeps only its newest, so a pin would break this file.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends -- python3.12 python3.12-venv \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+
+# what to install
+COPY ["requirements.lock", "/bundle/"]
+COPY ["modelpack_runtime-VERSION-py3-none-any.whl", "/tmp/wheels/"]
+
+# Python packages
+RUN python3.12 -m venv --without-pip /bundle/venv \
+    && python3.12 -m venv /tmp/pip \
+    && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-input --no-deps --only-binary :all: --require-hashes --requirement /bundle/requirements.lock \
+    && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: --no-index /tmp/wheels/modelpack_runtime-VERSION-py3-none-any.whl \
+    && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check check \
+    && /bundle/venv/bin/python -I -c 'import modelpack.frameworks.bundled, modelpack.server.life.lifecycle' \
+    && rm -rf /tmp/pip /tmp/wheels/
+
+# model digits-clf
+COPY ["models/digits-clf", "/bundle/models/digits-clf/"]
+
+# code
+COPY ["bundle.json", "/bundle/"]
+COPY ["doc", "/bundle/doc/"]
+COPY ["code", "/bundle/code/"]
+
+# settings
+LABEL dev.modelpack.bundle.digest="sha256:0000000000000000000000000000000000000000000000000000000000000000" \
+    dev.modelpack.tag="digits:1.0" \
+    dev.modelpack.version="VERSION" \
+    org.opencontainers.image.base.name="nvidia/cuda:13.0.3-cudnn-runtime-ubuntu24.04" \
+    org.opencontainers.image.title="digits" \
+    org.opencontainers.image.version="1.0"
+ENV HOME="/bundle" \
+    MODELPACK_BUNDLE="/bundle" \
+    MODELPACK_HOST="0.0.0.0" \
+    MODELPACK_PORT="3000" \
+    MODELPACK_TAG="digits:1.0" \
+    NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
+    NVIDIA_VISIBLE_DEVICES="all" \
+    ORT_DISABLE_TELEMETRY="1" \
+    PYTHONDONTWRITEBYTECODE="1" \
+    PYTHONUNBUFFERED="1" \
+    USER="modelpack"
+WORKDIR /bundle
+USER 65532:65532
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 CMD ["/bundle/venv/bin/python", "-I", "-S", "-c", "import os,socket; s=socket.create_connection((\"127.0.0.1\",int(os.environ[\"MODELPACK_PORT\"])),4); s.sendall(b\"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n\"); raise SystemExit(b\" 200 \" not in s.recv(64))"]
+ENTRYPOINT ["/bundle/venv/bin/python", "-I", "-u", "-m", "modelpack.server"]
