@@ -52,6 +52,7 @@ class Installer:
         there = sorted(file.name for file in wheels.glob("*.whl")) if wheels else []
         is_whole = bool(there) and is_complete(packages, there, self.platform, self.python)
         lock = prefix.with_suffix(".lock")
+        cache = prefix.with_suffix(".cache")
         lock.write_text(lock_text("# what one platform needs", packages), "utf-8")
         run_uv(
             [
@@ -64,14 +65,15 @@ class Installer:
                 "--no-deps",
                 "--only-binary=:all:",
                 "--require-hashes",
-                "--no-compile-bytecode",
                 f"--requirements={lock}",
                 *torch_arguments(None if is_whole else backend_of(self.packages)),
                 *([f"--find-links={wheels}"] if there else []),
-                *(["--no-index", "--offline"] if is_whole else []),
+                # uv keeps wheels of a folder under its path, and this one is gone soon.
+                *(["--no-index", "--offline", f"--cache-dir={cache}"] if is_whole else []),
             ],
             goal=f"install the locked dependencies for {self.platform.name}",
             uses_index=not is_whole,
+            environ={"UV_COMPILE_BYTECODE": "0"},
         )
         return prefix
 
