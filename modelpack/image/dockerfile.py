@@ -149,7 +149,7 @@ def _dependencies(plan: ImagePlan, mounts: Mounts) -> Iterator[Instruction]:
     pip = [f"{_PIP}/bin/pip", "--python", VENV_PYTHON, "--disable-pip-version-check"]
     pip_cache = ["--cache-dir", _PIP_CACHE] if mounts.has_cache else ["--no-cache-dir"]
     options = ["--no-deps", "--only-binary", ":all:"]
-    fetch = [*_lent_environment(mounts), *pip, "install", *pip_cache, "--no-input", *options]
+    fetch = [*_lent_environment(mounts), *pip, "install", *pip_cache, *options]
     install = [*pip, "install", "--no-cache-dir", *options]
     yield dockerfile.run(
         [python, "-m", "venv", "--without-pip", f"{BUNDLE_ROOT}/venv"],

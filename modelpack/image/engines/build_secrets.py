@@ -98,24 +98,37 @@ class BuildSecret:
         return content
 
 
-def read_secrets(secrets: Sequence[BuildSecret]) -> dict[str, bytes]:
-    """Return what the build is lent, by the id of its mount; raises UsageError."""
+def read_secrets(
+    secrets: Sequence[BuildSecret], indexes: Mapping[str, str] | None = None
+) -> dict[str, bytes]:
+    """Return what the build is lent, by the id of its mount; raises UsageError.
+
+    ``indexes`` are addresses without a login, by ``PIP_INDEX_URL`` and ``PIP_EXTRA_INDEX_URL``: they
+    go beside secret ones, since a ``pip.conf`` of ours is all that pip is told then.
+    """
     if len({one.id for one in secrets}) < len(secrets):
         raise UsageError("a secret is given twice", hint="give each id once")
     contents = {one.id: one.read() for one in secrets}
-    lines = []
-    for name, option in _ADDRESSES.items():
-        if name in contents:
-            addresses = _addresses(name, contents.pop(name))
-            lines.append(f"{option} =" + "".join(f"\n    {one}" for one in addresses))
-    if lines:
+    addresses = {
+        name: _addresses(name, contents.pop(name)) for name in _ADDRESSES if name in contents
+    }
+    if addresses:
         if PIP_CONF in contents:
             raise UsageError(
                 f"'{PIP_CONF}' and the address of an index are both given as secrets",
                 hint=f"write the address into the '{PIP_CONF}', as 'index-url'",
             )
-        contents[PIP_CONF] = "\n".join(["[global]", *lines, ""]).encode()
+        for name, known in (indexes or {}).items():
+            addresses.setdefault(name, known.split())
+        contents[PIP_CONF] = _pip_conf(addresses)
     return contents
+
+
+def _pip_conf(addresses: Mapping[str, Sequence[str]]) -> bytes:
+    lines = ["[global]"]
+    for name, found in sorted(addresses.items()):
+        lines += [f"{_ADDRESSES[name]} =", *(f"    {one}" for one in found)]
+    return "\n".join([*lines, ""]).encode()
 
 
 def _addresses(name: str, content: bytes) -> list[str]:

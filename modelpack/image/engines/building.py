@@ -14,6 +14,7 @@ import secrets as random
 from collections.abc import Mapping, Sequence
 
 from modelpack.errors import SecretFoundError, UsageError
+from modelpack.image.dockerfile import PIP_CONF
 from modelpack.image.engines.build_secrets import BuildSecret, read_secrets
 from modelpack.image.engines.choosing import chosen
 from modelpack.image.engines.indexes import index_arguments
@@ -53,7 +54,9 @@ def build_image(
     name = check_image_name(reference or default_reference(plan.entry.tag))
     if network is not None and network not in _NETWORKS:
         raise UsageError(f"'{network}' is no network of a build", hint="give 'host' or 'none'")
-    lent = {} if plan.is_wheelhouse else read_secrets(secrets)
+    asks_index = not plan.is_wheelhouse and plan.program is None
+    indexes = index_arguments(progress, {one.id for one in secrets}) if asks_index else {}
+    lent = read_secrets(secrets, indexes) if asks_index else {}
     with chosen(engine, needs_secrets=bool(lent)) as (builder, why):
         if engine == "auto":
             progress.note(f"built by {builder.name}: {why}")
@@ -62,7 +65,7 @@ def build_image(
             store=store,
             name=_own_name() if lent else name,
             labels=labels or {},
-            build_args={} if plan.is_wheelhouse else index_arguments(progress, lent),
+            build_args={} if PIP_CONF in lent else indexes,
             secrets=lent,
             use_cache=use_cache,
             network=network,

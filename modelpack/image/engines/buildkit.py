@@ -37,10 +37,10 @@ _OLDEST_API = (1, 39)
 _COUNTED = ("FROM", "RUN", "COPY", "WORKDIR")
 """What BuildKit numbers: instructions that change files."""
 
-# "#7 [stage-1  4/12] RUN …": number of the vertex, stage where there are several, number in it.
-_BEGUN = re.compile(r"#(\d+) \[(?:linux/\S+ )?(?:([a-z][a-z0-9-]*) +)? *(\d+)/\d+\] ")
-_OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
-_EXPORT = re.compile(r"#\d+ exporting to (?:image|docker image format)")
+_LINE = re.compile(r"#(\d+) (.*)")
+# "[stage-1  4/12] RUN …": the stage, which older ones leave out when there is one, and the number.
+_BEGUN = re.compile(r"\[(?:linux/\S+ )?(?:([a-z][a-z0-9-]*) +)? *(\d+)/\d+\] ([A-Z]+)")
+_OUTPUT = re.compile(r"\d+\.\d+ (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +126,36 @@ def secret_variables(secrets: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def read_plain(plan: ImagePlan, mounts: Mounts, lines: Iterable[str]) -> Iterator[Said]:
-    """Read the plain progress of BuildKit."""
-    known = {stage.name: stage.titles for stage in stages(instructions_of(plan, mounts), _COUNTED)}
+    """Read the plain progress of BuildKit.
+
+    What it has from an earlier build it lists in any order; such a copy is not worth a step.
+    """
+    found = stages(instructions_of(plan, mounts), _COUNTED)
+    known = {stage.name: stage.titles for stage in found}
+    held: dict[str, str] = {}
     has_failed = False
     for line in lines:
         # After a failure it shows the last lines once more.
         has_failed = has_failed or line.startswith("------")
-        if match := _BEGUN.match(line):
-            titles = known.get(match[2] or "", ())
-            number = int(match[3]) - 1
-            yield Said(line, title=titles[number] if number < len(titles) else "")
-        elif _EXPORT.match(line):
-            yield Said(line, title="write the image")
-        elif (match := _OUTPUT.match(line)) and not has_failed:
-            yield Said(line, words=match[1])
-        else:
-            yield Said(line)
+        match = _LINE.match(line)
+        vertex, rest = (match[1], match[2]) if match else ("", line)
+        title = None
+        if begun := _BEGUN.match(rest):
+            titles = known.get(begun[1] or "", found[0].titles if len(found) == 1 else ())
+            number = int(begun[2]) - 1
+            what = titles[number] if number < len(titles) else ""
+            if begun[3] == "RUN":
+                title = what
+            else:
+                held[vertex] = what
+        elif rest.startswith("exporting to "):
+            title = "write the image"
+        elif rest == "CACHED":
+            held.pop(vertex, None)
+        elif not rest.startswith("sha256:"):
+            title = held.pop(vertex, None)
+        output = None if has_failed else _OUTPUT.match(rest)
+        yield Said(line, title=title, words=output[1] if output else "")
 
 
 def with_end(program: Running, said: Iterable[Said]) -> Iterator[Said]:

@@ -93,6 +93,7 @@ def follow(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     title = ""
     seen: set[str] = set()
+    asked: re.Match[str] | None = None
     with ExitStack() as running:
         for one in said:
             if one.line:
@@ -106,9 +107,11 @@ def follow(
                     running.enter_context(progress.step(title))
             if shown := one_line(hide(one.words)):
                 tail.append(shown)
+                asked = _LOGIN.search(shown) or asked
             if one.error is not None:
                 log.flush()
-                raise _failure(plan, title, hide(one.error), path, tuple(tail))
+                index = (asked[1] or asked[2]) if asked else None
+                raise _failure(plan, title, hide(one.error), path, tuple(tail), index=index)
 
 
 def wrong_python(plan: ImagePlan, what: str) -> EngineError:
@@ -121,15 +124,17 @@ def wrong_python(plan: ImagePlan, what: str) -> EngineError:
 
 
 def _failure(
-    plan: ImagePlan, title: str, error: str, log: Path, tail: Sequence[str]
+    plan: ImagePlan, title: str, error: str, log: Path, tail: Sequence[str], *, index: str | None
 ) -> EngineError:
+    """Return the error for a step that failed; ``index`` is one that wanted a login."""
     if any(re.search(rf"python{re.escape(plan.python)}: (command )?not found", x) for x in tail):
         return wrong_python(plan, f"it has no 'python{plan.python}'")
     telling = [x for x in tail if re.match(r"(ERROR|E|fatal|error)\b", x)] or list(tail)
     shown = telling[-2:] or [one_line(error)]
     hint = f"all that the builder said is in '{log}'"
-    if any(_ASKS_FOR_LOGIN.search(x) for x in tail):
-        hint = f"the index wants a login: give it with --secret (see 'containerize --help'); {hint}"
+    if index is not None and any(_NOT_HAD.search(x) for x in tail):
+        shown = [f"the index {index} wants another login than it was given"]
+        hint = f"give it with --secret id=netrc,src=FILE or id=pip.conf,src=FILE; {hint}"
     elif any("exec format error" in x.lower() for x in (*tail, error)):
         hint = f"this engine runs no programs of that platform: --engine none needs none; {hint}"
     return ImageBuildError(
@@ -140,7 +145,9 @@ def _failure(
     )
 
 
-_ASKS_FOR_LOGIN = re.compile(r"\b40[13] (?:Client )?Error|User for \S+:|401 Unauthorized")
+_NOT_HAD = re.compile(r"No matching distribution|EOFError")
+# What pip says: it asks, and nobody answers; or it was given a login that is wrong.
+_LOGIN = re.compile(r"User for ([\w.:-]+): |401 Error, Credentials not correct for (\S+)")
 
 
 @contextmanager

@@ -15,14 +15,17 @@ _FLAGS = dict(zip(("--index-url", "--extra-index-url"), INDEX_ARGS, strict=True)
 
 
 def index_arguments(progress: Progress, secrets: Collection[str] = ()) -> dict[str, str]:
-    """Return the build arguments; none when a secret ``pip.conf`` says where packages are."""
+    """Return addresses by ``PIP_INDEX_URL`` and ``PIP_EXTRA_INDEX_URL``.
+
+    ``secrets`` are the ids of those that are given: what they say is not said twice.
+    """
     if PIP_CONF in secrets:
         return {}
     found: dict[str, list[str]] = {}
     for argument in index_settings().arguments:
         flag, _, url = argument.partition("=")
         name = _FLAGS.get(flag)
-        if name is None or not url.startswith(("https://", "http://")):
+        if name is None or name in secrets or not url.startswith(("https://", "http://")):
             continue
         if "@" in url.split("/")[2]:
             progress.note(
