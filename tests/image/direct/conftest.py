@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from modelpack.manifest import RUNTIME_REQUIREMENTS, BundleManifest, FileRecord
 from modelpack.store import Store
 
 AMD64 = Platform("x86_64")
+OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def wheels_plan(store: Store, tmp_path: Path) -> PlanOf:
 
     def make(
         *wheels: TinyWheel,
-        python: str = "3.11",
+        python: str = OWN_PYTHON,
         code: bytes = b"",
         runtime: bool = True,
         first_line: str = "# a lock",

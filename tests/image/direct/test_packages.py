@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from modelpack import paths
 from modelpack.archive.platforms import Platform
 from modelpack.errors import BuildError
 from modelpack.image import ImagePlan
@@ -28,11 +29,13 @@ from modelpack.store import Store
 
 MakeWheel = Callable[..., Any]
 PlanOf = Callable[..., ImagePlan]
-SITE = "bundle/venv/lib/python3.11/site-packages"
-PLACE = PythonPlace("/usr/local/bin/python3.11", "3.11.2")
-OWN = PythonPlace(
-    str(Path(sys.executable).resolve()), ".".join(str(part) for part in sys.version_info[:3])
-)
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+VERSION = ".".join(str(part) for part in sys.version_info[:3])
+CACHED = f"__pycache__/{{}}.{sys.implementation.cache_tag}.pyc"
+SITE = f"bundle/venv/lib/python{PYTHON}/site-packages"
+PLACE = PythonPlace(f"/usr/local/bin/python{PYTHON}", VERSION)
+OWN = PythonPlace(str(Path(sys.executable).resolve()), VERSION)
+CP = f"cp{PYTHON.replace('.', '')}"
 ARM64 = Platform("aarch64")
 
 
@@ -57,20 +60,20 @@ def members_of(layer: LayerFile) -> list[tarfile.TarInfo]:
 
 
 def test_dependencies_bytecode_and_the_server_in_this_order(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     layers = package_layers(wheels_plan(make_wheel("tiny")), store, PLACE)
     found = [files_of(layer) for layer in layers]
     assert found[0][f"{SITE}/tiny/__init__.py"] == b"VALUE = 1\n"
-    assert f"{SITE}/tiny/__pycache__/__init__.cpython-311.pyc" in found[1]
+    assert f"{SITE}/tiny/{CACHED}".format("__init__") in found[1]
     assert f"{SITE}/modelpack/server/__main__.py" in found[2]
-    assert f"{SITE}/modelpack/server/__pycache__/__main__.cpython-311.pyc" in found[2]
+    assert f"{SITE}/modelpack/server/{CACHED}".format("__main__") in found[2]
     assert not any("modelpack" in path for path in found[0])
     assert layers[0].created_by == "modelpack: 12 Python packages for linux/amd64"
 
 
 def test_nothing_of_who_made_it_is_in_a_layer(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     wheel = make_wheel(
         "tiny", files={"tiny/__init__.py": b"", "tiny/run": b""}, programs=["tiny/run"]
@@ -84,25 +87,23 @@ def test_nothing_of_who_made_it_is_in_a_layer(
             assert (one.mtime, one.uid, one.gid, one.uname, one.gname) == (0, 0, 0, "", "")
             is_program = one.isdir() or one.name.endswith("/run")
             assert one.mode == (0o777 if one.issym() else 0o755 if is_program else 0o644)
-        assert str(image_cache).encode() not in layer.path.read_bytes()
+        assert str(paths.cache_dir()).encode() not in layer.path.read_bytes()
 
 
-def test_the_environment_is_that_of_the_bases_python(
-    image_cache: Path, wheels_plan: PlanOf, store: Store
-) -> None:
+def test_the_environment_is_that_of_the_bases_python(wheels_plan: PlanOf, store: Store) -> None:
     server = package_layers(wheels_plan(), store, PLACE)[-1]
     link = next(one for one in members_of(server) if one.name == "bundle/venv/bin/python")
-    assert (link.issym(), link.linkname) == (True, "/usr/local/bin/python3.11")
+    assert (link.issym(), link.linkname) == (True, PLACE.path)
     config = files_of(server)["bundle/venv/pyvenv.cfg"].decode()
     assert config.splitlines() == [
         "home = /usr/local/bin",
         "include-system-site-packages = false",
-        "version = 3.11.2",
+        f"version = {VERSION}",
     ]
 
 
 def test_the_unpacked_layers_run_and_use_their_bytecode(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, tmp_path: Path
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, tmp_path: Path
 ) -> None:
     layers = package_layers(wheels_plan(make_wheel("tiny")), store, OWN)
     for layer in layers:
@@ -112,7 +113,7 @@ def test_the_unpacked_layers_run_and_use_their_bytecode(
     code = "import tiny, sys; from importlib.metadata import version; print(version('tiny'))"
     done = subprocess.run([python, "-I", "-v", "-c", code], capture_output=True, text=True)
     assert done.stdout == "1.0\n"
-    pyc = tmp_path / "root" / SITE / "tiny/__pycache__/__init__.cpython-311.pyc"
+    pyc = tmp_path / "root" / SITE / "tiny" / CACHED.format("__init__")
     assert f"code object from '{pyc}'" in done.stderr
     check = [sys.executable, "-m", "pip", "--python", python, "check"]
     assert subprocess.run(check, capture_output=True, text=True).returncode == 0
@@ -147,7 +148,7 @@ def test_umask_cache_and_folder_make_no_difference(
 
 
 def test_a_change_of_code_makes_no_layer_again(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, heard: Any
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, heard: Any
 ) -> None:
     first = package_layers(wheels_plan(make_wheel("tiny"), code=b"a = 1\n"), store, PLACE)
     plan = wheels_plan(make_wheel("tiny"), code=b"a = 2\n", first_line="# another first line")
@@ -156,7 +157,7 @@ def test_a_change_of_code_makes_no_layer_again(
 
 
 def test_another_package_makes_its_layers_again_and_not_the_server(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     first = package_layers(wheels_plan(make_wheel("tiny")), store, PLACE)
     second = package_layers(wheels_plan(make_wheel("tiny", "1.1")), store, PLACE)
@@ -166,7 +167,7 @@ def test_another_package_makes_its_layers_again_and_not_the_server(
 
 
 def test_record_names_what_is_there_and_its_digests(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     wheel = make_wheel("tiny", files={"tiny/__init__.py": b"", "b,c.txt": b"x"}, scripts=["tiny"])
     found = files_of(package_layers(wheels_plan(wheel), store, PLACE)[0])
@@ -186,7 +187,7 @@ def test_record_names_what_is_there_and_its_digests(
 
 
 def test_what_a_wheel_has_beside_its_modules_lies_where_it_belongs(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     data = "tiny-1.0.data"
     wheel = make_wheel(
@@ -259,7 +260,7 @@ def test_a_package_of_uvs_cache_that_was_changed_ends_the_build(
 
 
 def test_a_package_that_misses_another_is_named(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     wheels = [make_wheel("tiny", requires=["other>=2"]), make_wheel("other", "1.5")]
     with pytest.raises(BuildError, match=r"'tiny' needs 'other>=2', and the lock has 1\.5"):
@@ -267,7 +268,7 @@ def test_a_package_that_misses_another_is_named(
 
 
 def test_a_lock_without_what_the_server_needs_is_refused_before_anything_is_installed(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, heard: Any
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store, heard: Any
 ) -> None:
     plan = wheels_plan(make_wheel("tiny"), runtime=False)
     with pytest.raises(
@@ -278,7 +279,6 @@ def test_a_lock_without_what_the_server_needs_is_refused_before_anything_is_inst
 
 
 def test_without_a_python_of_that_version_there_is_no_bytecode_and_a_note(
-    image_cache: Path,
     wheels_plan: PlanOf,
     store: Store,
     heard: Any,
@@ -289,12 +289,12 @@ def test_without_a_python_of_that_version_there_is_no_bytecode_and_a_note(
     assert [one.what for one in layers] == ["Python packages (11)", "server"]
     assert not any(path.endswith(".pyc") for one in layers for path in files_of(one))
     assert heard.notes == [
-        "there is no Python 3.11 here, so the image gets no bytecode and starts slower"
+        f"there is no Python {PYTHON} here, so the image gets no bytecode and starts slower"
     ]
 
 
 def test_compressed_or_not_the_tar_is_the_same(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     plan = wheels_plan(make_wheel("tiny", files={"tiny.py": b"X = 1\n" * 300_000}))
     plain = package_layers(plan, store, PLACE)
@@ -307,13 +307,13 @@ def test_compressed_or_not_the_tar_is_the_same(
 
 
 def test_each_platform_gets_the_wheels_that_run_there(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     both = [
         make_wheel(
             "tiny",
             files={"tiny.so": elf(machine)},
-            tag=f"cp311-cp311-manylinux_2_17_{name}.manylinux2014_{name}",
+            tag=f"{CP}-{CP}-manylinux_2_17_{name}.manylinux2014_{name}",
         )
         for name, machine in (("x86_64", 0x3E), ("aarch64", 0xB7))
     ]
@@ -329,7 +329,7 @@ def test_each_platform_gets_the_wheels_that_run_there(
 
 
 def test_another_version_of_python_than_ours_has_its_own_folder(
-    image_cache: Path, wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
+    wheels_plan: PlanOf, make_wheel: MakeWheel, store: Store
 ) -> None:
     wheel = make_wheel("tiny", tag="cp314-cp314-manylinux_2_17_x86_64")
     place = PythonPlace("/usr/local/bin/python3.14", "3.14.1")
