@@ -222,9 +222,9 @@ def _entries(files: TarFiles) -> list[dict[str, Any]]:
 def _chosen(entries: Sequence[Mapping[str, Any]], name: str | None, what: str) -> Mapping[str, Any]:
     if name is None and len(entries) == 1:
         return entries[0]
-    wanted = {name, f"{name}:latest"}
+    wanted = {_short(str(name)), _short(f"{name}:latest")}
     for entry in entries:
-        if name is not None and wanted & set(entry["RepoTags"]):
+        if name is not None and wanted & {_short(tag) for tag in entry["RepoTags"]}:
             return entry
     known = [tag for entry in entries for tag in entry["RepoTags"]]
     said = ", ".join(f"'{shown(tag)}'" for tag in known[:5]) or "none"
@@ -233,6 +233,11 @@ def _chosen(entries: Sequence[Mapping[str, Any]], name: str | None, what: str) -
     else:
         message = f"'{what}' has no '{shown(name)}'"
     raise NotFoundError(message, hint=f"write '{what}:NAME'; its names are {said}")
+
+
+def _short(name: str) -> str:
+    """Return a name without the registry that Docker takes it to be in; some tools write it out."""
+    return name.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _stored(files: TarFiles, path: str) -> tuple[Blob | None, str]:
