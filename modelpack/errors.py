@@ -7,6 +7,7 @@
     │   ├── BadReferenceError                 not a place in a registry
     │   ├── ModuleMissingError                no such module
     │   ├── AttributeMissingError             the module has no such name
+    │   ├── WrappedProgramError               a bundle that only its own image runs
     │   └── SignatureError                    an api that cannot be described
     ├── NotFoundError                 exit 3
     │   ├── ModelNotFoundError  BundleNotFoundError
@@ -111,6 +112,18 @@ class SignatureError(UsageError):
     """The hints of an api cannot be turned into a request and an answer."""
 
     code = "bad-signature"
+
+
+class WrappedProgramError(UsageError):
+    """The bundle is a wrapped program, and modelpack was asked to serve it."""
+
+    code = "wrapped-program"
+
+    def __init__(self, what: object, tag: object = "TAG") -> None:
+        super().__init__(
+            f"'{what}' is a wrapped program, which only its own image runs",
+            hint=f"modelpack containerize {tag}, then 'modelpack image run' or 'docker run -p'",
+        )
 
 
 class NotFoundError(ModelpackError):

@@ -193,6 +193,9 @@ def _packages(store: Store, entry: Entry) -> dict[str, str]:
 
 def _settings(manifest: BundleManifest) -> dict[str, Any]:
     found: dict[str, Any] = {"python": manifest.python, "service": manifest.service}
+    if (program := manifest.program) is not None:
+        found |= {"program": program.path, "port": program.port, "platform": program.platform}
+        found["arguments"] = list(program.arguments)
     for part, values in manifest.settings.items():
         found |= {f"{part}.{key}": value for key, value in values.items()}
     return {key: value for key, value in found.items() if value is not None}

@@ -77,6 +77,7 @@ def deploy(
     from modelpack.cli.project import bundle_for
     from modelpack.config.load import load_project
     from modelpack.deploy import rollout
+    from modelpack.errors import WrappedProgramError
     from modelpack.image import default_reference
     from modelpack.store import Store
     from modelpack.trust import check
@@ -86,6 +87,8 @@ def deploy(
     store = Store()
     entry = bundle_for(tag, store, folder=file)
     check(store, entry, "deploy")
+    if store.bundle_manifest(entry).program is not None:
+        raise WrappedProgramError(entry.tag, entry.tag)
     spec = rollout.spec_for(entry, settings, name=name, image=default_reference(entry.tag))
     plan = rollout.plan_deployment(place, spec)
     if plan_only:

@@ -11,7 +11,7 @@ from modelpack.cli.list_ import entry_json
 
 if TYPE_CHECKING:
     from modelpack.archive.described import Described, DescribedModel
-    from modelpack.manifest import FileRecord
+    from modelpack.manifest import BundleManifest, FileRecord
     from modelpack.provenance import Provenance, Training
 
 _MAX_DEPTH = 4
@@ -73,7 +73,7 @@ def _facts(found: Described) -> dict[str, object]:
         "content": entry.content or "not known",
         "size": format_size(entry.size_bytes),
         "created": (entry.created or "not known").replace("T", " "),
-        "service": manifest.service or f"the model '{manifest.model}', as it is",
+        "service": _service(manifest),
         "carries code": code if running else "no",
         "python": manifest.python + where,
         "lock": f"{len(found.packages)} packages, sha256:{manifest.lock_sha256}",
@@ -105,6 +105,15 @@ def _api(api: Any) -> Iterator[str]:
     for name, schema in fields.items():
         yield f"  {name}: {_type(schema)}" + ("" if name in required else ", optional")
     yield f"  → {_type(api['output'])}"
+
+
+def _service(manifest: BundleManifest) -> str:
+    """Return what is served."""
+    if (program := manifest.program) is not None:
+        words = " ".join((program.path, *program.arguments))
+        made_for = f", compiled for {program.platform}" if program.platform else ""
+        return f"the program '{words}' on port {program.port}{made_for}"
+    return manifest.service or f"the model '{manifest.model}', as it is"
 
 
 def _type(schema: Any, depth: int = 0) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelpack.cli import console
-from modelpack.errors import UsageError
+from modelpack.errors import UsageError, WrappedProgramError
 
 if TYPE_CHECKING:
     from modelpack.config.layers import Layer
@@ -268,6 +268,8 @@ def _serve_bundle(tag: Tag, flags: Flags, *, no_code_models: bool) -> int:
     store = Store()
     entry = store.find(tag, Kind.BUNDLE)
     manifest = store.bundle_manifest(entry)
+    if manifest.program is not None:
+        raise WrappedProgramError(entry.tag, entry.tag)
     recorded = recorded_settings(ServerSettings, manifest.settings)
     settings = _with_whole_paths(settings_for(bundle_layer(recorded, entry.tag), flags))
     console.note(f"bundle '{entry.tag}', {entry.digest[:19]}")

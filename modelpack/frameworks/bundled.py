@@ -11,7 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modelpack.errors import ModelNotFoundError, StoreError, did_you_mean
+from modelpack.errors import (
+    ModelNotFoundError,
+    StoreError,
+    WrappedProgramError,
+    did_you_mean,
+)
 from modelpack.frameworks.catalog import load_model
 from modelpack.frameworks.zero import service_from_model
 from modelpack.manifest import BUNDLE_FILE, BundleManifest
@@ -37,6 +42,8 @@ def open_bundle(folder: Path) -> ServiceSpec:
     manifest = read_manifest(folder)
     if manifest.model is not None:
         return service_from_model(folder / "models" / manifest.model, manifest.model)
+    if manifest.program is not None:
+        raise WrappedProgramError(manifest.program.path)
     if manifest.service is None:
         raise StoreError("the bundle names neither a service nor a model", hint="build it again")
     return load_import_string(manifest.service, folder / "code")

@@ -1,0 +1,179 @@
+"""``modelpack containerize --wrap``: a program that never heard of modelpack, in an image like all others."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+
+SERVER = """#!/usr/bin/env python3
+import http.server, json, os, signal, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"arguments": sys.argv[1:], "pid": os.getpid(), "uid": os.getuid()}).encode()
+        self.send_response(200 if self.path == "/facts" else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+def stop(*_):
+    print("told to stop", flush=True)
+    os._exit(7)
+
+signal.signal(signal.SIGTERM, stop)
+http.server.HTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    file = tmp_path / "facts-server"
+    file.write_text(SERVER)
+    file.chmod(0o755)
+    return file
+
+
+def test_the_plan_of_a_program(cli: Cli, server: Path) -> None:
+    done = cli(
+        "containerize", "--wrap", "./facts-server", "--port", "8080", "--plan", "-o", "json",
+        "--", "--name", "a b", env=NO_ENGINE,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    value = json.loads(done.out)
+    assert value["port"] == 8080
+    assert value["entry_point"][-3:] == ["/bundle/code/bin/facts-server", "--name", "a b"]
+    assert "a script: the base must have 'python3'" in done.err
+
+
+def test_inspect_and_diff_tell_of_the_program(cli: Cli, server: Path) -> None:
+    for number in ("80", "81"):
+        done = cli("containerize", "--wrap", "./facts-server", "--port", number, "--plan")
+        assert done.status == 0, done.err
+
+    assert "the program 'bin/facts-server' on port 81" in cli("inspect", "facts-server").out
+    tags = [line.split()[0] for line in cli("list").out.splitlines() if "facts-server:" in line]
+    assert re.search(r"port\W+80\W+81|port\W+81\W+80", cli("diff", *tags).out)
+
+
+@pytest.mark.parametrize("command", [("serve",), ("deploy", "--target", "local", "--yes")])
+def test_what_modelpack_cannot_serve_says_what_can(
+    cli: Cli, server: Path, command: tuple[str, ...]
+) -> None:
+    cli("containerize", "--wrap", "./facts-server", "--port", "8080", "--plan")
+    done = cli(command[0], "facts-server:latest", *command[1:])
+
+    done.failed_well(2, "wrapped-program")
+    assert "modelpack containerize facts-server:" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (("--wrap", "./none", "--port", "80"), 3, "not-found"),
+        (("--wrap", ".", "--port", "80"), 2, "usage"),
+        (("--wrap", "./facts-server", "--port", "0"), 2, "usage"),
+        (("./none.onnx",), 3, "not-found"),
+        (("./facts-server",), 2, "usage"),
+    ],
+)
+def test_what_cannot_be_wrapped_fails_well(
+    cli: Cli, server: Path, arguments: tuple[str, ...], status: int, code: str
+) -> None:
+    cli("containerize", *arguments, "--plan").failed_well(status, code)
+
+
+def test_the_context_needs_nothing_of_modelpack(cli: Cli, server: Path, tmp_path: Path) -> None:
+    done = cli(
+        "containerize", "--wrap", "./facts-server", "--port", "8080", "--dockerfile", "context",
+        env=NO_ENGINE,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    names = {
+        str(file.relative_to(tmp_path / "context"))
+        for file in (tmp_path / "context").rglob("*")
+        if file.is_file()
+    }
+    assert names == {
+        "Dockerfile", "bundle.json", "requirements.lock", "doc/sbom.cdx.json",
+        "code/bin/facts-server", "code/init.py",
+    }  # fmt: skip
+
+
+@pytest.fixture(params=["docker", "none"])
+def image(cli: Cli, server: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the image of the program, made by an engine and without one."""
+    from modelpack.image import connect
+
+    base = os.environ["ENGINE_BASE_IMAGE"]
+    name = f"modelpack-test/facts:{uuid.uuid4().hex[:12]}"
+    how: list[str] = ["--engine", "docker", "--base", base]
+    if request.param == "none":
+        how = ["--engine", "none", "--base", f"engine:{base}", "--output", "engine"]
+    done = cli(
+        "containerize", "--wrap", "./facts-server", "--port", "8080", "--reference", name, *how,
+        "--", "--name", "a b",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    yield name
+    with connect() as engine:
+        engine.remove_image(name, force=True)
+
+
+@pytest.mark.engine
+def test_it_serves_is_checked_and_stops_as_every_image_does(image: str) -> None:
+    from modelpack.image import connect
+
+    with connect() as engine:
+        config = engine.inspect_image(image)["Config"]
+        assert config["User"] == "65532:65532"
+        assert config["Labels"]["dev.modelpack.tag"].startswith("facts-server:")
+        container = engine.create_container(
+            image,
+            host_config=engine.create_host_config(
+                read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"],
+                port_bindings={8080: ("127.0.0.1", None)},
+            ),
+        )["Id"]  # fmt: skip
+        try:
+            engine.start(container)
+            ports = engine.inspect_container(container)["NetworkSettings"]["Ports"]
+            facts = ask(f"http://127.0.0.1:{ports['8080/tcp'][0]['HostPort']}/facts")
+            assert facts["arguments"] == ["--name", "a b"]
+            assert facts["uid"] == 65532
+            assert facts["pid"] != 1
+            check = config["Healthcheck"]["Test"]
+            assert check[0] == "CMD"
+            made = engine.exec_create(container, check[1:])["Id"]
+            assert engine.exec_start(made) == b""
+            assert engine.exec_inspect(made)["ExitCode"] == 0
+
+            engine.stop(container, timeout=30)
+
+            assert engine.inspect_container(container)["State"]["ExitCode"] == 7
+            assert b"told to stop" in engine.logs(container)
+        finally:
+            engine.remove_container(container, force=True, v=True)
+
+
+def ask(url: str) -> Any:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, OSError):
+            assert time.monotonic() < end
+            time.sleep(0.05)
