@@ -47,6 +47,17 @@ def check_image_name(text: str) -> str:
     return text if ":" in text.rpartition("/")[2] else f"{text}:latest"
 
 
+def full_name(name: str) -> str:
+    """Return a name with its registry, as engines mean it: ``docker.io/library/python:3.11-slim``.
+
+    A name's first part is a registry if it looks like a host; else the name is one of Docker Hub.
+    """
+    host, slash, _ = name.partition("/")
+    if slash and (host == "localhost" or any(char in host for char in ".:")):
+        return name
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
 def default_reference(tag: Tag) -> str:
     """Return the name of a bundle's image: its tag, with separators as registries allow them."""
     name = re.sub(r"[._-]+", _separator, tag.name).rstrip("._-")

@@ -162,11 +162,16 @@ def test_port_in_use_is_told_before_anything_is_served(cli: Cli, project: Path) 
 
 
 def test_missing_engine_is_told_with_what_works_without_one(cli: Cli, bundle: Any) -> None:
-    nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    # podman and buildah, where they are installed, would do
+    nowhere = {
+        "DOCKER_HOST": "unix:///nowhere/docker.sock",
+        "PATH": str(Path(sys.executable).parent),
+    }
 
-    done = cli("containerize", bundle.tag, env=nowhere)
+    done = cli("containerize", bundle.tag, "--base", "127.0.0.1:9/base:1", env=nowhere)
     done.failed_well(6, "tool-missing")
-    assert "--dockerfile" in done.err
+    for way in ("start an engine", "--base", "--dockerfile"):
+        assert way in done.err
 
     cli("deploy", bundle.tag, "--target", "docker", "--plan", env=nowhere).failed_well(
         6, "tool-missing"

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpack.errors import UsageError
-from modelpack.image.reference import check_image_name, check_reference, default_reference
+from modelpack.image.reference import (
+    check_image_name,
+    check_reference,
+    default_reference,
+    full_name,
+)
 from modelpack.tag import NAME_PATTERN, VERSION_PATTERN, Tag
 
 
@@ -80,3 +85,19 @@ def test_the_default_name_is_the_tag_as_registries_spell_it(tag: str, reference:
 )
 def test_every_tag_has_a_default_name(name: str, version: str) -> None:
     assert check_reference(default_reference(Tag(name, version)))
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("python:3.11-slim", "docker.io/library/python:3.11-slim"),
+        ("nvidia/cuda:12.6.3", "docker.io/nvidia/cuda:12.6.3"),
+        ("registry.example.com/python:3.11", "registry.example.com/python:3.11"),
+        ("127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b:1"),
+        ("localhost/python", "localhost/python"),
+        ("[::1]:5000/python", "[::1]:5000/python"),
+    ],
+)
+def test_a_name_without_a_registry_is_one_of_docker_hub(name: str, full: str) -> None:
+    """As engines mean it, so that both kinds of builders take the same base."""
+    assert full_name(name) == full
