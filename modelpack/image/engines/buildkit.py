@@ -120,7 +120,7 @@ def arguments(order: Order) -> list[str]:
 def secret_variables(secrets: Mapping[str, bytes]) -> dict[str, str]:
     """Return the variables in which a builder is given the secrets, in the order of their ids."""
     return {
-        f"MODELPACK_BUILD_SECRET_{number}": os.fsdecode(secrets[name])
+        f"BUILD_SECRET_{number}": os.fsdecode(secrets[name])
         for number, name in enumerate(sorted(secrets))
     }
 

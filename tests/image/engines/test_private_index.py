@@ -206,6 +206,7 @@ def test_a_private_package_gets_in_and_its_password_does_not(
     index: Index,
     plan: ImagePlan,
     store: Store,
+    *,
     secret: BuildSecret,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -236,7 +237,7 @@ def test_a_private_package_gets_in_and_its_password_does_not(
 
 @pytest.mark.parametrize("login", ["", "builder:wrong@"])
 def test_without_the_right_login_the_error_says_how_to_give_it(
-    index: Index, plan: ImagePlan, store: Store, name: str, login: str, tmp_path: Path
+    index: Index, plan: ImagePlan, store: Store, *, name: str, login: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "pip.conf"
     file.write_text(f"[global]\nextra-index-url = http://{login}{index.host}/simple\n")
