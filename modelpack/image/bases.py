@@ -121,11 +121,11 @@ def choose_base(
             has_gpu=bool(needs or carried),
         )
         if carried and is_cuda_base(base):
-            warnings.append(_twice(carried))
+            warnings.append(cuda_twice(carried))
     elif cuda is not None:
         chosen = _cuda_base(cuda, python, reason=f"CUDA {cuda} was asked for")
         if carried:
-            warnings.append(_twice(carried))
+            warnings.append(cuda_twice(carried))
         warnings.extend(_wrong_major(needs, int(cuda.split(".")[0]), f"CUDA {cuda} was asked for"))
     elif needs and not carried:
         chosen = _base_for(needs, python)
@@ -282,9 +282,12 @@ def _wrong_major(needs: list[Need], major: int, what: str) -> Iterable[str]:
             yield f"{what}, but {need} was built for CUDA {need.cuda_major}: it may not find a GPU"
 
 
-def _twice(carried: str) -> str:
+def cuda_twice(carried: str, version: str | None = None) -> str:
+    """Return the warning for a base with CUDA (``version``, if known) beside that of the wheels."""
+    is_number = version is not None and re.fullmatch(r"[0-9.]{1,20}", version)
+    has = f"CUDA {version}" if is_number else "one"
     return (
-        f"CUDA is carried twice: the base has one and the lock brings CUDA {carried} as wheels; "
+        f"CUDA is carried twice: the base has {has} and the lock brings CUDA {carried} as wheels; "
         "leave the base to modelpack, or lock packages without the wheels"
     )
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from modelpack.archive.platforms import Platform, host_platform
 from modelpack.config.units import format_size
-from modelpack.image.bases import Base
+from modelpack.image.bases import Base, carried_cuda, cuda_twice, is_cuda_base
 from modelpack.image.sizes import SizedPackage
 from modelpack.manifest import ProgramRecord
 from modelpack.store import Entry
@@ -127,6 +127,25 @@ class ImagePlan:
         """What ``known_size_bytes`` leaves out."""
         return tuple(name for layer in self.layers for name in layer.unknown)
 
+    @property
+    def cuda_wheels(self) -> str | None:
+        """``X.Y`` of the CUDA that comes as wheels; None when none does."""
+        return carried_cuda(
+            {one.name: one.version for layer in self.layers for one in layer.packages}
+        )
+
+    def warnings_on(self, variables: Iterable[str]) -> tuple[str, ...]:
+        """Return what to warn of once the base is there, whose ``NAME=VALUE`` variables these are.
+
+        A base of one's own may bring CUDA without its name saying so; NVIDIA's images, and what is
+        built on them, set ``CUDA_VERSION``.
+        """
+        said = dict(pair.partition("=")[::2] for pair in variables)
+        version = said.get("CUDA_VERSION", "")
+        if self.cuda_wheels is None or not version or is_cuda_base(self.base.image):
+            return ()
+        return (cuda_twice(self.cuda_wheels, version),)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
@@ -139,6 +158,7 @@ class ImagePlan:
                 "python_from": str(self.base.python_from),
                 "has_gpu": self.base.has_gpu,
             },
+            "cuda_wheels": self.cuda_wheels,
             "python": self.python,
             "layers": [_layer_json(layer) for layer in self.layers],
             "size_bytes": self.known_size_bytes,

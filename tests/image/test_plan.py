@@ -346,3 +346,22 @@ def test_a_model_is_not_containerized(store: Store) -> None:
 
     with pytest.raises(StoreError, match="not a bundle"):
         plan_image(store, entry, ImageSettings())
+
+
+def test_a_base_of_ones_own_that_brings_cuda_is_warned_of_when_it_is_seen(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    """Its name says nothing; the variable that NVIDIA's images set does."""
+    torch = plan_image(store, make_bundle("torch"), ImageSettings(), base="team/base:1")
+    cpu = plan_image(store, make_bundle("cpu", version="2"), ImageSettings(), base="team/base:1")
+    variables = ["PATH=/usr/bin", "CUDA_VERSION=12.6.3"]
+
+    (warning,) = torch.warnings_on(variables)
+    assert warning.startswith(
+        "CUDA is carried twice: the base has CUDA 12.6.3 and the lock brings CUDA 13.0 as wheels"
+    )
+    (odd,) = torch.warnings_on(["CUDA_VERSION=\x1b[31m"])
+    assert odd.startswith("CUDA is carried twice: the base has one and")
+    assert torch.warnings_on(["PATH=/usr/bin"]) == ()
+    assert cpu.warnings_on(variables) == ()
+    assert (torch.cuda_wheels, cpu.cuda_wheels) == ("13.0", None)

@@ -117,6 +117,9 @@ def build_direct(
             )
             for plan in plans
         ]
+        for plan, one in zip(plans, bases, strict=True):
+            for warning in plan.warnings_on(one.image.settings.get("Env") or ()):
+                progress.note(f"warning: {warning}")
         images = tuple(
             _image(plan, one, store, compress=compress, progress=progress)
             for plan, one in zip(plans, bases, strict=True)

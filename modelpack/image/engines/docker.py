@@ -80,6 +80,8 @@ class DockerImages:
             _ensure_base(self.client, image, progress)
         config = inspect(self.client, plan.base.image).get("Config") or {}
         check_python(plan, config.get("Env") or [])
+        for warning in plan.warnings_on(config.get("Env") or []):
+            progress.note(f"warning: {warning}")
 
     def rename(self, image: ImageResult, name: str) -> ImageResult:
         """Give an image another name instead of its own."""

@@ -55,7 +55,10 @@ class PodmanBuilder:
         mounts = Mounts(has_cache=True, secrets=tuple(sorted(order.secrets)))
         for image in filter(None, (plan.base.python_image, plan.base.image)):
             self._ensure_base(image, progress)
-        check_python(plan, self._described(plan.base.image).variables)
+        variables = self._described(plan.base.image).variables
+        check_python(plan, variables)
+        for warning in plan.warnings_on(variables):
+            progress.note(f"warning: {warning}")
         with _context(order, mounts) as folder, log_file(plan) as (log, path):
             argv = [self.name, "build", "--format", "docker", "--layers", "--force-rm"]
             # A label with the program's own version would make images differ.

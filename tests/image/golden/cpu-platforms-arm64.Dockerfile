@@ -14,7 +14,7 @@ COPY ["modelpack_runtime-VERSION-py3-none-any.whl", "/tmp/wheels/"]
 # Python packages
 RUN python3.11 -m venv --without-pip /bundle/venv \
     && python3.11 -m venv /tmp/pip \
-    && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-input --no-deps --only-binary :all: --require-hashes --requirement /bundle/requirements.lock \
+    && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /bundle/requirements.lock \
     && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check install --no-cache-dir --no-deps --only-binary :all: --no-index /tmp/wheels/modelpack_runtime-VERSION-py3-none-any.whl \
     && /tmp/pip/bin/pip --python /bundle/venv/bin/python --disable-pip-version-check check \
     && /bundle/venv/bin/python -I -c 'import modelpack.frameworks.bundled, modelpack.server.life.lifecycle' \
