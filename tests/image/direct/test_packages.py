@@ -255,8 +255,9 @@ def test_a_package_of_uvs_cache_that_was_changed_ends_the_build(
     with pytest.raises(BuildError, match=r"tiny\.py' is not what the record") as caught:
         package_layers(plan, store, PLACE)
     assert "uv cache clean" in str(caught.value.hint)
-    left = [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
-    assert [path.name for path in left if path.parent.name != "pythons"] == ["lock"]
+    layers = tmp_path / "two" / "image" / "layers"
+    assert not any(b"HONEST" in blob.read_bytes() for blob in (layers / "blobs").iterdir())
+    assert list((layers / "scratch").iterdir()) == []
 
 
 def test_a_package_that_misses_another_is_named(
