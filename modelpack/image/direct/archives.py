@@ -17,6 +17,7 @@ from pathlib import Path
 
 from modelpack.image.direct.assembling import DirectImage
 from modelpack.image.direct.source import ImageSource
+from modelpack.image.reference import full_name
 from modelpack.manifest import canonical_json
 from modelpack.store import documents
 from modelpack.store.base import REF_NAME
@@ -96,14 +97,6 @@ def write_archive(image: DirectImage, source: ImageSource, name: str, file: Path
         with open_folder(file.parent) as folder:
             os.fsync(folder)
     return written
-
-
-def full_name(name: str) -> str:
-    """Return a name with its registry and path, as Docker means it: ``docker.io/library/digits:1``."""
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 def _index(image: DirectImage, name: str) -> bytes:

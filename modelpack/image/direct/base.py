@@ -28,6 +28,7 @@ from modelpack.image.direct.base_layers import kept
 from modelpack.image.direct.rootfs import Listing, Node, Root, read_layer
 from modelpack.image.plan import ImagePlan
 from modelpack.image.reading import ReadImage, ReadLayer, Where, open_image, parse_image
+from modelpack.image.reference import full_name
 from modelpack.manifest import canonical_json
 from modelpack.progress import Progress
 from modelpack.registry.counts import Counts
@@ -107,16 +108,12 @@ def open_base(
             f"'{plan.base.image}' has no Python {plan.python}, and only an engine can install it",
             hint=f"give a base that has it with --base, as {BASES}",
         )
-    reference = base or plan.base.image
-    wanted = plan.platform.name
+    reference = base or full_name(plan.base.image)
     with ExitStack() as stack:
-        manager = open_image(reference, platform=wanted, insecure=insecure, counts=counts)
+        manager = open_image(
+            reference, platform=plan.platform.name, insecure=insecure, counts=counts
+        )
         image = _entered(stack, manager, reference, is_asked=base is not None)
-        if image.platform != wanted:
-            raise RefusedError(
-                f"the base '{reference}' is for {image.platform}, not for {wanted}",
-                hint="name one for that platform, or one that has several, with --base",
-            )
         image = replace(image, layers=tuple(kept(layer, image.place) for layer in image.layers))
         facts = _facts(image, progress)
         python = _fitting(facts, plan, reference)

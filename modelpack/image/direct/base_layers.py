@@ -38,8 +38,11 @@ def kept(layer: ReadLayer, place: Place | None) -> ReadLayer:
 
 def _chunks(layer: ReadLayer, file: Path) -> Iterator[bytes]:
     try:
-        stream = file.open("rb")
+        is_whole = file.stat().st_size == layer.blob.size
+        stream = file.open("rb") if is_whole else None
     except OSError:
+        stream = None
+    if stream is None:
         yield from _keeping(layer, file)
         return
     with suppress(OSError):
