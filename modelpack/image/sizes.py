@@ -2,7 +2,8 @@
 
     locked packages ──► the wheel itself, in the cache under the digest that the lock names
                     ├─► RECORD of the same version, installed here or in a cached environment
-                    └─► neither: unknown, by name
+                    ├─► what it took in an image that was made here without an engine
+                    └─► none of them: unknown, by name
 
 The files of a wheel are the same wherever it is installed, so the sizes in it are those in the
 image.  What is installed here counts only if its wheel fits the image's platform and Python: most
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackagePath
 from pathlib import Path
@@ -34,6 +38,8 @@ BYTECODE_RATIO = 1.4
 """Bytes of bytecode for each byte of Python source (CPython 3.11, 17 packages with numpy: 1.38)."""
 
 _MAX_WHEEL_ENTRIES = 100_000
+_MAX_REMEMBERED = 5000
+"""Packages of one platform and Python whose sizes are kept: about 150 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +64,39 @@ def sized_packages(
 
     tags = frozenset(platform.tags(python))
     places = [sys.path, *_cached_environments()]
+    remembered = _remembered(_note(platform, python))
     found = []
     for package in packages:
         name = canonicalize_name(package.name)
         size = _size_of_wheel(package, tags)
         if size is None:
             size = _size_of_installed(name, package.version, places, tags)
+        if size is None:
+            size = remembered.get(f"{name} {package.version}")
         found.append(SizedPackage(name, package.version, size))
     return tuple(sorted(found, key=_largest_first))
+
+
+def remember_sizes(site: Path, platform: Platform, python: str) -> None:
+    """Keep what the packages in ``site`` take, for plans of the same platform and Python.
+
+    A note that cannot be written is left: it only makes plans say less.
+    """
+    from packaging.utils import canonicalize_name
+
+    note = _note(platform, python)
+    known = _remembered(note)
+    for found in Distribution.discover(path=[str(site)]):
+        if size := _recorded_size(found):
+            key = f"{canonicalize_name(found.name)} {found.version}"
+            known.pop(key, None)  # what was seen last is kept longest
+            known[key] = size
+    with suppress(OSError):
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, fresh = tempfile.mkstemp(dir=note.parent, prefix=".")
+        with os.fdopen(handle, "w") as out:
+            json.dump(dict(list(known.items())[-_MAX_REMEMBERED:]), out)
+        Path(fresh).replace(note)
 
 
 def wheel_size(file: Path | IO[bytes]) -> int | None:
@@ -83,6 +114,18 @@ def wheel_size(file: Path | IO[bytes]) -> int | None:
 def runtime_size() -> int | None:
     """Return what the server's own wheel takes when it is installed."""
     return wheel_size(io.BytesIO(wheel_bytes()))
+
+
+def _note(platform: Platform, python: str) -> Path:
+    return paths.cache_dir() / "image" / "sizes" / f"{platform.machine}-{python}.json"
+
+
+def _remembered(note: Path) -> dict[str, int]:
+    try:
+        known = json.loads(note.read_bytes())
+        return {str(name): int(size) for name, size in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _largest_first(package: SizedPackage) -> tuple[bool, int, str]:

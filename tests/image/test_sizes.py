@@ -8,7 +8,13 @@ import pytest
 
 from modelpack.archive.lockfile import LockedPackage
 from modelpack.archive.platforms import Platform
-from modelpack.image.sizes import BYTECODE_RATIO, SizedPackage, runtime_size, sized_packages
+from modelpack.image.sizes import (
+    BYTECODE_RATIO,
+    SizedPackage,
+    remember_sizes,
+    runtime_size,
+    sized_packages,
+)
 
 AMD64, ARM64 = Platform("x86_64"), Platform("aarch64")
 HASH = "ab" * 32
@@ -168,3 +174,40 @@ def test_the_server_is_weighed_as_it_is() -> None:
 
     assert size is not None
     assert 500_000 < size < 20_000_000
+
+
+def test_what_was_installed_for_an_image_is_known_for_the_next_plan(tmp_path: Path) -> None:
+    """For that platform and Python alone: another one gets other files."""
+    site = tmp_path / "site"
+    tag = "cp311-cp311-manylinux_2_28_aarch64"
+    install(site, "tiny_ten", "3", "tiny_ten/x.so,,7000\ntiny_ten/a.py,,1000\n", tag=tag)
+
+    remember_sizes(site, ARM64, "3.11")
+
+    assert size_of(locked("tiny-ten", "3"), ARM64) == 8000 + 1000 * BYTECODE_RATIO
+    assert size_of(locked("tiny-ten", "4"), ARM64) is None
+    assert size_of(locked("tiny-ten", "3"), AMD64) is None
+    assert size_of(locked("tiny-ten", "3"), ARM64, "3.12") is None
+
+
+def test_what_is_remembered_of_one_image_stays_when_another_is_made(tmp_path: Path) -> None:
+    install(tmp_path / "a", "first", "1", "first/x,,10\n")
+    install(tmp_path / "b", "second", "1", "second/x,,20\n")
+
+    for folder in ("a", "b"):
+        remember_sizes(tmp_path / folder, ARM64, "3.11")
+
+    assert [size_of(locked(name, "1"), ARM64) for name in ("first", "second")] == [10, 20]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"tiny-ten 3": "many"}', "not json"])
+def test_a_damaged_note_says_nothing_and_is_written_anew(tmp_path: Path, text: str) -> None:
+    site = tmp_path / "site"
+    install(site, "tiny_ten", "3", "tiny_ten/x.so,,7000\n")
+    remember_sizes(site, ARM64, "3.11")
+    (note,) = (tmp_path / "cache" / "image" / "sizes").iterdir()
+    note.write_text(text)
+
+    assert size_of(locked("tiny-ten", "3"), ARM64) is None
+    remember_sizes(site, ARM64, "3.11")
+    assert size_of(locked("tiny-ten", "3"), ARM64) == 7000

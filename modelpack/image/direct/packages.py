@@ -34,6 +34,7 @@ from modelpack.image.direct.normalising import installed_parts, site_packages
 from modelpack.image.direct.requirements import check_installed, check_runtime
 from modelpack.image.direct.runtime import PythonPlace, environment_parts, server_parts
 from modelpack.image.plan import ImagePlan
+from modelpack.image.sizes import remember_sizes
 from modelpack.manifest import sha256_digest
 from modelpack.progress import SILENT, Progress
 from modelpack.store import Store
@@ -96,6 +97,7 @@ def _dependencies(
             with progress.step(f"installing {len(packages)} packages for {plan.platform.name}"):
                 prefix = installer.install(scratch / "prefix", wheels=wheels)
             check_installed(site_packages(prefix), plan.platform, plan.python)
+            remember_sizes(site_packages(prefix), plan.platform, plan.python)
 
             def again(name: str) -> Path:
                 return installer.install(scratch / f"only-{name}", wheels=wheels, only=name)
