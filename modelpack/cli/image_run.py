@@ -105,9 +105,10 @@ def run(
         try:
             _tell(running, form)
             _follow(running)
-        finally:
+        except KeyboardInterrupt:  # the usual way to end it
             console.note(f"stopping {running.name}")
-            running.remove()
+        finally:
+            _remove(running)
 
 
 def _tell(running: Running, form: Format) -> None:
@@ -130,6 +131,14 @@ def _follow(running: Running) -> None:
         raise EngineError("the container was out of memory", hint="give it more with '--memory'")
     if status:
         raise EngineError(f"the container ended with status {status}")
+
+
+def _remove(running: Running) -> None:
+    """Stop and remove it; whoever presses Ctrl-C once more does not wait for its requests."""
+    try:
+        running.remove()
+    except KeyboardInterrupt:
+        running.remove(grace_s=0)
 
 
 @contextmanager

@@ -66,10 +66,10 @@ class Running:
             state = engine.inspect_container(self.id)["State"]
         return int(state.get("ExitCode") or 0), bool(state.get("OOMKilled"))
 
-    def remove(self) -> None:
+    def remove(self, *, grace_s: int = STOP_S) -> None:
         """Stop it, so that it answers what it has accepted, and remove it."""
         with _engine(f"stop '{self.name}'") as engine:
-            _remove(engine, self.id, grace_s=STOP_S)
+            _remove(engine, self.id, grace_s=grace_s)
 
 
 class NotReadyError(EngineError):
@@ -116,7 +116,7 @@ def run_image(
 
 def _described(engine: APIClient, reference: ImageReference, progress: Progress) -> dict[str, Any]:
     """Return what the engine says of the image, which it pulls if it has to."""
-    from docker.errors import ImageNotFound
+    from docker.errors import ImageNotFound, NotFound
 
     if reference.where not in (Where.ANYWHERE, Where.ENGINE, Where.REGISTRY):
         raise UsageError(
@@ -134,12 +134,12 @@ def _described(engine: APIClient, reference: ImageReference, progress: Progress)
     if not slash or not ({".", ":"} & set(first) or first == "localhost"):
         raise _not_found(reference.name, "the engine has none of that name")
     said = ""
-    with progress.step(f"pull {reference.name}"):
-        for event in engine.pull(reference.name, stream=True, decode=True):
-            said = str(event.get("error", said))
     try:
+        with progress.step(f"pull {reference.name}"):
+            for event in engine.pull(reference.name, stream=True, decode=True):
+                said = str(event.get("error", said))
         return dict(engine.inspect_image(reference.name))  # type: ignore[no-untyped-call]
-    except ImageNotFound:
+    except NotFound:
         raise _not_found(reference.name, _one_line(said) or "it cannot be pulled") from None
 
 
@@ -168,7 +168,7 @@ def _start(
 class _RefusedStartError(Exception):
     def __init__(self, said: str, *, has_gpus: bool) -> None:
         super().__init__(said)
-        self._said = said
+        self._said = _one_line(said)
         self.is_port = any(one in said for one in _TAKEN)
         self.is_gpu = has_gpus and any(one in said for one in _NO_GPU)
 
@@ -211,7 +211,7 @@ def _started(
         if identity:
             _remove(engine, identity, grace_s=0)
         if isinstance(cause, APIError):
-            said = _one_line(str(cause.explanation or cause))
+            said = str(cause.explanation or cause)
             raise _RefusedStartError(said, has_gpus=has_gpus) from cause
         raise
     return identity
