@@ -17,6 +17,7 @@ import pytest
 from modelpack.image import ImagePlan
 from modelpack.image.direct import DirectResult, build_direct
 from modelpack.store import Store
+from modelpack.store.system import Io
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -167,6 +168,32 @@ class Bases:
             platform = {"os": "linux", "architecture": architecture, **more}
             parts.append({**made, "platform": platform})
         return self.write(*parts)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("image-cache")
+
+
+@pytest.fixture
+def image_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give all of these tests one cache: what is in it is named by what it is made of."""
+    monkeypatch.setenv("MODELPACK_CACHE", str(shared_cache))
+    return shared_cache
+
+
+@pytest.fixture
+def own_cache(image_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a test that does harm to its cache one of its own."""
+    del image_cache
+    monkeypatch.setenv("MODELPACK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about a power cut, so nobody waits for the disk."""
+    monkeypatch.setattr(Io, "sync", lambda *_: None)
 
 
 @pytest.fixture

@@ -164,18 +164,19 @@ def test_building_again_reads_nothing_of_the_base(
 
 
 def test_a_base_with_a_rotten_layer_ends_the_build(
-    bases: Any, build: Build, tiny: ImagePlan, tmp_path: Path
+    bases: Any, build: Build, tiny: ImagePlan, own_cache: Path
 ) -> None:
     base = bases.usual()
-    layer = a_layer(tmp_path / "base-1")
+    layer = a_layer(bases.root / "base-1")
     data = bytearray(layer.read_bytes())
     data[-9] ^= 1
+    assert not own_cache.exists()
     layer.write_bytes(data)
 
     with pytest.raises(DigestMismatchError):
         build(tiny, base=base)
 
-    assert not (tmp_path / "out").exists()
+    assert not (bases.root / "out").exists()
 
 
 def test_a_layer_that_rots_after_it_was_looked_at_gets_into_no_image(
@@ -250,11 +251,11 @@ def test_a_base_that_needs_an_engine_for_its_python_asks_for_another(
 
 
 def test_facts_that_cannot_be_read_are_found_out_again(
-    bases: Any, build: Build, tiny: ImagePlan, image_cache: Path
+    bases: Any, build: Build, tiny: ImagePlan, own_cache: Path
 ) -> None:
     base = bases.usual()
     first = build(tiny, base=base)
-    (noted,) = (image_cache / "image" / "bases").iterdir()
+    (noted,) = (own_cache / "image" / "bases").iterdir()
     noted.write_text("{")
 
     assert build(tiny, base=base).digest == first.digest
@@ -262,10 +263,10 @@ def test_facts_that_cannot_be_read_are_found_out_again(
 
 
 def test_without_room_for_notes_it_builds_all_the_same(
-    bases: Any, build: Build, tiny: ImagePlan, image_cache: Path
+    bases: Any, build: Build, tiny: ImagePlan, own_cache: Path
 ) -> None:
     build(tiny, base=bases.usual())
-    shutil.rmtree(image_cache / "image" / "bases")
-    (image_cache / "image" / "bases").write_text("in the way")
+    shutil.rmtree(own_cache / "image" / "bases")
+    (own_cache / "image" / "bases").write_text("in the way")
 
     assert build(tiny, base=bases.usual()).images[0].facts.glibc == "2.36"
