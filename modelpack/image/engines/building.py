@@ -26,6 +26,11 @@ from modelpack.progress import SILENT, Progress
 from modelpack.store import Store
 
 _NETWORKS = ("host", "none")
+_PRUNE = {
+    "buildkit": "docker builder prune",
+    "podman": "podman image prune",
+    "buildah": "buildah rmi --prune",
+}
 
 
 def build_image(
@@ -90,7 +95,7 @@ def _searched(
             raise SecretFoundError(
                 f"the image would hold the secret {found[0]}{more}",
                 hint="it was removed; take the secret out of there, and out of the builder's cache "
-                "('docker builder prune'), for it is in there too",
+                f"('{_PRUNE[builder.name]}'), for it is in there too",
             )
         return builder.rename(made, name)
     except BaseException:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from modelpack.errors import EngineError, ToolMissingError
 from modelpack.image.engines.bases import check_python
 from modelpack.image.engines.following import one_line
 from modelpack.image.engines.orders import ImageResult
+from modelpack.image.engines.scratch import scratch
 from modelpack.image.plan import ImagePlan
 from modelpack.progress import Progress
 
@@ -96,11 +97,18 @@ class DockerImages:
         with translated(f"remove the image '{image.reference}'"):
             self.client.remove_image(image.reference)
 
-    def read(self, image: ImageResult) -> AbstractContextManager[ReadImage]:
-        """Open an image to look into it."""
+    @contextmanager
+    def read(self, image: ImageResult) -> Iterator[ReadImage]:
+        """Open an image to look into it; it is written into the cache meanwhile."""
         from modelpack.image.reading import open_image
 
-        return open_image(f"engine:{image.reference}")
+        with scratch("exports") as folder:
+            file = folder / "image.tar"
+            with file.open("wb") as out, translated(f"hand out '{image.reference}'"):
+                for chunk in self.client.get_image(image.reference):
+                    out.write(chunk)
+            with open_image(f"docker-archive:{file}") as found:
+                yield found
 
 
 @contextmanager

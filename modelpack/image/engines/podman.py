@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelpack import paths
 from modelpack.errors import EngineError
 from modelpack.image.context import write_context
 from modelpack.image.dockerfile import Mounts, instructions_of
@@ -31,6 +28,7 @@ from modelpack.image.engines.following import Said, follow, log_file, one_line, 
 from modelpack.image.engines.orders import ImageResult, Order
 from modelpack.image.engines.programs import ask, running
 from modelpack.image.engines.redaction import hider
+from modelpack.image.engines.scratch import scratch
 from modelpack.image.plan import ImagePlan
 from modelpack.progress import Progress
 
@@ -73,7 +71,7 @@ class PodmanBuilder:
     def rename(self, image: ImageResult, name: str) -> ImageResult:
         """Give an image another name instead of its own."""
         self._ask("tag", image.reference, name)
-        self._ask("untag" if self.name == "podman" else "rmi", image.reference)
+        self._ask("rmi", image.reference)  # which has another name by now, and stays
         return ImageResult(name, image.id, image.size_bytes)
 
     def remove(self, image: ImageResult) -> None:
@@ -85,10 +83,11 @@ class PodmanBuilder:
         """Open an image to look into it; it is written into the cache meanwhile."""
         from modelpack.image.reading import open_image
 
-        with _scratch("images") as folder:
+        with scratch("exports") as folder:
             file = folder / "image.tar"
-            self._ask("push", "--quiet", image.reference, f"oci-archive:{file}")
-            with open_image(f"oci-archive:{file}") as found:
+            # In this form layers are not compressed on the way: 1 s instead of 9 s for 265 MB.
+            self._ask("push", "--quiet", image.reference, f"docker-archive:{file}")
+            with open_image(f"docker-archive:{file}") as found:
                 yield found
 
     def _ensure_base(self, image: str, progress: Progress) -> None:
@@ -143,19 +142,8 @@ def read_steps(plan: ImagePlan, mounts: Mounts, lines: Iterable[str]) -> Iterato
 
 @contextmanager
 def _context(order: Order, mounts: Mounts) -> Iterator[Path]:
-    with _scratch("contexts") as folder:
+    with scratch("contexts") as folder:
         yield write_context(order.plan, order.store, folder / "context", mounts)
-
-
-@contextmanager
-def _scratch(kind: str) -> Iterator[Path]:
-    """Give a new folder of the cache, which is gone afterwards."""
-    folder = paths.cache_dir() / "image" / kind / secrets.token_hex(8)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bytes(text: str) -> int:
