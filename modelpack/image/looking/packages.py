@@ -24,7 +24,7 @@ from modelpack.image.reading import Kind
 
 MODELS = "bundle/models"
 _FOLDER = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info")
-_BYTECODE = re.compile(r"(?P<stem>.+)\.[a-z]+-\d+(?:\.opt-\d)?\.pyc")
+_BYTECODE = re.compile(r"(?P<stem>.+?)\.[a-z]+-\d+(?:\.opt-\d)?\.pyc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,15 @@ def models_of(tree: Tree) -> dict[str, int]:
 
 
 def _listed(record: bytes, folder: str) -> Iterator[str]:
-    """Give the files of a RECORD that are in the image, by path."""
+    """Give the files of a RECORD by path, as far as they are in its own environment."""
+    prefix = posixpath.normpath(posixpath.join(folder, "../../.."))  # lib/pythonX.Y/site-packages
     rows = csv.reader(record.decode(errors="replace").splitlines())
     try:
         for row in rows:
             if row and row[0]:
-                yield posixpath.normpath(posixpath.join(folder, row[0])).lstrip("/")
+                path = posixpath.normpath(posixpath.join(folder, row[0]))
+                if path.startswith(f"{prefix}/"):
+                    yield path
     except csv.Error:
         return
 
