@@ -36,7 +36,9 @@ _USER = re.compile(r"\d{1,9}:\d{1,9}")
 _SIGNAL = re.compile(r"SIG[A-Z0-9]+")
 _SECONDS = re.compile(r"\d{1,5}s")
 _MOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MOUNT = re.compile(r"type=(?:cache|secret)(?:,[a-z]+=[A-Za-z0-9._/-]+)+")
+_MOUNT = re.compile(
+    rf"type=(?:cache|secret),id={_MOUNT_ID.pattern},target=/[A-Za-z0-9._/-]+(?:,required=true)?"
+)
 # Bidirectional controls: a line that holds one reads otherwise than it runs.
 _REORDERING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 

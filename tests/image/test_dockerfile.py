@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ import pytest
 from modelpack.config.settings import ImageSettings
 from modelpack.errors import UsageError
 from modelpack.image import ImagePlan, plan_image, render_dockerfile
+from modelpack.image.dockerfile import NETRC, PIP_CONF, Mounts
 from modelpack.image.instructions import parse
+from modelpack.manifest import ProgramRecord
 from modelpack.store import Entry, Store
 from modelpack.version import __version__
 
@@ -80,20 +83,103 @@ def test_the_dockerfile_is_the_one_that_was_reviewed(
     assert text == golden.read_text()
 
 
-@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.Dockerfile")), ids=lambda path: path.stem)
-def test_a_linter_finds_nothing_in_it(golden: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "mounts"),
+    [
+        ("cache", Mounts(has_cache=True)),
+        ("secrets", Mounts(has_cache=True, secrets=(NETRC, PIP_CONF))),
+    ],
+)
+def test_what_a_command_is_lent_is_what_was_reviewed(
+    store: Store, make_bundle: MakeBundle, name: str, mounts: Mounts
+) -> None:
+    plan = planned(store, make_bundle("cpu"), ImageSettings(), None)
+
+    text = render_dockerfile(plan, mounts).replace(__version__, "VERSION")
+
+    golden = GOLDEN / "mounts" / f"{name}.Dockerfile"
+    if os.environ.get("WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_a_linter_finds_nothing_in_any_variant(
+    store: Store, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    """Every golden file, and every mixture of what changes the instructions."""
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if hadolint is None:
         pytest.skip("'hadolint' is not installed")
+    files = [*GOLDEN.glob("**/*.Dockerfile")]
+    for number, text in enumerate(variants(store, make_bundle)):
+        files.append(tmp_path / f"{number}.Dockerfile")
+        files[-1].write_text(text)
 
     done = subprocess.run(
-        [hadolint, "--no-color", "--failure-threshold", "ignore", str(golden)],
+        [hadolint, "--no-color", "--failure-threshold", "ignore", *map(str, files)],
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert (done.returncode, done.stdout) == (0, "")
+    assert len(files) > 60
+
+
+def variants(store: Store, make_bundle: MakeBundle) -> Iterator[str]:
+    entry = make_bundle("cpu")
+    lent = [
+        Mounts(has_cache=has_cache, secrets=secrets)
+        for has_cache in (False, True)
+        for secrets in ((), (NETRC,), (PIP_CONF,), (NETRC, PIP_CONF))
+    ]
+    program = ProgramRecord(path="server", arguments=("-p", "1"), port=80, platform=None)
+    for cuda, packages in product((None, "12.6"), ((), ("libgomp1",))):
+        plan = plan_image(store, entry, ImageSettings(system_packages=packages), cuda=cuda)
+        for one in (
+            plan,
+            replace(plan, has_wheels=True),
+            replace(plan, has_wheels=True, is_wheelhouse=True),
+            replace(plan, program=program, models=()),
+        ):
+            for mounts in lent:
+                yield render_dockerfile(one, mounts)
+
+
+def test_only_the_command_that_asks_an_index_is_lent_a_secret(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings())
+    mounts = Mounts(has_cache=True, secrets=(NETRC, PIP_CONF))
+
+    lent = [
+        one
+        for one in parse(render_dockerfile(plan, mounts))
+        if any(k == "mount" for k, _ in one.flags)
+    ]
+    sealed = replace(plan, has_wheels=True, is_wheelhouse=True)
+    wrapped = replace(
+        plan, program=ProgramRecord(path="server", arguments=(), port=80, platform=None)
+    )
+
+    assert [one.keyword for one in lent] == ["RUN"]
+    with_login = [part for part in lent[0].parts if part[0] == "env"]
+    assert len(with_login) == 1
+    assert "--require-hashes" in with_login[0]
+    for other in (sealed, wrapped):
+        assert "--mount" not in render_dockerfile(other, mounts)
+
+
+def test_a_configuration_that_is_lent_stands_above_what_the_base_says(
+    store: Store, make_bundle: MakeBundle
+) -> None:
+    """pip takes a variable before a file: one of the base would lead it to another index."""
+    plan = plan_image(store, make_bundle("cpu"), ImageSettings())
+
+    text = render_dockerfile(plan, Mounts(secrets=(PIP_CONF,)))
+
+    assert "env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=" in text
+    assert "ARG PIP" not in text
 
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.Dockerfile")), ids=lambda path: path.stem)
