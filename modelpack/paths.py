@@ -8,6 +8,7 @@
         config.yaml    what the user sets for every project; only read
     $MODELPACK_CACHE, else $XDG_CACHE_HOME/modelpack, else ~/.cache/modelpack
         envs/          Python environments made from locks; safe to delete
+        image/         layers that the direct builder has made, what it knows of bases
 
 Nothing is created here; who writes makes the folder, with mode 0700.
 """

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import posixpath
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,9 @@ from modelpack.archive.platforms import Platform
 from modelpack.errors import BuildError
 from modelpack.image import ImagePlan
 from modelpack.image.direct import packages
+from modelpack.image.direct.installing import Installer
+from modelpack.image.direct.layer import LayerWriter, write_parts
+from modelpack.image.direct.normalising import installed_parts
 from modelpack.image.direct.packages import LayerFile, PythonPlace, package_layers
 from modelpack.store import Store
 
@@ -145,6 +149,29 @@ def test_umask_cache_and_folder_make_no_difference(
     again = package_layers(wheels_plan(wheel), store, PLACE)
     assert [one.digest for one in layers] == [one.digest for one in again]
     assert [one.created_by for one in layers] == [one.created_by for one in again]
+
+
+def test_the_python_that_installs_makes_no_difference(
+    make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = another_python()
+    if other is None:
+        pytest.skip("there is only one Python")
+    data = "tiny-1.0.data"
+    wheel = make_wheel(
+        "tiny",
+        files={"tiny.py": b"", f"{data}/scripts/tool": b"#!python\n", f"{data}/headers/t.h": b""},
+    )
+    (tmp_path / wheel.file_name).write_bytes(wheel.data)
+    digests = []
+    for program in (sys.executable, other):
+        monkeypatch.setattr(sys, "executable", program)
+        installer = Installer((wheel.locked,), ARM64, PYTHON)
+        prefix = installer.install(tmp_path / f"with-{len(digests)}", wheels=tmp_path)
+        with LayerWriter(tmp_path / f"layer-{len(digests)}") as out:
+            write_parts(out, installed_parts(prefix, PYTHON, lambda name: pytest.fail(name)))
+            digests.append(out.digest())
+    assert digests[0] == digests[1]
 
 
 def test_a_change_of_code_makes_no_layer_again(
@@ -338,6 +365,18 @@ def test_another_version_of_python_than_ours_has_its_own_folder(
     site = "bundle/venv/lib/python3.14/site-packages"
     assert f"{site}/tiny/__init__.py" in files_of(layers[0])
     assert f"{site}/modelpack/server/__main__.py" in files_of(layers[-1])
+
+
+def another_python() -> str | None:
+    """Return a Python of another version, from where this one lies or from PATH."""
+    beside = Path(sys.base_prefix).parent.glob("*/bin/python3.1[0-9]")
+    on_path = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14, 11)]
+    for program in filter(None, [*map(str, sorted(beside)), *on_path]):
+        ask = [program, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip() != PYTHON:
+            return program
+    return None
 
 
 def elf(machine: int) -> bytes:
