@@ -68,11 +68,8 @@ def sbom_of(image: DirectImage, store: Store, manifest: BundleManifest) -> bytes
     components += _base_components(image)
     components.sort(key=lambda one: str(one["bom-ref"]))
     names = [str(one["bom-ref"]) for one in components]
-    top = {
-        **value["metadata"]["component"],
-        "type": "container",
-        "hashes": [{"alg": "SHA-256", "content": image.manifest.blob.hex}],
-    }
+    # Its own digest stays out: a change of code alone leaves the bill as it is, and nothing to send.
+    top = {**value["metadata"]["component"], "type": "container"}
     content = {
         "$schema": SCHEMA,
         "bomFormat": "CycloneDX",

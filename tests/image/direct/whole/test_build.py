@@ -309,8 +309,7 @@ def test_the_bill_of_materials_names_packages_base_and_its_packages(
     assert {name for kind, name, _ in names if kind == "library"} > {"numpy", "starlette"}
     (base,) = [one for one in bill["components"] if one["bom-ref"] == "base"]
     assert f"sha256:{base['hashes'][0]['content']}" == made.images[0].base_digest
-    own = bill["metadata"]["component"]["hashes"][0]["content"]
-    assert f"sha256:{own}" == made.digest
+    assert bill["metadata"]["component"]["type"] == "container"
 
 
 def test_the_provenance_names_bundle_base_and_lock_by_digest(
