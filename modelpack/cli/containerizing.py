@@ -104,8 +104,11 @@ def _path_of(word: str | None, store: Store) -> Path | None:
 
 
 def _is_project(path: Path) -> bool:
-    names = ("modelpack.yaml", "service.py")
-    return path.is_dir() and any((path / name).is_file() for name in names)
+    from modelpack.config.load import load_project
+
+    if not path.is_dir():
+        return False
+    return (path / "service.py").is_file() or load_project(path).source is not None
 
 
 def show(asked: Asked, plans: Sequence[ImagePlan], form: Format) -> None:
@@ -162,7 +165,7 @@ def make(asked: Asked, plans: Sequence[ImagePlan], store: Store, form: Format) -
         )
         for warning in plan.warnings:
             console.warn(warning)
-    if asked.is_direct:
+    if asked.is_direct or _is_for_elsewhere(asked, plans[0]):
         _make_without(asked, plans, store, form)
         return
     try:
@@ -179,6 +182,19 @@ def make(asked: Asked, plans: Sequence[ImagePlan], store: Store, form: Format) -
                 hint="start an engine; or give --base as oci:DIR or HOST/NAME:TAG; or write a "
                 "Dockerfile with --dockerfile DIR",
             ) from cause
+
+
+def _is_for_elsewhere(asked: Asked, plan: ImagePlan) -> bool:
+    """Say whether a program was compiled for another platform, which no engine here could run."""
+    from modelpack.archive.platforms import host_platform
+
+    is_other = plan.program is not None and plan.platform != host_platform()
+    if is_other and asked.engine is not Engine.AUTO:
+        raise UsageError(
+            f"the program was compiled for {plan.platform.name}, and no engine can build that here",
+            hint="use --engine none, with a --base for that platform",
+        )
+    return is_other
 
 
 def _make_with_engine(asked: Asked, plan: ImagePlan, store: Store, form: Format) -> None:

@@ -106,7 +106,6 @@ COMMANDS: dict[str, list[str]] = {
     "export": ["export"],
     "tag": ["tag", "--", "TAG", "production"],
     "verify": ["verify"],
-    "containerize": ["containerize"],
     "models inspect": ["models", "inspect"],
     "models delete": ["models", "delete"],
     "models undelete": ["models", "undelete"],
@@ -121,6 +120,20 @@ def home(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (memory / "here").mkdir()
     monkeypatch.chdir(memory / "here")
     return memory
+
+
+def test_s05_a_path_is_nothing_but_a_path_to_containerize(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the TAG of a bundle or the path of a model, and never looks for one as the other."""
+    codes = {2: ("error[bad-tag]", "error[usage]"), 3: ("error[not-found]",)}
+    for name in TRAVERSALS:
+        status = main(["containerize", "--", name])
+        said = capfd.readouterr()
+        assert said.err.startswith(codes[status]), (name, said.err)
+        assert said.out == ""
+    assert list((home / "here").iterdir()) == []
+    assert not (home / "store").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
