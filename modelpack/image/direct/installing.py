@@ -64,6 +64,7 @@ class Installer:
                 f"--python-platform={self.platform.triple}",
                 "--no-deps",
                 "--only-binary=:all:",
+                "--link-mode=hardlink",
                 "--require-hashes",
                 f"--requirements={lock}",
                 *torch_arguments(None if is_whole else backend_of(self.packages)),

@@ -137,6 +137,7 @@ def test_umask_cache_and_folder_make_no_difference(
     monkeypatch.setenv("MODELPACK_CACHE", str(tmp_path / f"cache-{mask}"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / f"uv-{mask}"))
     monkeypatch.setenv("UV_COMPILE_BYTECODE", "1")
+    monkeypatch.setenv("UV_LINK_MODE", "symlink")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     before = os.umask(mask)
