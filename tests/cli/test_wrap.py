@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from modelpack.archive.platforms import host_platform
 
 Cli = Callable[..., Any]
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
@@ -110,6 +113,25 @@ def test_the_context_needs_nothing_of_modelpack(cli: Cli, server: Path, tmp_path
         "Dockerfile", "bundle.json", "requirements.lock", "doc/sbom.cdx.json",
         "code/bin/facts-server", "code/init.py",
     }  # fmt: skip
+
+
+def test_a_program_for_another_processor_is_not_given_to_an_engine(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """It would be put on a base that cannot run it."""
+    machine = 62 if host_platform().machine == "aarch64" else 183
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    fields = struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, 0, 0, 0, 0, 64, 56, 0, 0, 0, 0)
+    (tmp_path / "other").write_bytes(ident + fields)
+    (tmp_path / "other").chmod(0o755)
+    wrap = ("containerize", "--wrap", "./other", "--port", "80")
+
+    done = cli(*wrap, "--engine", "docker")
+    done.failed_well(2, "usage")
+    assert "use --engine none" in done.err
+    # Without an engine the base is looked at first, and there is none in this folder.
+    cli(*wrap, "--base", "oci:nowhere").failed_well(3, "not-found")
+    assert '"linux/' in cli(*wrap, "--plan", "-o", "json").out
 
 
 @pytest.fixture(params=["docker", "none"])

@@ -64,7 +64,8 @@ def check_words(command: Any, words: list[str]) -> str | None:
         words = words[1:]
     known = {opt for parameter in command.params for opt in parameter.opts}
     known |= {"--help", "--verbose", "-v"}
-    options = [word.partition("=")[0] for word in words if re.match(r"-\D", word)]
+    ours = words[: words.index("--")] if "--" in words else words  # the rest is another program's
+    options = [word.partition("=")[0] for word in ours if re.match(r"-\D", word)]
     unknown = [option for option in options if option not in known]
     return f"no option '{unknown[0]}'" if unknown else None
 

@@ -27,7 +27,7 @@ MODULE = f"inside_{uuid.uuid4().hex[:8]}"
 MB = 1024 * 1024
 SERVICE = """
 import os
-import time
+import tempfile
 
 import modelpack
 from modelpack.frameworks.machine import memory_limit, processors
@@ -56,6 +56,12 @@ class Inside:
             except OSError:
                 continue
         return found
+
+    @modelpack.api
+    def temporary(self) -> str:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x")
+        return "written"
 
     @modelpack.api
     def eat(self, megabytes: int) -> int:
@@ -221,9 +227,15 @@ def test_an_end_for_want_of_memory_is_told(engine: APIClient, start: Start) -> N
     assert "help: give it more memory" in said
 
 
-def test_it_serves_without_any_place_to_write(engine: APIClient, start: Start) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"MODELPACK_WORKERS": "2"}, {"MODELPACK_RUNNER": "process", "MODELPACK_REPLICAS": "2"}],
+)
+def test_it_serves_without_any_place_to_write(
+    engine: APIClient, start: Start, settings: dict[str, str]
+) -> None:
     """Read-only root, and no /tmp of its own."""
-    assert len(ask(ready(engine, start()), "states")) == 2
+    assert ask(ready(engine, start(settings)), "temporary") == "written"
 
 
 def test_an_image_for_gpus_without_one_says_so_and_serves(engine: APIClient, start: Start) -> None:

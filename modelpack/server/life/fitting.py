@@ -11,6 +11,8 @@ gets is worked out where it is loaded, from the same limits.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,19 @@ def fitted(settings: ServerSettings, room: Room, *, is_alone: bool = False) -> S
         if value == getattr(defaults, name) and value > most:
             changes[name] = most
     return replace(settings, **changes)
+
+
+def ensure_temporary_folder(memory: str = "/dev/shm") -> None:  # noqa: S108
+    """Name a place for temporary files where there is none but memory: in a read-only container.
+
+    Forms with large files, libraries and the service itself look for one; so do other processes of
+    the server, by ``$TMPDIR``.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        if os.access(memory, os.W_OK):
+            os.environ["TMPDIR"] = memory
 
 
 def differences(before: ServerSettings, after: ServerSettings) -> dict[str, int]:

@@ -23,7 +23,7 @@ from modelpack.sdk.service import ServiceSpec
 from modelpack.server.http.descriptors import raise_limit
 from modelpack.server.http.listening import listen_on
 from modelpack.server.life.driver import check_driver
-from modelpack.server.life.fitting import Room, differences, fitted
+from modelpack.server.life.fitting import Room, differences, ensure_temporary_folder, fitted
 from modelpack.server.life.outside import Outside
 from modelpack.server.life.record import RunRecord
 from modelpack.server.life.stopping import StopSignals
@@ -53,6 +53,7 @@ def serve(
     if settings.workers > 1 and source is None:
         raise UsageError("several workers need a service that other processes can load", hint=_BY)
     raise_limit()
+    ensure_temporary_folder()
     with ExitStack() as stack:
         listener = stack.enter_context(listen_on(settings.host, settings.port))
         metrics = _metrics_listener(settings)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
-from modelpack.server.life.fitting import Room, differences, fitted, weights_of
+from modelpack.server.life.fitting import (
+    Room,
+    differences,
+    ensure_temporary_folder,
+    fitted,
+    weights_of,
+)
 
 MB = 1_000_000
 GB = 1000 * MB
@@ -71,6 +79,26 @@ def test_as_many_workers_as_fit(
 
 def test_a_service_that_cannot_be_opened_again_has_one_worker() -> None:
     assert fitted(ServerSettings(workers=0), LARGE, is_alone=True).workers == 1
+
+
+def test_without_a_place_for_temporary_files_there_is_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only and that was given no /tmp."""
+
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.delenv("TMPDIR", raising=False)
+    ensure_temporary_folder(str(tmp_path))
+    assert "TMPDIR" not in os.environ
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    ensure_temporary_folder(str(tmp_path / "none"))
+    assert "TMPDIR" not in os.environ
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    ensure_temporary_folder(str(tmp_path))
+    assert os.environ["TMPDIR"] == str(tmp_path)
 
 
 def test_weights_are_the_files_of_the_models(tmp_path: Path) -> None:

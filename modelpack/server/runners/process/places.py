@@ -23,7 +23,7 @@ _PREFIX = "modelpack-runners-"
 def private_folder() -> Path:
     """Make a folder for this process's runners; raises OSError when there is no place for one."""
     # A read-only container has no writable /tmp, but memory.
-    candidates = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/dev/shm")  # noqa: S108
+    candidates = (os.environ.get("XDG_RUNTIME_DIR"), _temporary(), "/dev/shm")  # noqa: S108
     trouble: OSError | None = None
     for base in candidates:
         if not base or not Path(base).is_dir():
@@ -34,6 +34,13 @@ def private_folder() -> Path:
         except OSError as error:
             trouble = error
     raise trouble or FileNotFoundError("no folder for temporary files")
+
+
+def _temporary() -> str | None:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # every place that it knows is read-only
+        return None
 
 
 def _sweep(base: Path) -> None:
