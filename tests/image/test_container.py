@@ -9,13 +9,16 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelpack import paths
 from modelpack.config.settings import ImageSettings, Project
 from modelpack.image import ImagePlan, ImageResult, build_image, connect, plan_image, write_context
+from modelpack.progress import Silent
 from modelpack.store import Store
 
 if TYPE_CHECKING:
@@ -110,8 +113,22 @@ def adder_net(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def image(plan: ImagePlan, store: Store) -> Iterator[ImageResult]:
+    yield from built(plan, store, "docker")
+
+
+@pytest.fixture(scope="module")
+def other_image(plan: ImagePlan, store: Store) -> Iterator[ImageResult]:
+    """Give what BuildKit makes of the same plan."""
+    yield from built(plan, store, "buildkit")
+
+
+def built(plan: ImagePlan, store: Store, builder: str) -> Iterator[ImageResult]:
     result = build_image(
-        plan, store, reference=f"modelpack-test/adder:{uuid.uuid4().hex}", labels=TEST_LABEL
+        plan,
+        store,
+        reference=f"modelpack-test/adder:{uuid.uuid4().hex}",
+        engine=builder,
+        labels=TEST_LABEL,
     )
     yield result
     with connect() as engine:
@@ -126,6 +143,10 @@ def engine() -> Iterator[APIClient]:
 
 @pytest.fixture(scope="module")
 def container(image: ImageResult, engine: APIClient) -> Iterator[str]:
+    yield from running(image, engine)
+
+
+def running(image: ImageResult, engine: APIClient) -> Iterator[str]:
     """Give a container with a read-only root, no rights, and one port on this machine alone."""
     made = engine.create_container(
         image.id,
@@ -285,7 +306,9 @@ def test_the_predicted_size_is_near_the_real_one(
 def test_building_it_again_gives_the_very_same_image(
     image: ImageResult, plan: ImagePlan, store: Store
 ) -> None:
-    again = build_image(plan, store, reference=f"{image.reference}-again", labels=TEST_LABEL)
+    again = build_image(
+        plan, store, reference=f"{image.reference}-again", engine="docker", labels=TEST_LABEL
+    )
     with connect() as engine:
         engine.remove_image(again.reference)
 
@@ -296,7 +319,9 @@ def test_a_code_change_keeps_the_layers_up_to_the_models(
     engine: APIClient, image: ImageResult, plan: ImagePlan, store: Store, project: Path
 ) -> None:
     changed = planned(store, project, f"{SERVICE}\n# a change\n")
-    other = build_image(changed, store, reference=f"{image.reference}-other", labels=TEST_LABEL)
+    other = build_image(
+        changed, store, reference=f"{image.reference}-other", engine="docker", labels=TEST_LABEL
+    )
     try:
         before, after, base = (
             engine.inspect_image(name)["RootFS"]["Layers"]
@@ -324,3 +349,87 @@ def test_the_written_context_builds_the_same_image(
     engine.remove_image(reference)
 
     assert made == image.id
+
+
+def test_both_builders_make_the_same_image(
+    engine: APIClient, image: ImageResult, other_image: ImageResult
+) -> None:
+    """The same configuration, and the same files but for bytecode, which holds times."""
+    assert other_image.id != image.id
+    one, other = (engine.inspect_image(made.id)["Config"] for made in (image, other_image))
+    keys = ("Env", "Entrypoint", "Cmd", "User", "Labels", "Healthcheck", "StopSignal")
+    for key in (*keys, "ExposedPorts", "WorkingDir", "Volumes", "Shell"):
+        assert one.get(key) == other.get(key), key
+
+    listing = "find /bundle /tmp -xdev -type f -not -name '*.pyc' -exec sha256sum {} + | sort -k 2"
+    files = [
+        run(engine, made.id, "/bin/sh", "-c", listing)[1].splitlines()
+        for made in (image, other_image)
+    ]
+    assert len(files[0]) > 500
+    assert files[0] == files[1]
+
+
+def test_the_containers_of_both_builders_give_equal_answers_and_end_well(
+    engine: APIClient, container: str, other_image: ImageResult
+) -> None:
+    opened = running(other_image, engine)
+    other = next(opened)
+    try:
+        for api, body in (
+            ("add", {"x": [[1, 2], [3, 4.5], [-1e30, 1e30]]}),
+            ("touch", {"path": "/bundle/code/x"}),
+        ):
+            assert ask(engine, other, api, body) == ask(engine, container, api, body)
+        engine.stop(other, timeout=10)
+        assert engine.inspect_container(other)["State"]["ExitCode"] == 0
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("builder", ["docker", "buildkit"])
+def test_an_interrupted_build_leaves_nothing_behind(
+    engine: APIClient, plan: ImagePlan, store: Store, builder: str
+) -> None:
+    """Ctrl-C while packages are installed."""
+
+    class Impatient(Silent):
+        @contextmanager
+        def step(self, text: str) -> Iterator[None]:
+            yield
+            if text == "what to install":
+                raise KeyboardInterrupt
+
+    def containers() -> set[str]:
+        return {one["Id"] for one in engine.containers(all=True)}
+
+    before = containers()
+    reference = f"modelpack-test/interrupted:{uuid.uuid4().hex}"
+    with pytest.raises(KeyboardInterrupt):
+        build_image(
+            plan,
+            store,
+            reference=reference,
+            engine=builder,
+            use_cache=False,
+            progress=Impatient(),
+            labels=TEST_LABEL,
+        )
+
+    wait_for(
+        lambda: not any(is_of_a_build(engine, one) for one in containers() - before), seconds=30
+    )
+    assert not engine.images(reference)
+    left = [*paths.cache_dir().glob("logs/*"), *paths.cache_dir().glob("image/tmp-*/*")]
+    assert left == []
+
+
+def is_of_a_build(engine: APIClient, container: str) -> bool:
+    """Say whether a container is that of a step: others of this machine come and go."""
+    from docker.errors import NotFound
+
+    try:
+        command = engine.inspect_container(container)["Config"]["Cmd"] or []
+    except NotFound:
+        return False
+    return any("--require-hashes" in word for word in command)

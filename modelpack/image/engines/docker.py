@@ -50,7 +50,8 @@ def connect() -> Iterator[APIClient]:
     except (DockerException, OSError) as cause:
         raise ToolMissingError(
             f"no container engine answers at '{address}'",
-            hint="start one, or write a Dockerfile and its files with --dockerfile DIR",
+            hint="start one, build without with --engine none, or write a Dockerfile and its files "
+            "with --dockerfile DIR",
         ) from cause
     client = APIClient(version=version, **settings)
     answers: list[Response] = []
