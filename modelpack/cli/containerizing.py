@@ -130,7 +130,10 @@ def check_budgets(asked: Asked, plans: Sequence[ImagePlan]) -> None:
         limit = _limit(asked, plan)
         if limit is not None and (left := check_budget(plan, limit)):
             names = listed(left)
-            console.note(f"the size of {names} is not known before: the image is weighed when made")
+            console.note(
+                f"{plan.platform.name}: the size of {names} is not known before, "
+                "so that the image is weighed when it is made"
+            )
 
 
 def _limit(asked: Asked, plan: ImagePlan) -> int | None:

@@ -118,7 +118,7 @@ def choose_base(
         chosen = Base(
             image=base,
             reason="this base was asked for",
-            has_gpu=bool(needs or carried),
+            has_gpu=bool(needs or carried or is_cuda_base(base)),
         )
         if carried and is_cuda_base(base):
             warnings.append(cuda_twice(carried))

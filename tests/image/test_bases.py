@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from modelpack.archive.platforms import Platform
 from modelpack.errors import UsageError
 from modelpack.image.bases import PythonFrom, choose_base
 
@@ -160,3 +161,58 @@ def test_what_cannot_be_is_refused_with_a_way_out(
         choose_base(packages, "3.11", **asked)
 
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("base", "is_cuda"),
+    [
+        ("nvidia/cuda:13.0.3-runtime-ubuntu24.04", True),
+        ("registry.example.com:5000/mirror/nvidia/cuda:12.6.3-base", True),
+        ("nvidia/cuda@sha256:" + "0" * 64, True),
+        ("127.0.0.1:5000/nvidia/cuda", True),
+        ("registry.example.com/nvidia/cuda-samples:1", False),
+        ("python:3.11-slim", False),
+    ],
+)
+def test_bases_of_nvidia_are_known_from_whichever_registry(*, base: str, is_cuda: bool) -> None:
+    chosen, warnings = choose_base(CPU, "3.11", base=base)
+    _, twice = choose_base(TORCH, "3.11", base=base)
+
+    assert chosen.has_gpu is is_cuda
+    assert warnings == ()
+    assert any("carried twice" in one for one in twice) is is_cuda
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("python:3.11-slim", "python:3.11-slim"),
+        ("engine:team/base:1", "team/base:1"),
+        ("registry:registry.example.com/base:1", "registry.example.com/base:1"),
+        ("oci:/srv/bases/python", None),
+        ("oci-archive:base.tar", None),
+        ("docker-archive:base.tar", None),
+    ],
+)
+def test_a_base_may_be_named_by_where_it_is(base: str, name: str | None) -> None:
+    chosen, _ = choose_base(CPU, "3.11", base=base)
+
+    assert chosen.image == base
+    assert chosen.name == name
+
+
+@pytest.mark.parametrize(
+    "base", ["oci:a\nRUN x", "engine:UPPER", "registry:a b", "oci:", "other:a/b"]
+)
+def test_a_place_that_is_none_is_refused(base: str) -> None:
+    with pytest.raises(UsageError):
+        choose_base(CPU, "3.11", base=base)
+
+
+def test_the_size_of_a_base_is_known_where_somebody_measured_it() -> None:
+    sizes = {
+        machine: choose_base(CPU, "3.13", platform=Platform(machine))[0].size_bytes
+        for machine in ("x86_64", "aarch64")
+    }
+
+    assert sizes == {"x86_64": 126_250_000, "aarch64": None}
