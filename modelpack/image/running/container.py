@@ -4,12 +4,13 @@
                                                      └── it ends first: its last words, removed
 
 A container that was started and then not handed over, because it ended, took too long, or the user
-pressed Ctrl-C, is removed.  Ready is what answers HTTP with anything below 500: a server of ours says
-503 until it is, and a program of somebody else's need not know our routes.
+pressed Ctrl-C, is removed.  Ready is what answers HTTP with anything but 503: a server of ours says
+that until it is, and a program of somebody else's need not know our routes.
 """
 
 from __future__ import annotations
 
+import http
 import http.client
 import time
 from collections.abc import Iterator
@@ -244,7 +245,7 @@ def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=2)
     try:
         connection.request("GET", "/readyz", headers={"Host": "localhost"})
-        return connection.getresponse().status < 500
+        return connection.getresponse().status != http.HTTPStatus.SERVICE_UNAVAILABLE
     except (OSError, http.client.HTTPException):
         return False
     finally:
