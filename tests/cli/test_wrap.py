@@ -190,6 +190,65 @@ def test_it_serves_is_checked_and_stops_as_every_image_does(image: str) -> None:
             engine.remove_container(container, force=True, v=True)
 
 
+@pytest.fixture
+def doubler(tmp_path: Path) -> Path:
+    """A model that doubles rows of two numbers."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    def row(name: str) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2])
+
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])], "g", [row("x")], [row("y")]
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    file = tmp_path / "doubler.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), file)
+    return file
+
+
+@pytest.mark.engine
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["file", "mlflow"])
+def test_a_model_of_somebody_elses_answers_from_its_image(
+    cli: Cli, tmp_path: Path, doubler: Path, form: str
+) -> None:
+    """From the file or folder to an answer, without a line of code, and without an engine's build."""
+    from modelpack.image import connect
+
+    source = "./doubler.onnx"
+    if form == "mlflow":
+        source = "./from-mlflow"
+        (tmp_path / source).mkdir()
+        doubler.rename(tmp_path / source / "model.onnx")
+        described = {"flavors": {"onnx": {"data": "model.onnx"}}}
+        (tmp_path / source / "MLmodel").write_text(json.dumps(described))  # JSON is YAML
+    name = f"modelpack-test/doubler:{uuid.uuid4().hex[:12]}"
+    base = f"engine:{os.environ['ENGINE_BASE_IMAGE']}"
+    done = cli(
+        "containerize", source, "--engine", "none", "--base", base,
+        "--output", "engine", "--reference", name,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+
+    run = cli("image", "run", name, "--detach", "-p", "0", "--name", name.partition(":")[2])
+    try:
+        assert run.status == 0, run.err
+        request = urllib.request.Request(
+            f"{run.out.strip()}/predict",
+            data=json.dumps({"x": [[1, 2], [3, 4.5]]}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer) == {"y": [[2, 4], [6, 9]]}
+    finally:
+        with connect() as engine:
+            engine.remove_container(name.partition(":")[2], force=True, v=True)
+            engine.remove_image(name, force=True)
+
+
 def ask(url: str) -> Any:
     end = time.monotonic() + 60
     while True:

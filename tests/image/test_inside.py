@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelpack.config.settings import ImageSettings, Project
-from modelpack.image import ImageResult, build_image, connect, plan_image
+from modelpack.image import connect, plan_image
+from modelpack.image.direct import build_direct
 from modelpack.store import Store
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def engine() -> Iterator[APIClient]:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory, engine: APIClient) -> Iterator[ImageResult]:
+def image(tmp_path_factory: pytest.TempPathFactory, engine: APIClient) -> Iterator[str]:
     """Give the image of a service that says what it sees."""
     from modelpack.archive import build_bundle
     from modelpack.sdk.loading import load_import_string
@@ -90,22 +91,23 @@ def image(tmp_path_factory: pytest.TempPathFactory, engine: APIClient) -> Iterat
         entry = build_bundle(Project(root=root, name="inside"), spec, store=store).entry
     plan = plan_image(store, entry, ImageSettings(), base=os.environ["ENGINE_BASE_IMAGE"])
     reference = f"modelpack-test/inside:{uuid.uuid4().hex}"
-    result = build_image(plan, store, reference=reference, labels=TEST_LABEL)
-    yield result
-    engine.remove_image(result.id, force=True)
+    base = f"engine:{os.environ['ENGINE_BASE_IMAGE']}"
+    build_direct([plan], store, base=base, outputs=["engine"], reference=reference)
+    yield reference
+    engine.remove_image(reference, force=True)
 
 
 Start = Callable[..., str]
 
 
 @pytest.fixture
-def start(engine: APIClient, image: ImageResult) -> Iterator[Start]:
+def start(engine: APIClient, image: str) -> Iterator[Start]:
     """Return what starts a container without any rights; limits are arguments of the engine's."""
     made: list[str] = []
 
     def begin(env: dict[str, str] | None = None, **limits: Any) -> str:
         container = engine.create_container(
-            image.id,
+            image,
             environment=env or {},
             labels=TEST_LABEL,
             host_config=engine.create_host_config(
@@ -269,9 +271,9 @@ def test_the_predefined_signal_of_a_reload_ends_nothing(engine: APIClient, start
     assert len(ask(url, "states")) == 2
 
 
-def test_everything_under_the_bundle_belongs_to_root(engine: APIClient, image: ImageResult) -> None:
+def test_everything_under_the_bundle_belongs_to_root(engine: APIClient, image: str) -> None:
     container = engine.create_container(
-        image.id, entrypoint=["find", "/bundle", "!", "-user", "0"], labels=TEST_LABEL
+        image, entrypoint=["find", "/bundle", "!", "-user", "0"], labels=TEST_LABEL
     )["Id"]
     try:
         engine.start(container)

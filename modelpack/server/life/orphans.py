@@ -3,9 +3,10 @@
     child:      tie_to(parent)        the kernel kills it when the thread that started it ends
     process 1:  Undertaker.sweep()    reaps processes whose own parents are gone
 
-In a container the server is process 1, and every process there that loses its parent becomes its
-child.  Nobody waits for those, and each would stay a zombie.  Children of the service's own are
-waited for by the service, so only one that is dead at two sweeps in a row is reaped.
+In a container that somebody made himself the server may be process 1 (images of modelpack have an
+``init``), and every process there that loses its parent becomes its child.  Nobody waits for those,
+and each would stay a zombie.  Children of the service's own are waited for by the service, so only
+one that is dead at two sweeps in a row is reaped.
 """
 
 from __future__ import annotations
