@@ -49,15 +49,19 @@ def image_maker(
     """Return what builds the missing image of a deployment in the engine of this machine.
 
     Without ``settings`` those that the bundle was built with are used; ``base`` stands above both.
+    An image that would be too large for them is not built (TooLargeError).
     """
 
     def ensure_image(spec: DeploymentSpec, progress: Progress) -> None:
         from modelpack.image import build_image, plan_image
+        from modelpack.image.budget import check_budget
 
         entry = find_bundle(store, spec)
         built_with = store.bundle_manifest(entry).settings
         chosen = settings or recorded_settings(ImageSettings, built_with)
         plan = plan_image(store, entry, chosen, base=base)
+        if plan.max_size_bytes is not None:
+            check_budget(plan, plan.max_size_bytes)
         build_image(plan, store, reference=spec.image, progress=progress)
 
     return ensure_image

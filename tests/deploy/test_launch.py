@@ -19,7 +19,13 @@ from modelpack.deploy import SILENT, State, catalog, rollout, survey
 from modelpack.deploy.bundles import find_bundle, image_maker
 from modelpack.deploy.launch import check_port_is_free, free_port, service_env
 from modelpack.deploy.local import LocalTarget
-from modelpack.errors import BundleNotFoundError, ConflictError, DeployError, PortInUseError
+from modelpack.errors import (
+    BundleNotFoundError,
+    ConflictError,
+    DeployError,
+    PortInUseError,
+    TooLargeError,
+)
 from modelpack.sdk.loading import load_import_string
 from modelpack.store import Entry, Store
 
@@ -162,6 +168,15 @@ def test_a_bundle_runs_in_a_container_whose_image_is_built_on_the_way(build) -> 
     assert answer == {"text": "good evening Ada", "place": "bundle.json"}
     assert again.since == status.since
     assert survivor.bundle == str(entry.tag)
+
+
+@pytest.mark.network
+def test_an_image_that_is_larger_than_its_project_allows_is_not_built_on_the_way(build) -> None:
+    entry = build(image=ImageSettings(max_size_bytes=1_000_000))
+    spec = rollout.spec_for(entry, DeploySettings())
+
+    with pytest.raises(TooLargeError, match=r"1.0 MB are allowed"):
+        image_maker(Store())(spec, SILENT)
 
 
 @pytest.mark.network
