@@ -32,6 +32,9 @@ BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 _VENV = "bundle/venv/"
+_LOCK = "the lock"
+_LEAST_SHARE = 0.05
+"""Of the bytes of a layer: less does not give it its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,10 @@ def what_of(found: LayerContents, created_by: str) -> str:
     if kinds.keys() <= {"bytecode", "Python packages"} and kinds["bytecode"] > kinds.total() * 0.9:
         return "bytecode"
     kinds["Python packages"] += kinds.pop("bytecode", 0)
-    named = [kind for kind, _ in kinds.most_common() if kind != "other files" and kinds[kind]]
+    least = kinds.total() * _LEAST_SHARE
+    named = [kind for kind, size in kinds.most_common() if kind != "other files" and size > least]
+    if len(named) > 1 and _LOCK in named:
+        named.remove(_LOCK)  # it goes with what else is there
     if not named:
         match = re.search(r"apt-get install|apk add|dnf install|yum install", created_by)
         return "system packages" if match else "other files"
@@ -261,11 +267,13 @@ def _kind(path: str) -> str:
     if path.startswith(f"{MODELS}/"):
         return f"model {shown(path.split('/')[2])}"
     if path.startswith(_VENV):
+        if "-packages/modelpack" in path:
+            return "server"
         return "bytecode" if path.endswith(".pyc") else "Python packages"
     if path.startswith("bundle/wheels/"):
         return "wheels"
     if path == "bundle/requirements.lock":
-        return "the lock"
+        return _LOCK
     if path.startswith("bundle/doc/"):
         return "documents"
     if path.startswith("bundle/"):
