@@ -85,7 +85,7 @@ class PodmanBuilder:
 
         with scratch("exports") as folder:
             file = folder / "image.tar"
-            # In this form layers are not compressed on the way: 1 s instead of 9 s for 265 MB.
+            # In this form layers are not compressed on the way: 265 MB were searched in 2.5 s, not 12.
             self._ask("push", "--quiet", image.reference, f"docker-archive:{file}")
             with open_image(f"docker-archive:{file}") as found:
                 yield found
