@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelpack.errors import BuildError
+from modelpack.image.direct import bytecode
 from modelpack.image.direct.bytecode import (
     Source,
     compile_sources,
@@ -99,6 +100,18 @@ def test_variables_of_the_surroundings_make_no_difference(
         monkeypatch.setenv(name, value)
     (tmp_path / "json.py").write_text("raise SystemExit(1)\n")
     assert compiled(layer, tmp_path / "after") == before
+
+
+def test_files_beside_the_compiler_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder holds modules of ours, whose names the standard library may come to use."""
+    program = tmp_path / "program" / "pyc.py"
+    program.parent.mkdir()
+    program.write_bytes(bytecode._COMPILER.read_bytes())
+    program.with_name("json.py").write_text("raise SystemExit(1)\n")
+    monkeypatch.setattr(bytecode, "_COMPILER", program)
+    assert compiled(layer_of(tmp_path, {"a.py": b""}), tmp_path / "s")
 
 
 def test_what_cannot_be_compiled_is_left_out(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from modelpack import paths
+from modelpack.archive.lockfile import LockedPackage
 from modelpack.archive.platforms import Platform
 from modelpack.errors import BuildError
 from modelpack.image import ImagePlan
@@ -286,6 +287,35 @@ def test_a_package_of_uvs_cache_that_was_changed_ends_the_build(
     layers = tmp_path / "two" / "image" / "layers"
     assert not any(b"HONEST" in blob.read_bytes() for blob in (layers / "blobs").iterdir())
     assert list((layers / "scratch").iterdir()) == []
+
+
+def test_a_package_without_a_wheel_is_never_built(
+    wheels_plan: PlanOf, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building one would run its code here, with the rights of who builds."""
+    mark = tmp_path / "mark"
+    backend = f"open({str(mark)!r}, 'w').close()\nraise SystemExit('ran')\n"
+    project = '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for name, text in (
+            ("PKG-INFO", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"),
+            ("pyproject.toml", project),
+            ("own.py", backend),
+        ):
+            member = tarfile.TarInfo(f"tiny-1.0/{name}")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    digest = f"sha256:{hashlib.sha256(data.getvalue()).hexdigest()}"
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "project"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    locked = LockedPackage("tiny", "1.0", None, (digest,))
+    plan = wheels_plan(packages=[locked], brings=False)
+    (tmp_path / "project" / "tiny-1.0.tar.gz").write_bytes(data.getvalue())
+    with pytest.raises(BuildError) as caught:
+        package_layers(plan, store, PLACE)
+    assert "wheel" in str(caught.value.hint)
+    assert not mark.exists()
 
 
 def test_a_package_that_misses_another_is_named(
