@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from modelpack.archive.bundled import tensor_text
 from modelpack.archive.lockfile import LockedPackage
-from modelpack.manifest import ModelRecord, canonical_json
+from modelpack.manifest import FileRecord, ModelRecord, canonical_json
 from modelpack.store import Entry
 
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
@@ -30,16 +30,19 @@ def sbom_bytes(
     python: str,
     packages: Sequence[LockedPackage],
     models: Sequence[tuple[Entry, ModelRecord]],
+    programs: Sequence[FileRecord] = (),
 ) -> bytes:
     """Return the bill of materials of a bundle.
 
     service   what it serves, such as ``service:Digits``, or the name of a model; not the name of
               the bundle, which is no part of its content
     python    ``X.Y``
+    programs  executables that are served as they are
     """
     components = [
         *(_model(entry, record) for entry, record in models),
         *(_package(package) for package in packages),
+        *(_program(file) for file in programs),
     ]
     components.sort(key=lambda one: str(one["bom-ref"]))
     refs = [str(one["bom-ref"]) for one in components]
@@ -79,6 +82,15 @@ def _package(package: LockedPackage) -> dict[str, Any]:
             "properties": marker,
         }
     )
+
+
+def _program(file: FileRecord) -> dict[str, Any]:
+    return {
+        "type": "application",
+        "bom-ref": f"file:{file.path}",
+        "name": file.path.rpartition("/")[2],
+        "hashes": [_sha256(file.sha256)],
+    }
 
 
 def _model(entry: Entry, record: ModelRecord) -> dict[str, Any]:

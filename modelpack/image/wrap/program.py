@@ -35,6 +35,7 @@ from modelpack.tag import check_name, name_from
 
 _LOCK = "# nothing is installed: the program is served as it is\n"
 _SCRIPT = b"#!"
+_SCRIPT_SUFFIXES = {".cjs", ".js", ".mjs", ".pl", ".py", ".rb", ".sh", ".ts"}
 _LONGEST_FIRST_LINE = 256  # as far as the kernel reads it (BINPRM_BUF_SIZE)
 _LOOKED_THROUGH = 4 * 1024 * 1024
 """Bytes of a script that are searched for secrets: longer ones carry data."""
@@ -59,7 +60,7 @@ def bundle_of_program(
 
     port       TCP port on which the program answers HTTP requests, 1 to 65535
     arguments  what it is started with
-    name       of the bundle; default: the file's
+    name       of the bundle; default: the file's, without the suffix of a script
 
     What it needs of a base is noted.  Raises NotFoundError, UsageError for what cannot run on Linux
     in an image or for a port that there is not, SecretFoundError for a script that holds a key.
@@ -69,21 +70,23 @@ def bundle_of_program(
     checked = tuple(check_text(word, "an argument of the program") for word in arguments)
     file = _checked_file(program)
     platform = _platform_of(file, progress)
-    called = check_name(name) if name is not None else name_from(file.name)
+    plain = file.stem if file.suffix in _SCRIPT_SUFFIXES else file.name
+    called = check_name(name) if name is not None else name_from(plain)
     record = ProgramRecord(path=f"bin/{file.name}", arguments=checked, port=port, platform=platform)
     with tempfile.TemporaryDirectory(prefix="modelpack-wrap-") as scratch:
         root = Path(scratch)
         (root / "bin").mkdir()
         (root / record.path).symlink_to(file)  # it may be large: it is read once, into its layer
         shutil.copyfile(init.__file__, root / INIT_FILE)
+        packed = _record(root, record.path, 0o755)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        sbom = sbom_bytes(file.name, python, (), ())
+        sbom = sbom_bytes(file.name, python, (), (), (packed,))
         manifest = BundleManifest(
             service=None,
             model=None,
             program=record,
             python=python,
-            files=(_record(root, record.path, 0o755), _record(root, INIT_FILE, 0o644)),
+            files=(packed, _record(root, INIT_FILE, 0o644)),
             models=(),
             lock_sha256=hashlib.sha256(_LOCK.encode()).hexdigest(),
             apis=(),

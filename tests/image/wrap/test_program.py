@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -233,6 +234,30 @@ def test_a_script_with_a_key_in_it_is_refused(tmp_path: Path, store: Store) -> N
     file = executable(tmp_path / "server", f"#!/bin/sh\nexport AWS_ACCESS_KEY_ID={key}\n")
     with pytest.raises(SecretFoundError, match=":2 holds what looks like"):
         bundle_of_program(file, store, port=80)
+
+
+def test_the_bill_of_materials_names_the_program(
+    wrapped: Entry, store: Store, script: Path, tmp_path: Path
+) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    bundle = store.unpack(wrapped, tmp_path / "unpacked")
+    text = (bundle / "doc" / "sbom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    (component,) = json.loads(text)["components"]
+
+    assert (component["type"], component["name"]) == ("application", "server")
+    assert component["hashes"][0]["content"] == hashlib.sha256(script.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("serve.py", "serve"), ("run.sh", "run"), ("llama3.1", "llama3.1")]
+)
+def test_a_bundle_is_called_like_its_program(
+    tmp_path: Path, store: Store, file: str, name: str
+) -> None:
+    assert bundle_of_program(executable(tmp_path / file, SCRIPT), store, port=80).tag.name == name
 
 
 def test_a_link_is_followed_to_the_program(script: Path, store: Store, tmp_path: Path) -> None:
