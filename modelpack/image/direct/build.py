@@ -98,7 +98,7 @@ def build_direct(
     outputs    ``oci:DIR[:NAME:TAG]``, ``docker-archive:FILE[:NAME:TAG]``, ``engine``,
                ``HOST/NAME[:TAG]``; a tag that is there already moves, as with ``docker push``
     reference  ``NAME:TAG``; default: the bundle's tag
-    compress   stores the packages as gzip
+    compress   stores the layers that are made here as gzip
     options    how registries are spoken to
     counts     hears of every byte that registries are sent or send
 

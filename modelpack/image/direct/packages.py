@@ -55,7 +55,7 @@ def package_layers(
 
     Dependencies, their bytecode, the runtime with its own.  A plan without packages has no
     dependencies; a machine without a CPython of the plan's version makes no bytecode, and says so.
-    ``compress`` stores the dependencies as gzip, which is a third of the size and takes seconds.
+    ``compress`` stores them all as gzip, which is a third of the size and takes seconds.
 
     Raises BuildError when a package cannot be had or does not fit the others, RefusedError when one
     has what no image may hold, DigestMismatchError when the bundle is damaged.
@@ -76,10 +76,9 @@ def package_layers(
         )
     if plain is None:
         return (last,)
-    stored = _compressed(cache, plain, progress) if compress else plain
-    if compiler is None:
-        return (stored, last)
-    return (stored, _bytecode(cache, plain, compiler, progress), last)
+    bytecode = [_bytecode(cache, plain, compiler, progress)] if compiler is not None else []
+    made = (plain, *bytecode, last)
+    return tuple(_compressed(cache, layer, progress) for layer in made) if compress else made
 
 
 def _dependencies(
@@ -135,7 +134,7 @@ def _bytecode(
 
 def _compressed(cache: LayerCache, plain: LayerFile, progress: Progress) -> LayerFile:
     def fill(out: LayerWriter) -> str:
-        with progress.step("compressing the layer of the packages"):
+        with progress.step(f"compressing {plain.what}"):
             compress_file(plain.path, out)
         return plain.diff_id
 
