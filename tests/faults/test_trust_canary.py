@@ -75,6 +75,10 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
     "gc": [("--plan", 0), ("", 0)],
     "build": [("{own} --version 1", 0)],
     "containerize": [("canary:1 --dockerfile image", 0), ("canary:1 --plan -o json", 0)],
+    # No image of it is at hand, and what the bundle is said to be is not believed.
+    "image inspect": [("oci:{copied}:canary:1", 4)],
+    "image history": [("oci:{copied}:canary:1", 4)],
+    "image diff": [("oci:{copied}:canary:1 oci:{copied}:canary:1", 4)],
     "deploy": [("canary:1 --target local --plan", 0)],
     "doctor": [("", 0)],
     "completion": [("bash", 0)],
@@ -102,6 +106,7 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
 RUN_THE_BUNDLE = {
     "serve": "becomes its server",
     "bench": "serves it for as long as it is measured",
+    "image run": "starts a container of an image",
     "servers swap": "lets a running server load it",
 }
 
