@@ -168,7 +168,7 @@ def _dependencies(plan: ImagePlan, mounts: Mounts) -> Iterator[Instruction]:
 
 def _starter(plan: ImagePlan) -> Iterator[Instruction]:
     """See that a wrapped program can be started and checked on this base."""
-    yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/")
+    yield dockerfile.copy(LOCK_FILE, to=f"{BUNDLE_ROOT}/", note="what to install: nothing")
     yield dockerfile.run(
         [plan.entry_point[0], "-I", "-S", "-c", "import contextlib, os, signal, socket"],
         note="the base's own Python, which starts the program",

@@ -21,7 +21,9 @@ from modelpack.image.wrap import bundle_of_program
 from modelpack.manifest import BundleManifest, ProgramRecord
 from modelpack.server.life import init
 from modelpack.store import Entry, Store
+from modelpack.version import __version__
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "wrap"
 SCRIPT = "#!/usr/bin/env python3\nopen('ran', 'w')\n"
 INTERPRETER = Path(sys.executable).resolve()
 
@@ -114,6 +116,25 @@ def test_the_plan_keeps_the_rules_and_starts_the_program(plan: ImagePlan) -> Non
 def test_a_base_that_was_asked_for_keeps_its_reason(wrapped: Entry, store: Store) -> None:
     plan = plan_image(store, wrapped, ImageSettings(), base="debian:12-slim")
     assert (plan.base.image, plan.base.reason) == ("debian:12-slim", "this base was asked for")
+
+
+@pytest.mark.parametrize(("name", "cuda"), [("program", None), ("program-cuda", "12.6")])
+def test_the_dockerfile_is_the_one_that_was_reviewed(
+    wrapped: Entry, store: Store, name: str, cuda: str | None
+) -> None:
+    """A linter looks at it with all the others, in ``test_dockerfile``."""
+    text = render_dockerfile(plan_image(store, wrapped, ImageSettings(), cuda=cuda))
+    for changing, word in {
+        wrapped.digest: f"sha256:{'0' * 64}",  # process 1 is a part of the bundle
+        str(wrapped.tag.version): "CONTENT",
+        __version__: "VERSION",
+    }.items():
+        text = text.replace(changing, word)
+
+    golden = GOLDEN / f"{name}.Dockerfile"
+    if os.environ.get("WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
 
 
 def test_no_package_and_no_server_is_installed(plan: ImagePlan, store: Store) -> None:
