@@ -11,7 +11,6 @@ Modules of tests are left out: nobody imports them where a service runs.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from modelpack.errors import BuildError
+from modelpack.frameworks.machine import processors
 from modelpack.image.direct.interpreters import Compiler
 from modelpack.image.direct.layer import Part
 
@@ -61,7 +61,7 @@ def compile_sources(
 
     Raises BuildError when the compiler does not end well.
     """
-    count = max(1, min(_MAX_PROCESSES, len(os.sched_getaffinity(0)), len(sources) // 20))
+    count = max(1, min(_MAX_PROCESSES, processors(), len(sources) // 20))
     ranked = sorted(sources, key=lambda one: (-one.size, one.path))
     shares = [ranked[number::count] for number in range(count)]
     with ExitStack() as stack:

@@ -10,7 +10,6 @@ does: others write other bytes of the same content, so it is part of what a laye
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from modelpack.frameworks.machine import processors
 from modelpack.store.tar import CHUNK, Sink
 
 LEVEL = 6
@@ -27,7 +27,7 @@ _MASK = 0xFFFFFFFF
 
 def compress_file(file: Path, sink: Sink) -> None:
     """Write the bytes of ``file`` as one gzip stream; memory is constant."""
-    threads = len(os.sched_getaffinity(0))
+    threads = processors()
     checksum = size = 0
     with file.open("rb") as source, ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[bytes]] = deque()
