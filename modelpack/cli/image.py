@@ -180,13 +180,13 @@ def _facts(looked: Looked) -> dict[str, object]:
         BASE_NAME,
         BUNDLE_DIGEST,
         BUNDLE_TAG,
+        command_of,
         ports_of,
     )
 
     image, settings, labels = looked.image, looked.image.settings, looked.image.labels
     base = (labels.get(BASE_NAME), labels.get(BASE_DIGEST))
     bundle = (labels.get(BUNDLE_TAG), labels.get(BUNDLE_DIGEST))
-    command = [*(settings.get("Entrypoint") or ()), *(settings.get("Cmd") or ())]
     facts: dict[str, object] = {
         "image": f"{image.name} ({image.where})",
         "digest": looked.digest,
@@ -198,7 +198,7 @@ def _facts(looked: Looked) -> dict[str, object]:
         "base": ", ".join(filter(None, base)),
         "bundle": ", ".join(filter(None, bundle)),
         "user": settings.get("User") or "root",
-        "runs": " ".join(_word(str(one)) for one in command),
+        "runs": " ".join(_word(one) for one in command_of(image)),
         "in": settings.get("WorkingDir"),
         "ports": ", ".join(ports_of(image)),
         "stop signal": settings.get("StopSignal"),

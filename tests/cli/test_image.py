@@ -174,6 +174,39 @@ def test_a_platform_that_is_not_there_is_refused(inside: Cli, images: Path) -> N
     assert "it has 'linux/amd64'" in done.err
 
 
+STRANGE = [None, 7, "text", {"x": [1]}, [1, None, {}], ["\x1b[2J"]]
+
+
+@pytest.mark.parametrize("key", ["Env", "Entrypoint", "Cmd", "ExposedPorts", "Labels", "User"])
+def test_settings_of_any_form_are_shown_or_left_out(
+    inside: Cli, made: Any, tmp_path: Path, key: str
+) -> None:
+    """Whoever made an image decides what stands in its config."""
+    for number, value in enumerate(STRANGE):
+        image = made.Made([made.tar(made.file("a", b"x"))], {key: value})
+        place = f"oci:{made.layout(tmp_path / str(number), x=image)}"
+        for words in (["inspect", place], ["inspect", place, "-o", "json"], ["history", place]):
+            done = inside("image", *words)
+            assert done.status == 0, (value, done.err)
+            assert "\x1b" not in done.out
+        assert inside("image", "diff", place, place).status == 0
+
+
+@pytest.mark.parametrize("key", ["architecture", "os", "created", "history", "config", "variant"])
+def test_a_config_of_any_form_is_shown_or_refused(
+    inside: Cli, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    config = json.loads(made.Made([made.tar()]).config)
+    for number, value in enumerate(STRANGE):
+        data = json.dumps({**config, key: value}).encode()
+        monkeypatch.setattr(made.Made, "config", property(lambda _, data=data: data))
+        place = f"oci:{made.layout(tmp_path / str(number), x=made.Made([made.tar()]))}"
+        for command in ("inspect", "history"):
+            done = inside("image", command, place)
+            assert done.status in (0, 4), (value, done.err)
+            assert "\x1b" not in done.out + done.err
+
+
 def test_run_reads_its_words_before_it_asks_an_engine(inside: Cli) -> None:
     nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 

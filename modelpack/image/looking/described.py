@@ -263,6 +263,12 @@ def ports_of(image: ReadImage) -> list[str]:
     return sorted(str(one) for one in found) if isinstance(found, dict) else []
 
 
+def command_of(image: ReadImage) -> list[str]:
+    """Return the words that a container is started with."""
+    found = [image.settings.get(key) for key in ("Entrypoint", "Cmd")]
+    return [str(word) for words in found if isinstance(words, list) for word in words]
+
+
 def _kind(path: str) -> str:
     if path.startswith(f"{MODELS}/"):
         return f"model {shown(path.split('/')[2])}"

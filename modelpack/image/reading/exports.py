@@ -125,6 +125,8 @@ def _export(layout: Layout, chunks: Iterator[bytes], image_id: str) -> Descripto
         layers = [_blob_at(saved, path) for path in entries[0]["Layers"]]
         with staging.open_blob(config.digest) as file:
             diff_ids = diff_ids_of(file.read(MAX_DOCUMENT_BYTES), image_id)
+        if len(diff_ids) != len(layers):
+            raise EngineError(f"the engine exported {len(layers)} layers for '{image_id}'")
         kinds = [GZIP_LAYER_TYPE if one.digest in saved.gzipped else LAYER_TYPE for one in layers]
         plain = [
             (one.digest, diff_id)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelpack.errors import RefusedError, RegistryError
+from modelpack.errors import NotFoundError, RefusedError, RegistryError
 from modelpack.image.reading import unpacking
 from modelpack.image.reading.references import Where
 from modelpack.registry.base import (
@@ -207,9 +207,9 @@ def _referrers(source: Source, document: Document, index: Document | None) -> li
         for blob in source.referrers(subject.blob)[:MAX_REFERRERS]:
             try:
                 referrer = source.document(blob)
-            except (RefusedError, RegistryError):
+                said = referrer.value.get("subject")
+            except (NotFoundError, RefusedError, RegistryError):
                 continue
-            said = referrer.value.get("subject")
             if isinstance(said, dict) and said.get("digest") == subject.blob.digest:
                 found[blob.digest] = referrer
     return list(found.values())
