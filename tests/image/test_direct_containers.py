@@ -3,7 +3,7 @@
     example ──train, build──► bundle ──build_direct──┬─► docker load ──┐
                                   │                  ├─► registry, pull ┼─► container ──► the same answers
                                   │                  └─► layout, runc ──┘
-                                  └──build_image──────► container (digits) ──► the same answers
+                                  └──classic, BuildKit─► container ──► the same answers
 
 The front door is the command, as users have it.
 """
@@ -184,18 +184,26 @@ def test_an_example_answers_the_same_loaded_and_pulled(
     assert ids == {image["id"]}
 
 
+@pytest.mark.parametrize("builder", ["docker", "buildkit"])
+@pytest.mark.parametrize("example", ["digits-onnx", "iris-sklearn", "python-function"])
 def test_an_engine_that_builds_it_gets_the_same_answers(
-    samples: dict[str, Sample], everywhere: dict[str, Any], engine: APIClient
+    samples: dict[str, Sample],
+    everywhere: dict[str, Any],
+    engine: APIClient,
+    *,
+    example: str,
+    builder: str,
 ) -> None:
-    digits = samples["digits-onnx"]
-    name, base = f"digits-engine-{RUN}:1", os.environ["ENGINE_BASE_IMAGE"]
-    digits.modelpack("containerize", digits.tag, "--base", base, "--reference", name)
+    one = samples[example]
+    name, base = f"{example}-{builder}-{RUN}:1", os.environ["ENGINE_BASE_IMAGE"]
+    known = ["--base", base, "--reference", name, "--engine", builder]
+    one.modelpack("containerize", one.tag, *known)
     try:
         with running(engine, name) as url:
-            built = ask(url, digits)
-        with running(engine, f"digits-onnx-{RUN}:1") as url:
-            direct = ask(url, digits)
-        settings = [engine.inspect_image(one)["Config"] for one in (name, f"digits-onnx-{RUN}:1")]
+            built = ask(url, one)
+        with running(engine, f"{example}-{RUN}:1") as url:
+            direct = ask(url, one)
+        settings = [engine.inspect_image(each)["Config"] for each in (name, f"{example}-{RUN}:1")]
     finally:
         engine.remove_image(name, force=True)
 
