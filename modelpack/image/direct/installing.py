@@ -10,6 +10,7 @@ told.  A whole prefix and not one flat folder, so that the files that a wheel ha
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Installer:
                 "--require-hashes",
                 f"--requirements={lock}",
                 *torch_arguments(None if is_whole else backend_of(self.packages)),
-                *([f"--find-links={wheels}"] if there else []),
+                *([f"--find-links={wheels}", *_own_folders()] if there else []),
                 # uv keeps wheels of a folder under its path, and this one is gone soon.
                 *(["--no-index", "--offline", f"--cache-dir={cache}"] if is_whole else []),
             ],
@@ -77,6 +78,12 @@ class Installer:
             environ={"UV_COMPILE_BYTECODE": "0"},
         )
         return prefix
+
+
+def _own_folders() -> list[str]:
+    """Return the folders that uv's variable names, which an argument takes the place of."""
+    named = os.environ.get("UV_FIND_LINKS", "").split(",")
+    return [f"--find-links={one.strip()}" for one in named if one.strip()]
 
 
 def unpack_wheels(plan: ImagePlan, store: Store, folder: Path) -> Path | None:

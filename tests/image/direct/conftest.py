@@ -111,7 +111,7 @@ PlanOf = Callable[..., ImagePlan]
 def wheels_plan(store: Store, tmp_path: Path) -> PlanOf:
     """Return a function that plans the image of a bundle which brings these wheels.
 
-    They lie in the folder ``project`` too.
+    They lie in the folder ``project`` too.  ``brings`` is the name of the only one, or False for none.
     """
 
     def make(
@@ -122,7 +122,7 @@ def wheels_plan(store: Store, tmp_path: Path) -> PlanOf:
         first_line: str = "# a lock",
         platform: Platform = AMD64,
         packages: Iterable[LockedPackage] | None = None,
-        brings: bool = True,
+        brings: bool | str = True,
     ) -> ImagePlan:
         root = tmp_path / "project"
         root.mkdir(exist_ok=True)
@@ -145,11 +145,15 @@ def wheels_plan(store: Store, tmp_path: Path) -> PlanOf:
             wheels=tuple(
                 _file_record(one.file_name, one.data)
                 for one in sorted(brought, key=lambda one: one.file_name)
-                if brings
+                if brings in (True, one.name)
             ),
         )
         added = store.add_bundle(
-            "tiny", manifest, root=root, lock=lock, wheels=places if brings else {}
+            "tiny",
+            manifest,
+            root=root,
+            lock=lock,
+            wheels={one.path: places[one.path] for one in manifest.wheels},
         )
         return plan_image(store, added.entry, ImageSettings(), platform=platform)
 
