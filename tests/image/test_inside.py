@@ -9,6 +9,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ TEST_LABEL = {"dev.modelpack.test": "1"}
 MODULE = f"inside_{uuid.uuid4().hex[:8]}"
 MB = 1024 * 1024
 SERVICE = """
+import asyncio
 import os
 import tempfile
 
@@ -57,6 +59,16 @@ class Inside:
             except OSError:
                 continue
         return found
+
+    @modelpack.api
+    async def wait(self, seconds: float) -> float:
+        self.count = 1
+        await asyncio.sleep(seconds)
+        return seconds
+
+    @modelpack.api
+    def waiting(self) -> int:
+        return getattr(self, "count", 0)
 
     @modelpack.api
     def temporary(self) -> str:
@@ -227,6 +239,35 @@ def test_an_end_for_want_of_memory_is_told(engine: APIClient, start: Start) -> N
     said = logs(engine, container)
     assert "error[out-of-memory]: killed, because the container's memory limit of 134 MB" in said
     assert "help: give it more memory" in said
+
+
+def test_a_worker_lost_for_want_of_memory_is_replaced_and_told(
+    engine: APIClient, start: Start
+) -> None:
+    limit = 256 * MB
+    container = start({"MODELPACK_WORKERS": "2"}, mem_limit=limit, memswap_limit=limit)
+    url = ready(engine, container)
+
+    with pytest.raises(OSError):
+        ask(url, "eat", megabytes=400)
+
+    wait_for(lambda: events(engine, container, "worker-lost"))
+    (lost,) = events(engine, container, "worker-lost")
+    assert lost["reason"] == "the container's memory limit of 268 MB was reached"
+    wait_for(lambda: len(events(engine, container, "worker-ready")) >= 3)
+    assert ask(url, "temporary") == "written"
+
+
+def test_what_was_accepted_is_answered_before_the_end(engine: APIClient, start: Start) -> None:
+    container = start()
+    url = ready(engine, container)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(ask, url, "wait", seconds=1.5)
+        wait_for(lambda: ask(url, "waiting") == 1)
+        engine.stop(container, timeout=30)
+
+        assert answer.result(timeout=30) == 1.5
+    assert engine.inspect_container(container)["State"]["ExitCode"] == 0
 
 
 @pytest.mark.parametrize(

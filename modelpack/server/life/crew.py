@@ -19,6 +19,7 @@ from modelpack.errors import ModelpackError, UserCodeError
 from modelpack.server.http.sharing import Share
 from modelpack.server.life.channel import Handler
 from modelpack.server.life.handle import WorkerProcess
+from modelpack.server.life.init import MORE_MEMORY, why_killed
 from modelpack.server.observe.logs import event, log_internal
 
 MAX_WORKERS = 256
@@ -135,7 +136,8 @@ class Crew:
         if not self.has_served:
             self._on_failure(worker.error or _ended(status))
             return
-        event("worker-lost", level=logging.ERROR, pid=worker.pid, status=status, was=was)
+        why = {"reason": reason} if (reason := why_killed(-status)) else {}
+        event("worker-lost", level=logging.ERROR, pid=worker.pid, status=status, was=was, **why)
         if worker.error is not None:
             event("not-made", level=logging.ERROR, error=worker.error.message)
         lived_s = monotonic() - worker.began if was == "ready" else 0.0
@@ -170,6 +172,8 @@ class BackOff:
 
 
 def _ended(status: int) -> UserCodeError:
+    if why := why_killed(-status):
+        return UserCodeError(f"a worker was killed as it started: {why}", hint=MORE_MEMORY)
     return UserCodeError(
         f"a worker ended as it started, with status {status}",
         hint="see what it wrote; --workers 1 starts the service in this process",

@@ -27,6 +27,7 @@ import sys
 from contextlib import suppress
 
 CGROUP = "/sys/fs/cgroup"
+MORE_MEMORY = "give it more memory, or let it need less: fewer replicas, smaller batches"
 
 _TOLD = (signal.SIGTERM, signal.SIGINT)
 """Signals that are always passed on: they mean the end."""
@@ -143,14 +144,19 @@ def _status_of(status: int) -> int:
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
-    if number == signal.SIGKILL and was_out_of_memory():
-        limit = memory_limit()
-        told = f" of {limit / 1e6:.0f} MB" if limit else ""
-        _say(
-            f"error[out-of-memory]: killed, because the container's memory limit{told} was reached"
-        )
-        _say("  help: give it more memory, or let it need less: fewer replicas, smaller batches")
+    if why := why_killed(number):
+        _say(f"error[out-of-memory]: killed, because {why}")
+        _say(f"  help: {MORE_MEMORY}")
     return _EXIT_BY_SIGNAL + number
+
+
+def why_killed(number: int, cgroup: str = CGROUP) -> str | None:
+    """Return why a process of this container may have been ended by a signal; None: unknown."""
+    if number != signal.SIGKILL or not was_out_of_memory(cgroup):
+        return None
+    limit = memory_limit(cgroup)
+    told = f" of {limit / 1e6:.0f} MB" if limit else ""
+    return f"the container's memory limit{told} was reached"
 
 
 def was_out_of_memory(cgroup: str = CGROUP) -> bool:

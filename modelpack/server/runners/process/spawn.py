@@ -28,6 +28,7 @@ from modelpack.config.settings import ServerSettings, changed_settings
 from modelpack.errors import ModelpackError, UserCodeError
 from modelpack.frameworks.machine import thread_variables, threads_for
 from modelpack.frameworks.source import Source
+from modelpack.server.life.init import why_killed
 from modelpack.server.runners.process.arena import ArenaError
 from modelpack.server.runners.process.child import CONTROL_BYTES
 from modelpack.server.runners.process.link import RunnerInfo
@@ -128,6 +129,8 @@ class Spawned:
         status = self._process.returncode
         if status is None or status >= 0:
             return f"exit status {status}"
+        if why := why_killed(-status):
+            return f"killed, because {why}"
         with suppress(ValueError):
             return f"killed by {signal.Signals(-status).name}"
         return f"killed by signal {-status}"
