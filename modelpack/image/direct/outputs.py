@@ -12,6 +12,7 @@ of it is there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -38,6 +39,11 @@ from modelpack.store.names import shown
 
 FORMS = "'oci:DIR', 'docker-archive:FILE', 'engine' or 'HOST/NAME:TAG'"
 """What ``--output`` may be."""
+
+
+# annotations.md of the OCI image specification, org.opencontainers.image.ref.name.
+_COMPONENT = r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*"
+_REF_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 
 
 class Form(StrEnum):
@@ -131,9 +137,14 @@ def parse_output(text: str, name: str, *, several: bool = False) -> Output:
             path, _, own = rest.partition(":")
             if not path:
                 raise UsageError(f"'{shown(text)}' names no path", hint=f"outputs are {FORMS}")
-            found = Output(Form(word), path, own if own else name)
+            found = Output(Form(word), path, own or name)
             if own and found.form is Form.ARCHIVE:
                 found = replace(found, name=check_image_name(own))
+            if own and not _REF_NAME.fullmatch(own):
+                raise UsageError(
+                    f"'{shown(own)}' cannot name an image in a layout",
+                    hint="give NAME:TAG, such as 'oci:out:digits:1'",
+                )
         else:
             found = _registry_output(rest if word == Form.REGISTRY else text, text, name)
     if several and found.form in (Form.ARCHIVE, Form.ENGINE):
@@ -180,7 +191,9 @@ def _to_layout(product: Product, output: Output) -> Written:
 
     def target(ref: str | None, number: int | None) -> Target:
         platform = dict(product.images[number].platform) if number is not None else None
-        return _Counting(LayoutTarget(Path(output.place), ref, platform), tally)
+        made = LayoutTarget(Path(output.place), ref, platform)
+        # The index of several comes last and meets their blobs again: those are counted already.
+        return made if number is None else _Counting(made, tally)
 
     _move(product, output.name, target, Counts())
     return Written(output, tally.new_bytes, tally.kept_bytes)
