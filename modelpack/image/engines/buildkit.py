@@ -99,9 +99,13 @@ class BuildKitBuilder(DockerImages):
             return self.result(order.name)
 
 
-def arguments(order: Order) -> list[str]:
-    """Return the options that docker, podman and buildah have in common."""
-    words = ["--tag", order.name, "--file", DOCKERFILE]
+def arguments(order: Order, dockerfile: str = DOCKERFILE) -> list[str]:
+    """Return the options that docker, podman and buildah have in common.
+
+    ``dockerfile`` is a name in a context that is sent, else a whole path: podman and buildah would
+    take one of the folder in which they are started.
+    """
+    words = ["--tag", order.name, "--file", dockerfile]
     for name, value in sorted(order.labels.items()):
         words += ["--label", f"{name}={value}"]
     for name, value in sorted(order.build_args.items()):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelpack.errors import EngineError
-from modelpack.image.context import write_context
+from modelpack.image.context import DOCKERFILE, write_context
 from modelpack.image.dockerfile import Mounts, instructions_of
 from modelpack.image.engines.bases import check_python
 from modelpack.image.engines.buildkit import arguments, secret_variables, with_end
@@ -60,7 +60,8 @@ class PodmanBuilder:
         with _context(order, mounts) as folder, log_file(plan) as (log, path):
             argv = [self.name, "build", "--format", "docker", "--layers", "--force-rm"]
             # A label with the program's own version would make images differ.
-            argv += ["--identity-label=false", *arguments(order), str(folder)]
+            options = arguments(order, str(folder / DOCKERFILE))
+            argv += ["--identity-label=false", *options, str(folder)]
             environment = secret_variables(order.secrets)
             with running(argv, environment=environment) as program:
                 said = with_end(program, read_steps(plan, mounts, program.lines()))

@@ -116,6 +116,27 @@ def test_the_context_is_in_our_cache_and_gone_afterwards(
     assert program.build[program.build.index("--label") + 1] == "a=b"
 
 
+@pytest.mark.parametrize("engine", ["podman", "buildah"])
+def test_a_dockerfile_of_the_folder_one_stands_in_is_never_built(
+    plan: ImagePlan,
+    store: Store,
+    *,
+    cache: Path,
+    program: StandIn,
+    engine: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both take a relative name from there before they look into the context."""
+    (tmp_path / "Dockerfile").write_text("FROM evil\n")
+    monkeypatch.chdir(tmp_path)
+
+    build_image(plan, store, engine=engine)
+
+    given = Path(program.build[program.build.index("--file") + 1])
+    assert given == Path(program.seen["place"], "Dockerfile")
+
+
 def test_an_image_of_theirs_keeps_a_cache_and_is_lent_secrets(
     plan: ImagePlan, store: Store, *, cache: Path, program: StandIn, tmp_path: Path
 ) -> None:
