@@ -23,7 +23,7 @@ def bundle_around(
 ) -> Entry:
     """Put a bundle around the model at ``path`` into the store, and return it.
 
-    path  an ``.onnx`` file, or a file or folder that an importer knows, such as an MLflow model
+    path  an ONNX file, or a file or folder that an importer knows, such as an MLflow model
     name  of the bundle; of an import with several models, the model to take; default: what the
           file is called, or what the format says
 
@@ -47,7 +47,7 @@ def _around_onnx(file: Path, store: Store, name: str | None, progress: Progress)
     from modelpack.frameworks.zero import service_from_model
 
     spec = service_from_model(file, name)
-    tag = models.save(spec.name, file, store=store)
+    tag = models.save(spec.name, file, framework="onnx", store=store)
     return build_bundle(
         Project(root=file.parent.resolve(), name=spec.name),
         spec,
@@ -57,12 +57,25 @@ def _around_onnx(file: Path, store: Store, name: str | None, progress: Progress)
     ).entry
 
 
+def _is_onnx(file: Path) -> bool:
+    """Say whether a file is a model though its name does not say so."""
+    from modelpack.frameworks.onnx import open_onnx
+
+    try:
+        open_onnx(file)
+    except UsageError:
+        return False
+    return True
+
+
 def _around_foreign(path: Path, store: Store, name: str | None, progress: Progress) -> Entry:
     from modelpack.importers import bring_in, importer_for
 
     try:
         importer = importer_for(path)
     except UsageError as cause:
+        if path.is_file() and _is_onnx(path):
+            return _around_onnx(path, store, name, progress)
         hint = "give an .onnx file, or a folder that MLflow or TensorFlow wrote; else "
         raise UsageError(
             f"nothing says what goes in and out of '{path}'", hint=hint + _SERVICE_HINT

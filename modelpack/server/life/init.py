@@ -151,12 +151,14 @@ def _status_of(status: int) -> int:
 
 
 def why_killed(number: int, cgroup: str = CGROUP) -> str | None:
-    """Return why a process of this container may have been ended by a signal; None: unknown."""
-    if number != signal.SIGKILL or not was_out_of_memory(cgroup):
-        return None
+    """Return why a process of this container was probably ended by a signal; None: unknown.
+
+    Without a limit there is no container, or the count is that of a whole machine since it started.
+    """
     limit = memory_limit(cgroup)
-    told = f" of {limit / 1e6:.0f} MB" if limit else ""
-    return f"the container's memory limit{told} was reached"
+    if number != signal.SIGKILL or limit is None or not was_out_of_memory(cgroup):
+        return None
+    return f"the container's memory limit of {limit / 1e6:.0f} MB was reached"
 
 
 def was_out_of_memory(cgroup: str = CGROUP) -> bool:

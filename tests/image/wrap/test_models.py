@@ -33,6 +33,12 @@ def test_a_model_file_is_a_bundle_without_code(model: Path, store: Store) -> Non
     assert plan_image(store, entry, ImageSettings()).models == ("doubler",)
 
 
+def test_what_it_is_called_does_not_matter(model: Path, store: Store) -> None:
+    """As with ``modelpack serve FILE``."""
+    entry = bundle_around(model, store)
+    assert bundle_around(model.rename(model.with_suffix(".bin")), store).digest == entry.digest
+
+
 def test_it_may_have_another_name(model: Path, store: Store) -> None:
     assert bundle_around(model, store, name="twice").tag.name == "twice"
 

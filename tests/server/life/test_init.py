@@ -343,6 +343,8 @@ def test_it_imports_nothing_that_a_base_has_not() -> None:
             False,
             None,
         ),
+        # A machine that killed something once, since it was started.
+        ({"memory/memory.oom_control": "oom_kill 5\n"}, True, None),
         ({}, False, None),
         ({"memory.events": "", "memory.max": ""}, False, None),
     ],
@@ -355,8 +357,8 @@ def test_both_kinds_of_control_groups_are_read(
         (tmp_path / name).write_text(text)
 
     assert init.was_out_of_memory(str(tmp_path)) == was_killed
-    told = {2**28: " of 268 MB", 2**27: " of 134 MB", None: ""}[limit]
-    why = f"the container's memory limit{told} was reached"
-    assert init.why_killed(signal.SIGKILL, str(tmp_path)) == (why if was_killed else None)
+    told = {2**28: "268 MB", 2**27: "134 MB", None: ""}[limit]
+    why = f"the container's memory limit of {told} was reached" if was_killed and limit else None
+    assert init.why_killed(signal.SIGKILL, str(tmp_path)) == why
     assert init.why_killed(signal.SIGSEGV, str(tmp_path)) is None
     assert init.memory_limit(str(tmp_path)) == limit
