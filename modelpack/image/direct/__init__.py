@@ -4,6 +4,7 @@
     base         which base, does it fit         rootfs, base_layers   what is in it, kept here
     packages     layers that are made here       (layer, installing, normalising, bytecode, runtime,
                                                   requirements, compressing, cache)
+    bundled      layers that are the bundle's own blobs
     assembling   config and manifest             statements            what is said about an image
     source       an image as it moves            lent                  no login got into it
     outputs      where it goes:

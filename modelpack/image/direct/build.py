@@ -1,7 +1,7 @@
 """Builds an image without a container engine.
 
     plan, one a platform ──► base ──► packages, bytecode, server (``packages``) ──┐
-                                      models, doc, code: the store's own blobs ───┴─► assemble
+                                      models, doc, code (``bundled``) ────────────┴─► assemble
                                                                                          │
     outputs ◄── write ◄── one image, or an index of several, with what is said about it ◄──┘
 
@@ -11,16 +11,15 @@ digest for digest, whoever builds it, wherever and whenever.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from modelpack.errors import DigestMismatchError, UsageError
-from modelpack.image.direct.assembling import LAYER_TYPE, DirectImage, ImageLayer, assemble
+from modelpack.errors import UsageError
+from modelpack.image.direct.assembling import DirectImage, ImageLayer, assemble
 from modelpack.image.direct.base import OpenBase, open_base
+from modelpack.image.direct.bundled import bundle_layers, reading
 from modelpack.image.direct.cache import LayerFile
 from modelpack.image.direct.lent import refuse_leaks
 from modelpack.image.direct.outputs import FORMS, Output, Product, Written, parse_output, write
@@ -32,10 +31,8 @@ from modelpack.image.reference import check_image_name, default_reference
 from modelpack.progress import SILENT, Progress
 from modelpack.registry.counts import Counts
 from modelpack.registry.operations import PLAIN, Options
-from modelpack.store import Layer, Store
-from modelpack.store.base import WHEELS_PATH
+from modelpack.store import Store
 from modelpack.store.durable import Blob
-from modelpack.store.tar import CHUNK
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,39 +168,8 @@ def _image(
             Blob(layer.digest, layer.size),
             layer.diff_id,
             layer.created_by,
-            _reading(layer.path, layer.digest),
+            reading(layer.path, layer.digest),
         )
         for layer in made
     ]
-    # What packages are installed from stays out; what changes most comes last, as in the bundle.
-    own += [_of_bundle(layer, store) for layer in plan.entry.layers if layer.path != WHEELS_PATH]
-    return assemble(plan, base, own)
-
-
-def _of_bundle(layer: Layer, store: Store) -> ImageLayer:
-    """Return a layer of the bundle as one of the image: the very same blob."""
-    return ImageLayer(
-        LAYER_TYPE,
-        Blob(layer.digest, layer.size),
-        layer.digest,
-        f"modelpack: {layer.path}",
-        _reading(store.root / "blobs" / "sha256" / Blob(layer.digest, 0).hex, layer.digest),
-    )
-
-
-def _reading(path: Path, digest: str) -> Callable[[], Iterator[bytes]]:
-    """Return what reads a file; whoever takes the bytes checks their digest."""
-
-    def chunks() -> Iterator[bytes]:
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError as cause:
-            raise DigestMismatchError(
-                f"the blob '{digest}' is gone",
-                hint="it was removed in the meantime: see 'modelpack verify', or run it again",
-            ) from cause
-        with os.fdopen(handle, "rb", buffering=0) as file:
-            while data := file.read(CHUNK):
-                yield data
-
-    return chunks
+    return assemble(plan, base, [*own, *bundle_layers(plan, store)])

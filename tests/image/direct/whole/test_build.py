@@ -15,10 +15,10 @@ import pytest
 
 from modelpack.archive.platforms import Platform
 from modelpack.config.settings import ImageSettings
-from modelpack.errors import DigestMismatchError, SecretFoundError, UsageError
+from modelpack.errors import DigestMismatchError, RefusedError, SecretFoundError, UsageError
 from modelpack.image import ImagePlan, plan_image
 from modelpack.image.direct import DirectResult, build_direct
-from modelpack.store import Store
+from modelpack.store import DOC_TYPE, Layer, Store
 
 Build = Callable[..., DirectResult]
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -356,6 +356,27 @@ def test_a_rotten_blob_of_the_bundle_ends_the_build(
         build(tiny)
 
     assert not (tmp_path / "out" / "index.json").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["bundle/venv/bin/python", "bundle/other", "lib/x", "bundle/code/.wh.service.py"]
+)
+def test_a_bundle_that_brings_what_no_bundle_has_is_refused(
+    build: Build, tiny: ImagePlan, store: Store, path: str
+) -> None:
+    """It would lie above the server and could take its place."""
+    import hashlib
+
+    from modelpack.store.tar import header
+
+    data = header(path, 0o644, 0, b"0") + bytes(9728)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    (store.root / "blobs" / "sha256" / digest.removeprefix("sha256:")).write_bytes(data)
+    more = Layer(DOC_TYPE, digest, len(data), "bundle/doc")
+    plan = replace(tiny, entry=replace(tiny.entry, layers=(*tiny.entry.layers, more)))
+
+    with pytest.raises(RefusedError, match="which no bundle has"):
+        build(plan)
 
 
 def test_a_login_of_an_index_never_gets_into_an_image(

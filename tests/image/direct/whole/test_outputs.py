@@ -46,6 +46,8 @@ def test_an_output_is_a_place_and_a_name(text: str, expected: Output) -> None:
         ("", "is no place"),
         ("digits:1", "is no place"),
         ("oci:", "names no path"),
+        ("oci:out:two words", "cannot name an image in a layout"),
+        ("oci:out::", "cannot name an image in a layout"),
         ("docker-archive:", "names no path"),
         ("docker-archive:d.tar:NAME", "is not the name of an image"),
         ("s3://bucket/images", "a place for bundles"),
