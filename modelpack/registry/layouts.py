@@ -52,14 +52,16 @@ class Folder:
         """Give the bytes of a file."""
         file = self._root / path
         try:
-            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            # A pipe that lies there must not make anybody wait; it reads as an empty file.
+            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError) as cause:
             raise NotFoundError(f"no file '{file}'") from cause
         except OSError as cause:
             why = (cause.strerror or "it cannot be opened").lower()
             raise RegistryError(f"cannot read '{file}': {why}") from cause
         with os.fdopen(handle, "rb", buffering=0) as stream:
-            stream.seek(offset)
+            if offset:
+                stream.seek(offset)
             while data := stream.read(CHUNK):
                 yield data
 

@@ -45,6 +45,11 @@ class TarFiles:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RefusedError(
+                f"'{path}' is not a file, and an archive is read in no order",
+                hint="save the image into a file first",
+            )
         try:
             self._file = path.open("rb")
         except OSError as cause:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,26 @@ def test_the_kind_of_archive_is_told_when_it_is_the_other_one(
         pass
 
     assert f"oci-archive:{packed}" in (caught.value.hint or "")
+
+
+@pytest.mark.timeout(20)
+def test_nobody_waits_at_a_pipe(made: Any, image: Any, tmp_path: Path) -> None:
+    """Neither for a blob of a folder of somebody else's, nor for an archive on its way."""
+    top = made.layout(tmp_path / "layout", x=image)
+    layer = top / "blobs/sha256" / made.digest(image.tars[0])[7:]
+    layer.unlink()
+    os.mkfifo(layer)
+    os.mkfifo(tmp_path / "pipe")
+
+    with open_image(f"oci:{top}") as found, pytest.raises(DigestMismatchError):
+        list(found.layers[0].unpacked())
+    for form in ("docker-archive", "oci-archive"):
+        with (
+            pytest.raises(RefusedError, match="is not a file") as caught,
+            open_image(f"{form}:{tmp_path / 'pipe'}"),
+        ):
+            pass
+        assert caught.value.hint == "save the image into a file first"
 
 
 def test_where_it_was_found_is_said(reference: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def loaded(made: Any, image: Any, tmp_path: Path) -> Iterator[str]:
     archive = made.docker_archive(tmp_path / "d.tar", **{name: image})
     with connect() as engine:
         with archive.open("rb") as data:
-            engine.load_image(data)
+            list(engine.load_image(data))  # it is done when it has said all
         yield f"{name}:1"
         # The tag of a test is the last one; it takes the image along.
         with suppress(Exception):
@@ -109,6 +110,19 @@ def test_an_export_is_made_once_and_again_when_it_is_damaged(
 
 
 @pytest.mark.engine
+def test_several_may_export_the_same_image_at_once(loaded: str, image: Any) -> None:
+    def read(_: int) -> Tars:
+        with open_image(f"engine:{loaded}") as found:
+            return tars_of(found)
+
+    with ThreadPoolExecutor(4) as crew:
+        assert list(crew.map(read, range(8))) == [image.tars] * 8
+
+    listed = json.loads((paths.cache_dir() / "image/exports/index.json").read_bytes())["manifests"]
+    assert len(listed) == 1
+
+
+@pytest.mark.engine
 def test_no_more_exports_are_kept_than_allowed(
     made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -121,7 +135,7 @@ def test_no_more_exports_are_kept_than_allowed(
 
     with connect() as engine:
         with archive.open("rb") as data:
-            engine.load_image(data)
+            list(engine.load_image(data))  # it is done when it has said all
         try:
             for name, image in zip(names, images, strict=True):
                 with open_image(f"engine:{name}:1") as found:
