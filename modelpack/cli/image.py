@@ -169,8 +169,9 @@ def _looked(
     from modelpack.image.looking import look
     from modelpack.image.reading import open_image
 
-    with open_image(reference, platform=platform, insecure=insecure) as image:
-        looked = look(image, progress=console.Steps())
+    steps = console.Steps()
+    with open_image(reference, platform=platform, insecure=insecure, progress=steps) as image:
+        looked = look(image, progress=steps)
         return looked, looked.referrers()
 
 

@@ -286,6 +286,21 @@ def test_run_prints_the_url_and_leaves_nothing_when_it_is_stopped(
 
 
 @pytest.mark.engine
+def test_what_takes_long_is_said_once(
+    inside: Cli, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPACK_CACHE", str(tmp_path / "cache"))
+
+    first, again = (inside("image", "inspect", f"engine:{server}") for _ in range(2))
+
+    assert f"take {server} out of the engine (" in first.err
+    assert "read layer 1 of 1" in first.err
+    assert again.err == ""
+    assert again.out == first.out
+    assert "digest  " not in first.out
+
+
+@pytest.mark.engine
 def test_run_can_leave_it_running(cli: Cli, server: str) -> None:
     done = cli("image", "run", f"engine:{server}", "--port", "0", "--detach", "-o", "json")
 

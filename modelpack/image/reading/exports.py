@@ -34,6 +34,7 @@ from modelpack.image.reading.archives import (
 from modelpack.image.reading.image import GZIP_LAYER_TYPE, LAYER_TYPE
 from modelpack.image.reading.members import Kind, Pulled, members
 from modelpack.image.reading.unpacking import peek
+from modelpack.progress import SILENT, Progress
 from modelpack.registry.base import Document, blobs_of
 from modelpack.registry.layouts import Folder, LayoutSource
 from modelpack.registry.names import LayoutReference
@@ -79,7 +80,7 @@ def find_in_engine(name: str) -> str | None:
             return None
 
 
-def engine_source(name: str) -> LayoutSource:
+def engine_source(name: str, progress: Progress = SILENT) -> LayoutSource:
     """Return an image of the engine as a source; it is exported first unless it was before.
 
     Raises NotFoundError, ToolMissingError when no engine answers, EngineError.
@@ -94,7 +95,10 @@ def engine_source(name: str) -> LayoutSource:
     layout = Layout(paths.cache_dir() / "image" / "exports")
     found = _kept(layout, image_id)
     if found is None:
-        with _engine(f"export the image '{shown(name)}'") as engine:
+        with (
+            _engine(f"export the image '{shown(name)}'") as engine,
+            progress.step(f"take {shown(name)} out of the engine"),
+        ):
             found = _export(layout, engine.get_image(image_id), image_id)
     reference = LayoutReference(f"file://{layout.root}", digest=str(found["digest"]))
     source = LayoutSource(Folder(layout.root), reference)

@@ -18,6 +18,7 @@ from modelpack.image.reading.choosing import choose_image, choose_tag
 from modelpack.image.reading.exports import engine_source, find_in_engine
 from modelpack.image.reading.image import ReadImage, read_image
 from modelpack.image.reading.references import ImageReference, Where, parse_image
+from modelpack.progress import SILENT, Progress
 from modelpack.registry.base import Source
 from modelpack.registry.counts import Counts
 from modelpack.registry.layouts import Files, Folder, LayoutSource, read_index
@@ -34,6 +35,7 @@ def open_image(
     platform: str | None = None,
     insecure: bool = False,
     counts: Counts | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[ReadImage]:
     """Give the image that ``reference`` means; it can be read until the block ends.
 
@@ -43,6 +45,7 @@ def open_image(
     platform   ``linux/arm64``; default: this machine's, or the only one that there is
     insecure   plain HTTP with any registry, and any certificate
     counts     hears of every byte that a registry sends
+    progress   hears of what takes long: an export from the engine
 
     Raises BadReferenceError, NotFoundError (with the tags or platforms that there are), RefusedError
     for what is no image, DigestMismatchError, ToolMissingError without an engine, EngineError,
@@ -52,7 +55,7 @@ def open_image(
     with ExitStack() as stack:
         if found.where is Where.ANYWHERE:
             found = _located(found)
-        source = _source(found, stack, insecure=insecure, counts=counts)
+        source = _source(found, stack, insecure=insecure, counts=counts, progress=progress)
         document, index = choose_image(source, source.top(), platform, reference)
         yield read_image(source, document, index, name=reference, where=found.where)
 
@@ -76,10 +79,15 @@ def _located(reference: ImageReference) -> ImageReference:
 
 
 def _source(
-    reference: ImageReference, stack: ExitStack, *, insecure: bool, counts: Counts | None
+    reference: ImageReference,
+    stack: ExitStack,
+    *,
+    insecure: bool,
+    counts: Counts | None,
+    progress: Progress,
 ) -> Source:
     if reference.where is Where.ENGINE:
-        return engine_source(reference.name)
+        return engine_source(reference.name, progress)
     if reference.where is Where.REGISTRY:
         place = _registry_reference(reference.name)
         transport = Transport(place.host, insecure=insecure, counts=counts)
