@@ -53,8 +53,8 @@ def package_layers(
 ) -> tuple[LayerFile, ...]:
     """Return the layers of a plan between its base and its models, in their order.
 
-    Dependencies, their bytecode, the runtime with its own.  A plan without packages has no
-    dependencies; a machine without a CPython of the plan's version makes no bytecode, and says so.
+    Dependencies, their bytecode, the server with its own.  A machine without a CPython of the plan's
+    version makes no bytecode, and says so.
     ``compress`` stores them all as gzip, which is a third of the size and takes seconds.
 
     Raises BuildError when a package cannot be had or does not fit the others, RefusedError when one
@@ -67,15 +67,13 @@ def package_layers(
         # While uv installs: both take a third of a second the first time.
         finding = beside.submit(find_compiler, plan.python, python.version)
         server = beside.submit(lambda: _runtime(cache, plan.python, python, finding.result()))
-        plain = _dependencies(cache, plan, store, packages, progress) if packages else None
+        plain = _dependencies(cache, plan, store, packages, progress)
         compiler = finding.result()
         last = server.result()
     if compiler is None:
         progress.note(
             f"there is no Python {plan.python} here, so the image gets no bytecode and starts slower"
         )
-    if plain is None:
-        return (last,)
     bytecode = [_bytecode(cache, plain, compiler, progress)] if compiler is not None else []
     made = (plain, *bytecode, last)
     return tuple(_compressed(cache, layer, progress) for layer in made) if compress else made

@@ -157,6 +157,12 @@ def test_what_was_used_within_the_hour_stays_even_when_it_is_too_much(home: Path
     assert all(layer.path.exists() for layer in layers)
 
 
+def test_a_note_whose_layer_is_gone_goes_too(home: Path) -> None:
+    ensure(home, Filler(b"one"), "one").path.unlink()
+    ensure(home, Filler(b"two"), "two")
+    assert len(list(home.glob("*.json"))) == 1
+
+
 def test_using_a_layer_makes_it_young_again(home: Path) -> None:
     cache = LayerCache(home, cap_bytes=150)
     fill = Filler(b"a" * 100)

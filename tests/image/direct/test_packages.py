@@ -23,7 +23,7 @@ import pytest
 from modelpack import paths
 from modelpack.archive.lockfile import LockedPackage
 from modelpack.archive.platforms import Platform
-from modelpack.errors import BuildError
+from modelpack.errors import BuildError, UsageError
 from modelpack.image import ImagePlan
 from modelpack.image.direct import packages
 from modelpack.image.direct.installing import Installer
@@ -105,6 +105,12 @@ def test_the_environment_is_that_of_the_bases_python(wheels_plan: PlanOf, store:
         "include-system-site-packages = false",
         f"version = {VERSION}",
     ]
+
+
+@pytest.mark.parametrize("path", ["python3.11", "/usr/../bin/python3.11", "/usr/bin/py\nthon"])
+def test_a_place_that_is_none_is_refused(wheels_plan: PlanOf, store: Store, path: str) -> None:
+    with pytest.raises(UsageError, match="is not the place of an interpreter"):
+        package_layers(wheels_plan(), store, PythonPlace(path, None))
 
 
 def test_the_unpacked_layers_run_and_use_their_bytecode(
