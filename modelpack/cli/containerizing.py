@@ -169,6 +169,9 @@ def make(asked: Asked, plans: Sequence[ImagePlan], store: Store, form: Format) -
         for warning in plan.warnings:
             console.warn(warning)
     if asked.is_direct or _is_for_elsewhere(asked, plans[0]):
+        if asked.engine is Engine.AUTO:
+            why = asked.only_direct or f"a program for {plans[0].platform.name}"
+            console.note(f"made without an engine, which '{why}' needs")
         _make_without(asked, plans, store, form)
         return
     try:

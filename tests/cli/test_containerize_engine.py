@@ -98,6 +98,7 @@ def test_outputs_are_written_one_after_the_other_and_named(
     done = cli(*program, *places, "--base", f"engine:{base}", "--reference", name)
 
     assert done.status == 0, done.err
+    assert "made without an engine, which '--output' needs" in done.err
     assert done.out.splitlines() == [f"oci:layout:{name}", f"docker-archive:image.tar:{name}", name]
     assert (tmp_path / "image.tar").is_file()
     assert in_engine(name)["Config"]["ExposedPorts"] == {"8080/tcp": {}}
