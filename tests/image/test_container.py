@@ -9,16 +9,13 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelpack import paths
 from modelpack.config.settings import ImageSettings, Project
 from modelpack.image import ImagePlan, ImageResult, build_image, connect, plan_image, write_context
-from modelpack.progress import Silent
 from modelpack.store import Store
 
 if TYPE_CHECKING:
@@ -385,51 +382,3 @@ def test_the_containers_of_both_builders_give_equal_answers_and_end_well(
         assert engine.inspect_container(other)["State"]["ExitCode"] == 0
     finally:
         opened.close()
-
-
-@pytest.mark.parametrize("builder", ["docker", "buildkit"])
-def test_an_interrupted_build_leaves_nothing_behind(
-    engine: APIClient, plan: ImagePlan, store: Store, builder: str
-) -> None:
-    """Ctrl-C while packages are installed."""
-
-    class Impatient(Silent):
-        @contextmanager
-        def step(self, text: str) -> Iterator[None]:
-            yield
-            if text == "what to install":
-                raise KeyboardInterrupt
-
-    def containers() -> set[str]:
-        return {one["Id"] for one in engine.containers(all=True)}
-
-    before = containers()
-    reference = f"modelpack-test/interrupted:{uuid.uuid4().hex}"
-    with pytest.raises(KeyboardInterrupt):
-        build_image(
-            plan,
-            store,
-            reference=reference,
-            engine=builder,
-            use_cache=False,
-            progress=Impatient(),
-            labels=TEST_LABEL,
-        )
-
-    wait_for(
-        lambda: not any(is_of_a_build(engine, one) for one in containers() - before), seconds=30
-    )
-    assert not engine.images(reference)
-    left = [*paths.cache_dir().glob("logs/*"), *paths.cache_dir().glob("image/tmp-*/*")]
-    assert left == []
-
-
-def is_of_a_build(engine: APIClient, container: str) -> bool:
-    """Say whether a container is that of a step: others of this machine come and go."""
-    from docker.errors import NotFound
-
-    try:
-        command = engine.inspect_container(container)["Config"]["Cmd"] or []
-    except NotFound:
-        return False
-    return any("--require-hashes" in word for word in command)
