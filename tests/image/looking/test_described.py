@@ -201,7 +201,8 @@ def test_a_layer_that_only_takes_away_says_so() -> None:
 def test_a_real_base_is_read_as_it_is_in_a_container() -> None:
     """The paths, kinds and sizes that its own ``find`` tells."""
     base = os.environ["ENGINE_BASE_IMAGE"]
-    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "find", base]
+    program = os.environ.get("ENGINE_DOCKER_CLI", "docker")
+    command = [program, "run", "--rm", "--network", "none", "--entrypoint", "find", base]
     listing = [*command, "/usr", "/var", "/opt", "-printf", "%P\\t%y\\t%s\\t%H\\n"]
     done = subprocess.run(listing, capture_output=True, text=True, timeout=120, check=True)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from modelpack.image.looking.contents import FileFacts, LayerContents
@@ -88,13 +87,10 @@ def test_a_name_that_begins_alike_is_another_one() -> None:
     assert [path for path, _ in tree.below("bundle")] == ["bundle/a"]
 
 
-def test_many_whiteouts_and_deep_paths_take_no_time() -> None:
-    """Neither the square of their number nor the depth of the stack."""
+def test_many_whiteouts_and_deep_paths_are_no_trap() -> None:
+    """The square of their number would run into the timeout, their depth into that of the stack."""
     deep = "/".join("x" * 2000)
     many = {f"d/{number}": 1 for number in range(50_000)}
-    started = time.monotonic()
-
     tree = merge([layer({**many, deep: 1}), layer({}, gone=[*many, deep.partition("/")[0]])])
 
     assert tree.files == {}
-    assert time.monotonic() - started < 30
