@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--cold", action="store_true")
-    parser.add_argument("--against-no-init", action="store_true", help="compare with process 1 alone")
+    parser.add_argument(
+        "--against-no-init", action="store_true", help="compare with process 1 alone"
+    )
     asked = parser.parse_args()
     body = asked.body.read_bytes()
     found: dict[str, list[float]] = {}
@@ -74,8 +76,10 @@ def main() -> None:
                 clear(is_cold=asked.cold)
                 for name, ms in until_answer(engine, asked.image, asked.api, body, command).items():
                     found.setdefault(f"{name}{kind}", []).append(ms)
-    for name, ms in found.items():
-        print(f"{name:<32} {statistics.median(ms):7.0f}  ({min(ms):.0f} to {max(ms):.0f})")
+    for name, all_ms in found.items():
+        print(
+            f"{name:<32} {statistics.median(all_ms):7.0f}  ({min(all_ms):.0f} to {max(all_ms):.0f})"
+        )
 
 
 def clear(*, is_cold: bool) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.slow]
 
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "bench_cold_start.py"
 TEST_LABEL = {"dev.modelpack.test": "1"}
 MODULE = f"inside_{uuid.uuid4().hex[:8]}"
 MB = 1024 * 1024
@@ -310,6 +313,22 @@ def test_the_predefined_signal_of_a_reload_ends_nothing(engine: APIClient, start
     engine.kill(container, "SIGHUP")
 
     assert len(ask(url, "states")) == 2
+
+
+def test_the_way_to_the_first_answer_can_be_measured(image: str, tmp_path: Path) -> None:
+    """The benchmark runs; its numbers are for people."""
+    (tmp_path / "body.json").write_text("{}")
+    words = [BENCHMARK, image, "--api", "temporary", "--body", tmp_path / "body.json"]
+    done = subprocess.run(
+        [sys.executable, *map(str, words), "--runs", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line[:32].strip() for line in done.stdout.splitlines()]
+    assert rows[0] == "the engine starts a program"
+    assert {"listens", "is ready", "first answer"} < set(rows)
 
 
 def test_everything_under_the_bundle_belongs_to_root(engine: APIClient, image: str) -> None:
