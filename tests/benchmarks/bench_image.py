@@ -88,6 +88,8 @@ class Bench:
             "ORT_DISABLE_TELEMETRY": "1",
         }
         self.lines = 0
+        self.made: set[str] = set()
+        """Ids of images; a name that moves on leaves them behind."""
 
     def prepare(self) -> None:
         """Copy and train the example, build its bundle, and put the base where each builder has it."""
@@ -115,6 +117,8 @@ class Bench:
         given = [word for output in outputs for word in ("--output", output)]
         words = ["--engine", "none", "--base", self.layout, "--reference", self.name(name)]
         said = self._call([PROGRAM, "containerize", *words, *given, *more, "-o", "json"])
+        if "engine" in outputs:
+            self.note(self.name(name))
         return json.loads(said)
 
     def direct_alone(self, folder: Path) -> float:
@@ -126,6 +130,11 @@ class Bench:
         """Build with an engine."""
         words = ["--engine", kind, "--base", self.base, "--reference", self.name(kind)]
         self._call([PROGRAM, "containerize", *words, *(["--no-cache"] if fresh else [])])
+        self.note(self.name(kind))
+
+    def note(self, image: str) -> None:
+        """Take note of an image that has to go in the end."""
+        self.made.add(self._call(["docker", "image", "inspect", "-f", "{{.Id}}", image]).strip())
 
     def name(self, builder: str) -> str:
         return f"bench-{self.run}/{builder}:1"
@@ -180,9 +189,8 @@ class Bench:
 
     def clean(self) -> None:
         """Remove the images that were made."""
-        for builder in ("direct", "docker", "buildkit", "warm"):
-            words = ["docker", "rmi", "-f", self.name(builder)]
-            subprocess.run(words, capture_output=True, check=False)
+        for image in self.made:
+            subprocess.run(["docker", "rmi", "-f", image], capture_output=True, check=False)
 
     def _call(self, words: list[Any]) -> str:
         done = subprocess.run(
