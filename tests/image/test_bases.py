@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from modelpack.archive.platforms import Platform
@@ -100,7 +102,8 @@ def test_a_full_cuda_version_is_taken_as_it_is() -> None:
 
 
 def test_cuda_twice_is_warned_of_with_cuda_or_a_cuda_base() -> None:
-    for asked in ({"cuda": "13.0"}, {"base": "nvidia/cuda:13.0.3-runtime-ubuntu24.04"}):
+    cases: list[Any] = [{"cuda": "13.0"}, {"base": "nvidia/cuda:13.0.3-runtime-ubuntu24.04"}]
+    for asked in cases:
         _, warnings = choose_base(TORCH, "3.11", **asked)
 
         assert len(warnings) == 1
@@ -155,7 +158,7 @@ def test_a_base_that_was_asked_for_is_taken_and_keeps_the_gpu_in_mind() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_a_way_out(
-    packages: dict[str, str], asked: dict[str, str], message: str
+    packages: dict[str, str], asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         choose_base(packages, "3.11", **asked)
