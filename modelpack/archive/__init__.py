@@ -11,11 +11,16 @@ runtime_wheel, environment               where it runs
 
 from __future__ import annotations
 
-from modelpack.archive.builder import Built, build_bundle
-from modelpack.archive.dependencies import Locking
-from modelpack.archive.environment import ensure_environment
-from modelpack.archive.lockfile import LockedPackage, read_lock
-from modelpack.archive.runtime_wheel import write_runtime_wheel
+from typing import TYPE_CHECKING
+
+from modelpack.lazy import names_of
+
+if TYPE_CHECKING:
+    from modelpack.archive.builder import Built, build_bundle
+    from modelpack.archive.dependencies import Locking
+    from modelpack.archive.environment import ensure_environment
+    from modelpack.archive.lockfile import LockedPackage, read_lock
+    from modelpack.archive.runtime_wheel import write_runtime_wheel
 
 __all__ = [
     "Built",
@@ -26,3 +31,16 @@ __all__ = [
     "read_lock",
     "write_runtime_wheel",
 ]
+
+_HOMES = {
+    "Built": "modelpack.archive.builder",
+    "LockedPackage": "modelpack.archive.lockfile",
+    "Locking": "modelpack.archive.dependencies",
+    "build_bundle": "modelpack.archive.builder",
+    "ensure_environment": "modelpack.archive.environment",
+    "read_lock": "modelpack.archive.lockfile",
+    "write_runtime_wheel": "modelpack.archive.runtime_wheel",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__, _HOMES)
