@@ -156,4 +156,4 @@ def _no_secret() -> UsageError:
 
 
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:80]
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]

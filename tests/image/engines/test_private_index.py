@@ -231,8 +231,7 @@ def test_a_private_package_gets_in_and_its_password_does_not(
     login = base64.b64encode(f"builder:{PASSWORD}".encode())
     for form in (PASSWORD.encode(), IN_A_URL.encode(), login):
         assert form not in whole
-    with connect() as engine:
-        assert not engine.images("modelpack-unchecked")
+    assert unchecked(plan) == []
 
 
 @pytest.mark.parametrize("login", ["", "builder:wrong@"])
@@ -282,10 +281,15 @@ def test_an_image_that_holds_the_password_is_removed_again(
     )
     assert PASSWORD not in f"{caught.value.message}{caught.value.hint}"
     with connect() as engine:
-        assert not engine.images(name.partition(":")[0], quiet=True) or not [
-            one for one in engine.images() if name in (one["RepoTags"] or [])
-        ]
-        assert not engine.images("modelpack-unchecked")
+        assert not engine.images(name)
+    assert unchecked(careless) == []
+
+
+def unchecked(plan: ImagePlan) -> list[str]:
+    """Return what is left of a bundle's images under the name that they have until searched."""
+    of_the_bundle = {"label": f"dev.modelpack.tag={plan.entry.tag}"}
+    with connect() as engine:
+        return list(engine.images("modelpack-unchecked", quiet=True, filters=of_the_bundle))
 
 
 @pytest.mark.parametrize("secret", ["netrc"], indirect=True)
