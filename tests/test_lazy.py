@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-PACKAGES = ["modelpack.archive"]
+PACKAGES = ["modelpack.archive", "modelpack.image"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -56,9 +56,10 @@ def plans_of(asked: Asked, store: Store) -> list[ImagePlan]:
 def _bundle(asked: Asked, store: Store) -> Entry:
     """Return the bundle, after making it of a model or a program if that is asked for."""
     from modelpack.cli.project import bundle_for
-    from modelpack.image.wrap import bundle_around, bundle_of_program
 
     if asked.wrap is not None:
+        from modelpack.image.wrap import bundle_of_program
+
         return bundle_of_program(
             asked.wrap,
             store,
@@ -70,6 +71,8 @@ def _bundle(asked: Asked, store: Store) -> Entry:
     word = asked.words[0] if asked.words else None
     path = _path_of(word, store)
     if path is not None and not _is_project(path):
+        from modelpack.image.wrap import bundle_around
+
         return bundle_around(path, store, name=asked.name, progress=console.Steps())
     if asked.name is not None:
         raise UsageError(
