@@ -72,7 +72,13 @@ class ImageReference:
 
 def parse_image(text: str) -> ImageReference:
     """Read a reference; raises BadReferenceError, NotFoundError when no such path is there."""
-    if not text or len(text) > _MAX_CHARACTERS or not text.isprintable() or " " in text:
+    is_path = text.partition(":")[0] in _OF_FILES
+    if (
+        not text
+        or len(text) > _MAX_CHARACTERS
+        or not text.isprintable()
+        or (" " in text and not is_path)
+    ):
         raise BadReferenceError(f"'{shown(text)}' does not name an image", hint=_FORMS)
     for word, ours in _OTHER_WORDS.items():
         if text.startswith(word):

@@ -43,6 +43,14 @@ def test_python_and_glibc_are_found_through_links(
     assert facts.pythons["3.11"].version == "3.11.4"
 
 
+def test_a_path_may_have_spaces(bases: Any, build: Build, tiny: ImagePlan) -> None:
+    base = bases.write(bases.manifest(bases.slim()), name="the base")
+
+    made = build(tiny, base=base, outputs=[f"oci:{bases.root / 'an image'}"])
+
+    assert build(tiny, base=base, outputs=[f"oci:{bases.root / 'an image'}"]).digest == made.digest
+
+
 def test_the_first_python_of_the_path_is_taken(bases: Any, build: Build, tiny: ImagePlan) -> None:
     own = {
         "usr/local/bin/python3.11": bases.elf("amd64", b"3.11.1"),
