@@ -28,8 +28,10 @@ CODE_TYPE = "application/vnd.cncf.model.code.v1.tar"
 LAYER_TYPES = (WEIGHT_TYPE, SIDE_TYPE, DOC_TYPE, CODE_TYPE)
 """In the order in which they stand in a manifest: what changes most comes last."""
 
+CODE_PATH = "bundle/code"
+"""Path of the layer that holds the service."""
 WHEELS_PATH = "bundle/wheels"
-"""Path of the code layer that holds packages; the other one is the service."""
+"""Path of the layer that holds packages to install from."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CREATED = "org.opencontainers.image.created"

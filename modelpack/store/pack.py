@@ -1,8 +1,8 @@
 """Makes the layers of an entry out of files, and its content digest.
 
     model folder ──► one weight layer a file + one layer of side files and model.json
-    service      ──► doc layer (README, SBOM) + code layer (bundle.json, lock, files)
-    its packages ──► wheels layer, if it brings some
+    service      ──► doc layer (README, SBOM) + code layer (bundle.json, files)
+    its packages ──► lock layer + wheels layer, if it brings some
 
 Weights get a layer each, so that a changed one moves alone, and stay uncompressed, so that the
 very same blob is a layer of the image.
@@ -27,6 +27,7 @@ from modelpack.manifest import (
     sha256_digest,
 )
 from modelpack.store.base import (
+    CODE_PATH,
     CODE_TYPE,
     DOC_TYPE,
     LAYER_TYPES,
@@ -94,13 +95,14 @@ def pack_service(
     *,
     wheels: Mapping[str, Path],
 ) -> list[Layer]:
-    """Write the doc, the wheels and the code layer of a bundle whose files lie below ``root``.
+    """Write the doc, lock, wheels and code layer of a bundle whose files lie below ``root``.
 
     ``wheels`` says where those of the manifest lie, by file name.
     """
-    layers = []
+    # Lock and wheels apart from the code, which changes far more often.
+    locked = Member.of_bytes(f"{TOP}/{LOCK_FILE}", lock.encode())
+    layers = [_layer(staging, CODE_TYPE, locked.path, [locked])]
     if manifest.wheels:
-        # Apart from the code, which changes far more often.
         packages = [_wheel(file, wheels[file.path]) for file in manifest.wheels]
         layers.append(_layer(staging, CODE_TYPE, WHEELS_PATH, packages))
     if docs:
@@ -108,16 +110,19 @@ def pack_service(
         layers.append(_layer(staging, DOC_TYPE, f"{TOP}/doc", texts))
     code = [
         Member.of_bytes(f"{TOP}/{BUNDLE_FILE}", canonical_json(manifest.to_json())),
-        Member.of_bytes(f"{TOP}/{LOCK_FILE}", lock.encode()),
-        *(_member(f"{TOP}/code/{file.path}", root, file) for file in manifest.files),
+        *(_member(f"{CODE_PATH}/{file.path}", root, file) for file in manifest.files),
     ]
-    layers.append(_layer(staging, CODE_TYPE, f"{TOP}/code", code))
+    layers.append(_layer(staging, CODE_TYPE, CODE_PATH, code))
     return layers
 
 
 def in_order(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers as they stand in a manifest: by kind, then by path."""
-    return sorted(layers, key=lambda layer: (LAYER_TYPES.index(layer.media_type), layer.path))
+    """Return layers as they stand in a manifest: by kind, then by path, the code last."""
+
+    def place(layer: Layer) -> tuple[int, bool, str]:
+        return LAYER_TYPES.index(layer.media_type), layer.path == CODE_PATH, layer.path
+
+    return sorted(layers, key=place)
 
 
 def _layer(staging: Staging, media_type: str, path: str, members: Sequence[Member]) -> Layer:

@@ -194,13 +194,13 @@ def bundle_archive(built: Mapping[str, bytes], weights: bytes, version: str) -> 
     content = digest(canonical({"bundle": bundle, "docs": digests}))
     service = {
         "bundle/bundle.json": canonical(bundle),
-        "bundle/requirements.lock": lock,
         **{f"bundle/code/{path}": data for path, data in code.items()},
     }
     blobs = model_blobs
     layers = [
         *shared,
         layer(blobs, "doc", "bundle/doc", tar({f"bundle/doc/{k}": v for k, v in docs.items()})),
+        layer(blobs, "code", "bundle/requirements.lock", tar({"bundle/requirements.lock": lock})),
         layer(blobs, "code", "bundle/code", tar(service, frozenset(["bundle/code/run.sh"]))),
     ]
     return archive(blobs, [entry(blobs, "bundle", f"hello:{version}", content, layers)])

@@ -53,7 +53,9 @@ def test_changelog_has_an_unreleased_part_with_known_headings() -> None:
 
 def test_nobody_is_told_to_install_the_other_distribution() -> None:
     """``modelpack`` on the package index is somebody else's."""
-    wrong = re.compile(r"\b(pip|uv|pipx|uvx)\b[^\n]* (install|add|run)\b[^\n]*\bmodelpack(?!-)\b(?!\.)")
+    wrong = re.compile(
+        r"\b(pip|uv|pipx|uvx)\b[^\n]* (install|add|run)\b[^\n]*\bmodelpack(?!-)\b(?!\.)"
+    )
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
     pages += [*ROOT.glob("templates/init/**/*"), *ROOT.glob("modelpack/**/*.py")]
 

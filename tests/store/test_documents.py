@@ -52,7 +52,9 @@ def test_a_manifest_has_the_types_that_other_tools_look_for(
         layer["mediaType"].removeprefix("application/vnd.cncf.model.")
         for layer in written["layers"]
     ]
-    assert kinds == ["weight.v1.tar", "weight.config.v1.tar", "doc.v1.tar", "code.v1.tar"]
+    assert kinds == [
+        "weight.v1.tar", "weight.config.v1.tar", "doc.v1.tar", "code.v1.tar", "code.v1.tar",
+    ]  # fmt: skip
     for layer in written["layers"]:
         assert layer["annotations"][FILE_PATH].startswith("bundle/")
         assert layer["annotations"][TITLE] == layer["annotations"][FILE_PATH] + ".tar"

@@ -455,7 +455,8 @@ def test_a_registry_gets_what_it_does_not_have(
     other = build(plan, base=base, outputs=[f"{registry}/others/tiny"], reference="tiny:9")
     code = build(wheels_plan(code=b"# short\n"), base=base, outputs=[f"{registry}/team/tiny:1"])
 
-    own = {blob.digest: blob.size for blob in plan.entry.layers if blob.path == "bundle/code"}
+    mountable = ("bundle/code", "bundle/requirements.lock")
+    own = {blob.digest: blob.size for blob in plan.entry.layers if blob.path in mountable}
     shared = sum(one.blob.size for one in first.images[0].layers if one.is_base) + sum(own.values())
     assert first.written[0].mounted_bytes == shared
     assert again.digest == other.digest == first.digest
