@@ -75,14 +75,13 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        needs_engine = item.get_closest_marker("engine") is not None
-        group = "engine" if needs_engine else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-        if any(item.get_closest_marker(mark) for mark in ON_DEMAND):
-            item.add_marker(pytest.mark.timeout(3600))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # Marked as it is found: processes are given their tests before any later hook of ours.
+    needs_engine = item.get_closest_marker("engine") is not None
+    group = "engine" if needs_engine else item.nodeid.partition("::")[0]
+    item.add_marker(pytest.mark.xdist_group(group))
+    if any(item.get_closest_marker(mark) for mark in ON_DEMAND):
+        item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from modelpack.errors import RefusedError
-from modelpack.manifest import sha256_digest
+from modelpack.manifest import ModelRecord, sha256_digest
 from modelpack.store import Entry, Kind, Layer, Store, documents
 from modelpack.store.base import CODE_TYPE, KIND
 from modelpack.store.durable import Blob
@@ -29,8 +29,10 @@ MAX_SMALL_BYTES = 20 * 1024
 
 @pytest.fixture
 def small(shelf: Any, memory: Path) -> tuple[bytes, Entry]:
-    """The smallest archive: a bundle of one file."""
-    entry: Entry = shelf.bundle()
+    """The smallest archive: a model of one short file, which has one layer."""
+    folder, files = shelf.files({"labels.json": b"[0,1]"})
+    record = ModelRecord(name="digits", framework="onnx", files=files)
+    entry: Entry = shelf.store.add_model(record, folder, version="1").entry
     data = shelf.store.export(entry, memory / "small.modelpack").read_bytes()
     assert len(data) <= MAX_SMALL_BYTES
     return data, entry
@@ -103,7 +105,7 @@ def test_f32_a_changed_byte_is_said_with_its_place(
 ) -> None:
     data, entry = small
     layer = entry.layers[-1].digest.removeprefix("sha256:")
-    changed = data.replace(b"class Digits", b"class digits")
+    changed = data.replace(b"[0,1]", b"[0,2]")
     (memory / "changed").write_bytes(changed)
     with pytest.raises(RefusedError, match=f"digest mismatch in 'changed': .*{layer}"):
         other.import_(memory / "changed")
