@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 READY_WITHIN_S = 120.0
 _ASK_EVERY_S = 0.05
 _LAST_LINES = 12
+_KILLED = 128 + 9  # the status of what SIGKILL has ended
 _TAKEN = ("port is already allocated", "address already in use")
 _NO_GPU = ("could not select device driver", "nvidia-container-cli", "no such device")
 
@@ -253,19 +254,29 @@ def _answers(port: int) -> bool:
 
 
 def _refuse_ended(engine: APIClient, identity: str) -> None:
-    state = engine.inspect_container(identity)["State"]
+    inspected = engine.inspect_container(identity)
+    state = inspected["State"]
     if state.get("Running"):
         return
     status = int(state.get("ExitCode") or 0)
     hint = None
     message = f"the container ended with status {status} before it was ready"
-    if state.get("OOMKilled"):
+    if _was_out_of_memory(inspected):
         message = "the container was out of memory before it was ready"
         hint = "give it more with '--memory'"
     lines = _last_lines(engine, identity)
     if hint is None and lines:
         hint = f"it said at last: {lines[-1]}"
     raise NotReadyError(message, hint=hint, log_lines=lines)
+
+
+def _was_out_of_memory(inspected: dict[str, Any]) -> bool:
+    """Say so also when the engine does not: it hears of it beside the end, and may be too late.
+
+    Nothing else sends SIGKILL to a container that has a limit and that nobody stops.
+    """
+    state, limit = inspected["State"], inspected["HostConfig"].get("Memory")
+    return bool(state.get("OOMKilled") or (limit and state.get("ExitCode") == _KILLED))
 
 
 def _last_lines(engine: APIClient, identity: str) -> list[str]:
