@@ -71,6 +71,14 @@ def serve(
         int | None,
         typer.Option("--metrics-port", metavar="PORT", help="port for /metrics (the same)"),
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option("--grpc-port", metavar="PORT", help="port for gRPC; 0: a free one (none)"),
+    ] = None,
+    face: Annotated[
+        str | None,
+        typer.Option("--face", metavar="LIST", help="contracts to speak, such as oip,kserve (all)"),
+    ] = None,
     admin_socket: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +137,8 @@ def serve(
         devices=devices,
         threads=threads,
         metrics_port=metrics_port,
+        grpc_port=grpc_port,
+        faces=face,
         admin_socket=_absolute(admin_socket),
         tls_cert=_absolute(tls_cert),
         tls_key=_absolute(tls_key),
@@ -164,6 +174,8 @@ class Flags:
     devices: str | None = None
     threads: int | None = None
     metrics_port: int | None = None
+    grpc_port: int | None = None
+    faces: str | None = None
     admin_socket: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

@@ -8,6 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+FACES = (
+    "oip", "kserve", "tfserving", "torchserve", "seldon", "sagemaker", "mlflow", "vertex",
+    "azureml", "cloudrun",
+)  # fmt: skip
+"""Contracts of other servers that can be spoken beside the service's own routes."""
+
 RUNNERS = ("auto", "inline", "thread", "process")
 """Where methods may run."""
 
@@ -64,6 +70,13 @@ class ServerSettings:
 
     port: int = 3000
     """TCP port to listen on; 0 takes a free one."""
+
+    grpc_port: int | None = None
+    """TCP port for gRPC; None: none is spoken, 0 takes a free one."""
+
+    faces: str = "auto"
+    """Contracts of other servers to speak, such as ``oip,kserve``; ``none``, or ``auto``: all, those
+    of a platform where its variables are set."""
 
     metrics_port: int | None = None
     """TCP port for the metrics; None: the same as for requests."""
@@ -156,6 +169,11 @@ class ServerSettings:
         within("port", self.port, 0, 65535)
         if self.metrics_port is not None:
             within("metrics_port", self.metrics_port, 0, 65535)
+        if self.grpc_port is not None:
+            within("grpc_port", self.grpc_port, 0, 65535)
+        if self.faces not in ("auto", "none"):
+            for face in self.faces.split(","):
+                one_of("faces", face, FACES)
         within("workers", self.workers, 0, 256)
         within("replicas", self.replicas, 1, 256)
         one_of("runner", self.runner, RUNNERS)

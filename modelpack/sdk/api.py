@@ -27,6 +27,8 @@ class Arguments:
 
     values: dict[str, Any]
     rows: int
+    write: Any = None
+    """How the answer is to be written, when the body itself says so (``bodies.writers.Write``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

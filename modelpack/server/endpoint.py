@@ -29,12 +29,13 @@ from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.observe.tracing import Trace
 from modelpack.server.observe.watching import Watching
 from modelpack.server.problems import (
-    CONTENT_TYPE,
     NOT_READY,
     Headers,
     Problem,
     TimedOut,
+    WriteProblem,
     problem_from,
+    write_problem,
 )
 from modelpack.server.wishes import priority_of, timeout_of
 
@@ -60,6 +61,8 @@ class Asked:
     """Who goes first: 0 before 1 before 2 ..."""
     trace: Trace | None = None
     """The trace that the request is part of; None: of none, or nobody wants to know."""
+    write_problem: WriteProblem = write_problem
+    """Turns what goes wrong into an answer."""
 
 
 class Endpoint:
@@ -147,7 +150,7 @@ class Endpoint:
         call.started = perf_counter()
         self.stats.in_flight += 1
         if asked is not None:
-            call.write = asked.write
+            call.write, call.write_problem = asked.write, asked.write_problem
             call.priority = asked.priority
             call.deadline = call.started + asked.timeout_s
         if self.watch is not None:
@@ -161,6 +164,8 @@ class Endpoint:
             return
         call.values = arguments.values
         call.rows = arguments.rows
+        if arguments.write is not None:
+            call.write = arguments.write
         if self._key is not None:
             call.key = self._key(arguments.values)
         queue.submit(call)
@@ -216,7 +221,7 @@ class Endpoint:
 class HttpCall(Call):
     """A request to an endpoint; subclasses send the answer."""
 
-    __slots__ = ("endpoint", "request_id", "span", "write")
+    __slots__ = ("endpoint", "request_id", "span", "write", "write_problem")
 
     span: Span
     """Its span; only there while the endpoint's watch traces."""
@@ -226,6 +231,7 @@ class HttpCall(Call):
         self.endpoint = endpoint
         self.request_id = request_id
         self.write: Write = endpoint.writer.json
+        self.write_problem: WriteProblem = write_problem
 
     def resolve(self, answer: Any) -> None:
         """Send the answer."""
@@ -248,8 +254,7 @@ class HttpCall(Call):
         if error is not None and problem.status == 500:
             log_failure(problem.code, error, self.endpoint.api.name, self.request_id)
         self.endpoint.count(self, problem.status, problem.code)
-        body = problem.to_bytes(self.request_id)
-        self.send(problem.status, CONTENT_TYPE, body, problem.headers)
+        self.send(*self.write_problem(problem, self.request_id))
 
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Send the answer to the client."""

@@ -9,7 +9,7 @@ text of an exception that the service did not mean for its client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import orjson
@@ -53,6 +53,15 @@ class Problem:
         if self.issues:
             body["errors"] = [_issue(issue) for issue in self.issues[:_MAX_ISSUES]]
         return orjson.dumps(body)
+
+
+WriteProblem = Callable[[Problem, bytes], tuple[int, bytes, bytes, Headers]]
+"""Returns status, content type, body and header lines of the answer to a request with that id."""
+
+
+def write_problem(problem: Problem, request_id: bytes) -> tuple[int, bytes, bytes, Headers]:
+    """Write a problem in our own form (RFC 9457); other contracts have a ``WriteProblem`` of theirs."""
+    return problem.status, CONTENT_TYPE, problem.to_bytes(request_id), problem.headers
 
 
 class RefusedRequest(Exception):

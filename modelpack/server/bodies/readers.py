@@ -64,18 +64,31 @@ class BodyReader:
 
     def reader_for(self, fields: Mapping[bytes, bytes]) -> Read:
         """Return what reads a body with these header fields; raises RefusedRequest (415)."""
+        return self.inflating(fields, self._plain_reader)
+
+    def inflating(
+        self, fields: Mapping[bytes, bytes], reader: Callable[[Mapping[bytes, bytes]], Read]
+    ) -> Read:
+        """Return what ``reader`` gives, with the body decompressed first where it is compressed.
+
+        Raises RefusedRequest (415) for a coding that the server does not take.
+        """
         coding = _coding(fields)
         if coding == "identity":
-            return self._plain_reader(fields)
+            return reader(fields)
         most = self._max_inflated_bytes
         if most is None or coding not in CODINGS:
             raise _wrong_coding(coding, CODINGS if most is not None else ())
-        read = self._plain_reader(fields)
+        read = reader(fields)
         return lambda body: read(inflate(body, coding, most))
+
+    def is_heavy(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Say whether bodies with these fields are never read on the event loop."""
+        return self.has_files or _coding(fields) != "identity"
 
     def light_bytes(self, fields: Mapping[bytes, bytes]) -> int:
         """Return the longest body with these fields that is read on the event loop; -1: none."""
-        if self.has_files or _coding(fields) != "identity":
+        if self.is_heavy(fields):
             return -1  # a picture, or what is much larger than it looks
         is_text = is_json(fields.get(b"content-type", b""))
         return self._light_json if is_text else LIGHT_BINARY_BYTES

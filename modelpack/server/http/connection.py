@@ -29,7 +29,6 @@ from modelpack.server.http.heads import MAX_HEAD_BYTES, check_head, check_head_s
 from modelpack.server.http.patience import BODY, DEAF, HEAD, IDLE, OnWire, Stall, sweep
 from modelpack.server.observe.logs import log_internal
 from modelpack.server.problems import (
-    CONTENT_TYPE,
     INTERNAL,
     Headers,
     Problem,
@@ -292,10 +291,11 @@ class GuardedProtocol(OnWire, HttpToolsProtocol):
             return
         front.refused.add(problem.status, 0.0, code=problem.code)
         request_id = front.ids.id_for(dict(self.headers or ()).get(b"x-request-id"))
-        body = problem.to_bytes(request_id)
-        head = front.prefix(problem.status, CONTENT_TYPE)
+        write = front.problem_writer(self.url.partition(b"?")[0].decode("latin-1"))
+        status, content_type, body, headers = write(problem, request_id)
+        head = front.prefix(status, content_type)
         middle = b"%d\r\nx-request-id: " % len(body)
-        tail = head_tail(problem.headers, closes=True)
+        tail = head_tail(headers, closes=True)
         transport.write(b"".join((head, middle, request_id, tail, body)))
         # A close with unread bytes would reset the connection, and the client could lose the
         # answer: so our side ends first, and what the client still sends is thrown away.  TLS has

@@ -17,10 +17,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
-from modelpack.server.endpoint import Endpoint
+from modelpack.server.door import Door
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.http.known import KnownHeads
 from modelpack.server.observe.stats import ApiStats, Reading
+from modelpack.server.problems import WriteProblem, write_problem
 
 LINGER_S = 2.0
 """How long a refused client may take to read why, before its connection is cut."""
@@ -47,12 +48,14 @@ class Front:
 
     def __init__(self, settings: ServerSettings, state: ServerState) -> None:
         self.state = state
-        self.fast: dict[bytes, Endpoint] = {}
-        """Endpoints by raw path; empty while the service is not ready, or with the lane off.
+        self.fast: dict[bytes, Door] = {}
+        """Doors by raw path; empty while the service is not ready, or with the lane off.
 
         Put another mapping in its place to change it: heads are known only as long as the mapping
         stands by which they were judged.
         """
+        self.problem_writer: Callable[[str], WriteProblem] = _ours
+        """Says how problems are written below a path."""
         self.socket_paths: tuple[bytes, ...] = ()
         """Beginnings of raw paths below which WebSockets may be opened."""
         self.max_body_bytes = settings.max_body_bytes
@@ -103,6 +106,10 @@ class Front:
     def reading(self) -> Reading:
         """Return what the metrics show of requests that were refused by their head."""
         return Reading(self.refused, None, 0)
+
+
+def _ours(_path: str) -> WriteProblem:
+    return write_problem
 
 
 def _nothing() -> None:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
 
 MAX_KNOWN_HEADS = 512
@@ -32,7 +33,7 @@ _LONGEST_NUMBER = 18
 _WORD = re.compile(rb"[\x21-\x7e]{1,128}")
 _LENGTH, _REQUEST_ID, _TRACE = b"content-length", b"x-request-id", b"traceparent"
 
-Routes = Mapping[bytes, Endpoint]
+Routes = Mapping[bytes, Door]
 
 
 @dataclass(frozen=True, slots=True)

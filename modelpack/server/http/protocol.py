@@ -26,7 +26,7 @@ from modelpack.server.http.connection import GuardedProtocol, head_tail
 from modelpack.server.http.heads import is_plain
 from modelpack.server.http.known import KnownHead, Seen
 from modelpack.server.http.patience import IDLE
-from modelpack.server.problems import INTERNAL, Headers, RefusedRequest
+from modelpack.server.problems import INTERNAL, Headers, RefusedRequest, write_problem
 
 _NO_HEAD = b"\0"  # nothing begins with it
 _NOTHING_SEEN: Seen = (0, 0, None)
@@ -57,7 +57,7 @@ class FastCall(HttpCall):
         self.taken = self.losses = 0
         self.parts, self.is_done = None, False
         self.endpoint, self.request_id = endpoint, request_id
-        self.write = endpoint.writer.json
+        self.write, self.write_problem = endpoint.writer.json, write_problem
         self.protocol = protocol
         self.keep_alive, self.response_complete, self.disconnected = True, False, False
 
@@ -159,9 +159,9 @@ class FastProtocol(GuardedProtocol):
     def _begin(self, version: str, fields: dict[bytes, bytes]) -> None:
         """Choose the way."""
         front = self.front
-        endpoint = front.fast.get(self.url)
+        door = front.fast.get(self.url)
         if (
-            endpoint is None
+            door is None
             or (self.cycle is not None and not self.cycle.response_complete)
             or not is_plain(version, fields)
             or self.parser.get_method() != b"POST"
@@ -171,11 +171,11 @@ class FastProtocol(GuardedProtocol):
             super()._begin(version, fields)
             return
         try:
-            asked = endpoint.asked(fields)
+            asked = door.asked(fields)
         except RefusedRequest:
             super()._begin(version, fields)  # the application says no in its own way
             return
-        call = FastCall(self, endpoint, front.ids.id_for(fields.get(b"x-request-id")))
+        call = FastCall(self, door.endpoint, front.ids.id_for(fields.get(b"x-request-id")))
         call.asked = asked
         call.keep_alive = self.parser.should_keep_alive()
         self.cycle = self._call = call  # type: ignore[assignment]
@@ -214,12 +214,14 @@ class FastProtocol(GuardedProtocol):
             if end + (len(chunks[0]) if chunks and end < len(first) else 0) != len(first):
                 first = b""  # what stands there is not the end of the head
         routes = self.front.fast
+        door = routes.get(self.url)
         if (
             first
             and self._is_fresh
             and call.keep_alive
             and call.asked.trace is None
-            and routes.get(self.url) is call.endpoint  # they may have changed since
+            and door is not None
+            and door.endpoint is call.endpoint  # they may have changed since
         ):
             known = self.front.known_heads.remember(first[:end], call.endpoint, call.asked, routes)
             self._known, self._head, self._seen = known, _NO_HEAD, _NOTHING_SEEN

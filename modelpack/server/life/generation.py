@@ -23,7 +23,10 @@ from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
 from modelpack.sdk.openapi import openapi_document
 from modelpack.sdk.service import ServiceSpec
+from modelpack.server.door import Door
 from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.faces.catalog import Catalog
+from modelpack.server.faces.registry import open_faces
 from modelpack.server.http.front import Front
 from modelpack.server.observe.logs import event
 from modelpack.server.observe.metrics import Metrics
@@ -35,6 +38,7 @@ from modelpack.server.runners.place import Place
 from modelpack.server.web.app import MetricsPage, make_app
 from modelpack.server.web.mounts import Mounts
 from modelpack.server.web.pages import page_routes
+from modelpack.server.web.ready import Ready
 
 _STEP_S = 0.01
 
@@ -62,18 +66,27 @@ class Generation:
         front: Front,
         *,
         tag: str,
+        number: int,
         source: Source | None,
         watching: Watching,
         gather: Gather,
         processes: Processes,
     ) -> None:
-        """``gather`` asks all parts of the server for its metrics, not this version alone."""
+        """``gather`` asks all parts of the server for its metrics, not this version alone.
+
+        ``number`` counts the versions that this process has had, from 1.
+        """
         self.name = str(next(self._names))
         """Tells it from the others of this process."""
         self.spec = spec
         self.tag = tag
         self.source = source
         self.endpoints = [Endpoint(api, settings, watching) for api in spec.apis]
+        ready = Ready(front, self.endpoints)
+        self.catalog = Catalog(spec, self.endpoints, ready, settings, tag=tag, number=number)
+        """What it serves, as other contracts name it."""
+        self.faces = open_faces(self.catalog)
+        """The other contracts that are spoken."""
         self.place: Place | None = None
         """Where it runs, once it is loaded."""
         metrics = Metrics(service=spec.name, tag=tag, processes=processes)
@@ -83,12 +96,17 @@ class Generation:
         here = self.metrics if settings.metrics_port is None else None
         self.mounts = Mounts(spec.mounts, settings.host)
         """Other applications of the service's author."""
-        self.app: ASGIApp = make_app(self.endpoints, front, here, pages, self.mounts.routes)
+        own = [Door(endpoint.api.route, endpoint) for endpoint in self.endpoints]
+        self._doors = [*own, *self.faces.doors]
+        routes = [*pages, *self.faces.routes]
+        self.app: ASGIApp = make_app(
+            self._doors, front, ready, here, pages=routes, mounted=self.mounts.routes
+        )
 
     @property
-    def fast_routes(self) -> dict[bytes, Endpoint]:
-        """Endpoints of the fast lane, by raw path."""
-        return {e.api.route.encode(): e for e in self.endpoints if e.is_fast}
+    def fast_routes(self) -> dict[bytes, Door]:
+        """Doors of the fast lane, by raw path."""
+        return {door.path.encode(): door for door in self._doors if door.endpoint.is_fast}
 
     def readings(self) -> list[Reading]:
         """Return the state of every api, and of what they run in."""

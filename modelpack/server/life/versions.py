@@ -69,11 +69,13 @@ class Versions:
         self._next: _Next | None = None
         self._ending: dict[Generation, asyncio.Task[bool]] = {}
         self._is_clean = True
+        self._count = 0  # of versions that were made
 
     def begin(self, spec: ServiceSpec, tag: str, source: Source | None) -> None:
         """Take the first version, which is not loaded yet; raises UsageError."""
         self._watching = Watching(self._settings, spec.name)
         self.current = self._make(spec, tag, source)
+        self._front.problem_writer = self.current.faces.problem_writer
         self.switch = Switch(self.current.app)
         self.metrics = Switch(self.current.metrics)
 
@@ -147,6 +149,7 @@ class Versions:
         self.switch.app = self.current.app
         self.metrics.app = self.current.metrics
         front.socket_paths = self.current.mounts.paths
+        front.problem_writer = self.current.faces.problem_writer
         if self._fast_lane:
             front.fast = self.current.fast_routes
         front.forget()
@@ -184,11 +187,13 @@ class Versions:
         return self._is_clean
 
     def _make(self, spec: ServiceSpec, tag: str, source: Source | None) -> Generation:
+        self._count += 1
         return Generation(
             spec,
             self._settings,
             self._front,
             tag=tag,
+            number=self._count,
             source=source,
             watching=self._watching,
             gather=self._gather,

@@ -25,25 +25,20 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 
-from modelpack.server.endpoint import Endpoint
+from modelpack.server.door import Door
 from modelpack.server.http.front import Front
 from modelpack.server.observe.logs import log_internal
 from modelpack.server.observe.metrics import CONTENT_TYPE, OPENMETRICS, Metrics, wants_openmetrics
 from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import (
     INTERNAL,
-    NO_RUNNER,
-    NOT_READY,
-    STUCK,
-    UNAVAILABLE,
     Problem,
-    Unavailable,
     method_not_allowed,
     not_found,
-    problem_from,
 )
 from modelpack.server.web.calls import ApiRoute
 from modelpack.server.web.mounts import refuse
+from modelpack.server.web.ready import Ready
 from modelpack.server.web.replies import (
     REQUEST_ID,
     Reply,
@@ -55,21 +50,22 @@ from modelpack.server.web.replies import (
 
 
 def make_app(
-    endpoints: Sequence[Endpoint],
+    doors: Sequence[Door],
     front: Front,
+    ready: Ready,
     metrics: MetricsPage | None,
-    pages: list[Route],
+    *,
+    pages: Sequence[BaseRoute],
     mounted: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Return the application; ``metrics`` None: they are asked for elsewhere."""
     calls = [
-        Route(endpoint.api.route, ApiRoute(endpoint, front.max_body_bytes), methods=["POST"])
-        for endpoint in endpoints
+        Route(door.path, ApiRoute(door, front.max_body_bytes), methods=["POST"]) for door in doors
     ]
     routes: list[BaseRoute] = [
         *calls,
         Route("/livez", json_reply({"status": "alive"}), methods=["GET"]),
-        Route("/readyz", Ready(front, endpoints), methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
         *([Route("/metrics", metrics, methods=["GET"])] if metrics is not None else []),
         *pages,
         *mounted,
@@ -84,31 +80,11 @@ def metrics_app(page: ASGIApp, front: Front) -> ASGIApp:
 
 def _guarded(routes: Sequence[BaseRoute], front: Front) -> ASGIApp:
     app = Starlette(
-        routes=routes, exception_handlers={HTTPException: _no_route, Exception: _internal}
+        routes=routes, exception_handlers={HTTPException: _NoRoute(front), Exception: _internal}
     )
     # A redirect would be made of the Host that the client claims.
     app.router.redirect_slashes = False
     return Guard(app, front)
-
-
-class Ready:
-    """Answers readiness probes."""
-
-    def __init__(self, front: Front, endpoints: Sequence[Endpoint]) -> None:
-        self._front = front
-        self._endpoints = endpoints
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell the truth at this moment."""
-        problem = None if self._front.is_ready else NOT_READY
-        if self._front.is_draining:
-            problem = UNAVAILABLE
-        elif any(endpoint.is_stuck for endpoint in self._endpoints):
-            problem = problem_from(Unavailable(STUCK))
-        elif not all(endpoint.is_served() for endpoint in self._endpoints):
-            problem = problem_from(Unavailable(NO_RUNNER))
-        reply = problem_reply(problem, scope) if problem else json_reply({"status": "ready"})
-        await reply(scope, receive, send)
 
 
 class MetricsPage:
@@ -167,8 +143,22 @@ async def _internal(request: Request, _error: Exception) -> Any:
     return problem_reply(INTERNAL, request.scope)
 
 
-async def _no_route(request: Request, error: Exception) -> Any:
-    """Say in our own form what the router found: no such path, or not with this method."""
+class _NoRoute:
+    """Says what the router found: no such path, or not with this method."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def __call__(self, request: Request, error: Exception) -> Any:
+        """Return the answer, in the form of the contract that the path belongs to."""
+        path = request.scope["path"]
+        problem = _refusal(request, error)
+        if isinstance(problem, Options):
+            return problem
+        return problem_reply(problem, request.scope, self._front.problem_writer(path))
+
+
+def _refusal(request: Request, error: Exception) -> Problem | Options:
     is_method = isinstance(error, HTTPException) and error.status_code == 405
     if is_method:
         headers = getattr(error, "headers", None) or {}
@@ -177,12 +167,9 @@ async def _no_route(request: Request, error: Exception) -> Any:
         allowed = set(_METHODS)
     if request.method == "OPTIONS" and (is_method or request.scope["path"] == "*"):
         return Options(allowed)
-    problem: Problem
     if is_method:
-        problem = method_not_allowed(request.method, allowed)
-    else:
-        problem = not_found(request.scope["path"])
-    return problem_reply(problem, request.scope)
+        return method_not_allowed(request.method, allowed)
+    return not_found(request.scope["path"])
 
 
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST")

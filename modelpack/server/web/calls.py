@@ -13,7 +13,7 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from modelpack.server.endpoint import Endpoint
+from modelpack.server.door import Door
 from modelpack.server.problems import NOT_READY, RefusedRequest, problem_from
 from modelpack.server.web.incoming import ClientLeft, WaitingCall, client_gone, read_body
 from modelpack.server.web.replies import REQUEST_ID, Reply, fields_of, problem_reply
@@ -21,19 +21,20 @@ from modelpack.server.web.streams import stream_answer
 
 
 class ApiRoute:
-    """The ASGI application of one api."""
+    """The ASGI application behind one door of an api."""
 
-    def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
-        self.endpoint = endpoint
+    def __init__(self, door: Door, max_body_bytes: int) -> None:
+        self._door = door
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        endpoint = self.endpoint
+        endpoint = self._door.endpoint
         if not endpoint.is_bound:
-            await problem_reply(NOT_READY, scope)(scope, receive, send)
+            await problem_reply(NOT_READY, scope, self._door.write_problem)(scope, receive, send)
             return
         call = WaitingCall(endpoint, scope[REQUEST_ID])
+        call.write_problem = self._door.write_problem
         try:
             await self._begin(call, scope, receive)
         except ClientLeft:
@@ -45,9 +46,9 @@ class ApiRoute:
 
     async def _begin(self, call: WaitingCall, scope: Scope, receive: Receive) -> None:
         """Read the body and queue the call; a stream only gets its arguments."""
-        endpoint = self.endpoint
+        endpoint = self._door.endpoint
         try:
-            asked = endpoint.asked(fields_of(scope))
+            asked = self._door.asked(fields_of(scope))
             body = await read_body(receive, self._max_body_bytes)
         except RefusedRequest as refused:
             endpoint.begin(call)

@@ -14,7 +14,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelpack.server.http.heads import RequestIds
-from modelpack.server.problems import CONTENT_TYPE, Headers, Problem
+from modelpack.server.problems import Headers, Problem, WriteProblem, write_problem
 
 REQUEST_ID = "modelpack.request_id"
 """Key in the ASGI scope under which the id of the request stands."""
@@ -49,12 +49,12 @@ def json_reply(value: object, *, status: int = 200) -> Reply:
     return Reply(status, b"application/json", orjson.dumps(value))
 
 
-def problem_reply(problem: Problem, scope: Scope) -> Reply:
+def problem_reply(problem: Problem, scope: Scope, write: WriteProblem = write_problem) -> Reply:
     """Return the answer for a problem."""
-    headers = problem.headers
+    status, content_type, body, headers = write(problem, scope[REQUEST_ID])
     if problem.closes:
         headers = (*headers, (b"connection", b"close"))
-    return Reply(problem.status, CONTENT_TYPE, problem.to_bytes(scope[REQUEST_ID]), headers)
+    return Reply(status, content_type, body, headers)
 
 
 def fields_of(scope: Scope) -> dict[bytes, bytes]:

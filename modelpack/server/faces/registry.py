@@ -1,0 +1,100 @@
+"""Which contracts there are, and which of them are on.
+
+    settings.faces ──chosen──► names ──open_faces──► Faces(doors, routes, problem_writer)
+
+    auto           all that need nothing else, and the platform's own where its variables are set
+    none           only the service's own routes
+    oip,kserve     these
+
+What always holds: a path of the service's own is never taken from it; of two contracts with one
+path the first in ``NAMES`` has it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from starlette.routing import BaseRoute, Route
+
+from modelpack.config.serving import FACES
+from modelpack.server.door import Door
+from modelpack.server.faces.catalog import Catalog
+from modelpack.server.faces.face import Face
+from modelpack.server.problems import WriteProblem, write_problem
+
+_CLASSES: Mapping[str, str] = {}
+"""Where the class of each contract is: ``module:Class`` below this package."""
+
+_BY_VARIABLE: Mapping[str, tuple[str, ...]] = {}
+"""Contracts of platforms, on when one of these variables is set."""
+
+
+class Faces:
+    """The contracts of one version of the service."""
+
+    def __init__(self, faces: Sequence[Face], taken: Sequence[str]) -> None:
+        """``taken`` are the paths that the service answers itself."""
+        self.all = tuple(faces)
+        self.doors: list[Door] = []
+        self.routes: list[BaseRoute] = []
+        self.hidden: list[str] = []
+        """Paths of contracts that the service has taken for itself."""
+        seen = set(taken)
+        for face in faces:
+            for door in face.doors:
+                if door.path in seen:
+                    self.hidden.append(door.path)
+                else:
+                    self.doors.append(door)
+                    seen.add(door.path)
+            for route in face.routes:
+                if isinstance(route, Route) and route.path in taken:
+                    self.hidden.append(route.path)
+                else:
+                    self.routes.append(route)
+        self._writers: list[tuple[str, WriteProblem]] = [
+            (prefix, face.write_problem) for face in faces for prefix in face.prefixes
+        ]
+        self._own = frozenset(taken)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is on."""
+        return tuple(face.name for face in self.all)
+
+    def problem_writer(self, path: str) -> WriteProblem:
+        """Return how problems are said on a path."""
+        if path not in self._own:
+            for prefix, write in self._writers:
+                if path == prefix or path.startswith(prefix + "/"):
+                    return write
+        return write_problem
+
+
+def open_faces(catalog: Catalog) -> Faces:
+    """Return the contracts that the settings ask for, on what is served."""
+    faces = [_class_of(name)(catalog) for name in chosen(catalog.settings.faces, os.environ)]
+    return Faces(faces, [endpoint.api.route for endpoint in catalog.endpoints])
+
+
+def chosen(faces: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the contracts that are on, in their order."""
+    if faces == "none":
+        return []
+    if faces != "auto":
+        asked = faces.split(",")
+        return [name for name in FACES if name in asked and name in _CLASSES]
+    return [
+        name
+        for name in FACES
+        if name in _CLASSES
+        and (name not in _BY_VARIABLE or any(environ.get(one) for one in _BY_VARIABLE[name]))
+    ]
+
+
+def _class_of(name: str) -> type[Face]:
+    module, _, attribute = _CLASSES[name].partition(":")
+    found: type[Face] = getattr(import_module(f"{__package__}.{module}"), attribute)
+    return found
