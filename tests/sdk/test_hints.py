@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from modelpack.errors import Issue, SignatureError
 from modelpack.sdk.hints import Range, answer_of, value_of
-from modelpack.sdk.openapi import hoist
+from modelpack.sdk.definitions import hoist
 from modelpack.sdk.tensor import Tensor
 
 

@@ -21,11 +21,11 @@ from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
-from modelpack.sdk.openapi import openapi_document
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Endpoint, HttpCall
 from modelpack.server.faces.catalog import Catalog
+from modelpack.server.faces.document import document_of
 from modelpack.server.faces.registry import open_faces
 from modelpack.server.http.front import Front
 from modelpack.server.observe.logs import event
@@ -91,8 +91,11 @@ class Generation:
         """Where it runs, once it is loaded."""
         metrics = Metrics(service=spec.name, tag=tag, processes=processes)
         self.metrics = MetricsPage(metrics, gather)
-        document = orjson.dumps(openapi_document(spec, tag.partition(":")[2] or "0"))
-        pages = page_routes(settings.host, document)
+        version = tag.partition(":")[2] or "0"
+        pages = page_routes(
+            settings.host,
+            lambda: orjson.dumps(document_of(spec, self.faces, settings, version=version)),
+        )
         here = self.metrics if settings.metrics_port is None else None
         self.mounts = Mounts(spec.mounts, settings.host)
         """Other applications of the service's author."""

@@ -3,7 +3,7 @@
     /                the try-it page, filled with the example of each api
     /docs            Swagger UI over /openapi.json, without a request to anywhere else
     /static/NAME     the files of the list below; no other name is looked up anywhere
-    /openapi.json    the document
+    /openapi.json    the document, made when it is asked for the first time
 
 These pages answer only to hosts they know, so that a page of somebody else cannot reach them by
 DNS rebinding (threat model S13), and forbid everything that they do not use.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.routing import Route
@@ -61,17 +62,31 @@ FOREIGN = Problem(
 )
 
 
-def page_routes(bound_host: str, document: bytes) -> list[Route]:
-    """Return the routes of every page; the files are read now."""
+def page_routes(bound_host: str, document: Callable[[], bytes]) -> list[Route]:
+    """Return the routes of every page; the files are read now.
+
+    ``document`` makes the OpenAPI document, as JSON.
+    """
     hosts = allowed_hosts(bound_host)
-    replies = {
+    pages: dict[str, ASGIApp] = {
         path: Reply(200, kind.encode(), (_FOLDER / name).read_bytes(), SECURITY_HEADERS)
         for path, (name, kind) in _FILES.items()
     }
-    replies["/openapi.json"] = Reply(200, b"application/json", document, SECURITY_HEADERS)
-    return [
-        Route(path, KnownHost(reply, hosts), methods=["GET"]) for path, reply in replies.items()
-    ]
+    pages["/openapi.json"] = _Made(document)
+    return [Route(path, KnownHost(page, hosts), methods=["GET"]) for path, page in pages.items()]
+
+
+class _Made:
+    """A page that is made once, when it is first asked for: most servers never are."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._reply: Reply | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._reply is None:
+            self._reply = Reply(200, b"application/json", self._make(), SECURITY_HEADERS)
+        await self._reply(scope, receive, send)
 
 
 def allowed_hosts(bound_host: str) -> frozenset[str]:

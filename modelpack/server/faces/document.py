@@ -1,0 +1,96 @@
+"""The OpenAPI document of everything that answers: apis, probes, and every contract that is on.
+
+    openapi_document(spec) ──────────────────┐
+    face.openapi(), by path ──described──────┴─► document_of ──► /openapi.json
+
+Each contract has a tag with its name; each of its operations that tag and an id of its own.  What
+always holds: a path and method that two have is described as the one that answers it: the service's
+own first, then the contracts in their order.  An id never comes twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from modelpack.config.settings import ServerSettings
+from modelpack.sdk.openapi import openapi_document
+from modelpack.sdk.service import ServiceSpec
+from modelpack.server.faces.face import Face
+from modelpack.server.faces.registry import Faces
+
+TITLES: Mapping[str, str] = {
+    "oip": "Open Inference Protocol v2, with Triton's extensions",
+    "kserve": "KServe v1",
+    "tfserving": "TensorFlow Serving REST",
+    "torchserve": "TorchServe",
+    "seldon": "Seldon Core v1",
+    "sagemaker": "Amazon SageMaker container contract",
+    "mlflow": "MLflow scoring server",
+    "vertex": "Vertex AI custom container",
+    "azureml": "Azure Machine Learning online endpoint",
+    "cloudrun": "Cloud Run",
+    "tasks": "Asynchronous tasks",
+}
+"""What the contracts are called where people read of them."""
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+"""Keys of a path item that are operations."""
+
+Document = dict[str, Any]
+
+
+def document_of(
+    spec: ServiceSpec, faces: Faces, settings: ServerSettings, *, version: str
+) -> Document:
+    """Return the document of one version of a service; ``version`` is the bundle's."""
+    document = openapi_document(spec, version)
+    if settings.metrics_port is not None:
+        del document["paths"]["/metrics"]  # they are asked for elsewhere
+    own = {api.route for api in spec.apis}
+    ids = {one["operationId"] for item in document["paths"].values() for one in _operations(item)}
+    for face in faces.all:
+        if items := face.openapi():
+            document["tags"].append({"name": face.name, "description": title_of(face)})
+            _add(document["paths"], face, items, own, ids)
+    return document
+
+
+def title_of(face: Face) -> str:
+    """Return what a contract is called where people read of it."""
+    return TITLES.get(face.name, face.name)
+
+
+def _add(
+    paths: Document, face: Face, items: Mapping[str, Any], own: set[str], ids: set[str]
+) -> None:
+    """Add the paths of a contract; ``own`` are those of the service, which nothing is added to."""
+    for path, item in items.items():
+        if path in own:
+            continue
+        there = paths.setdefault(path, {})
+        for key, one in item.items():
+            if key in there:
+                continue
+            if key in METHODS:
+                operation_id = _id_for(face.name, key, path, ids)
+                ids.add(operation_id)
+                there[key] = {"operationId": operation_id, "tags": [face.name], **one}
+            else:
+                there[key] = one
+
+
+def _operations(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for key, one in item.items() if key in METHODS]
+
+
+def _id_for(face: str, method: str, path: str, taken: set[str]) -> str:
+    """Return an id such as ``oip.get.v2.health.live``."""
+    words = re.findall(r"\w+", path)
+    made = ".".join([face, method, *words])
+    number, free = 1, made
+    while free in taken:
+        number += 1
+        free = f"{made}.{number}"
+    return free
