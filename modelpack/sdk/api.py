@@ -29,6 +29,10 @@ class Arguments:
     rows: int
     write: Any = None
     """How the answer is to be written, when the body itself says so (``bodies.writers.Write``)."""
+    timeout_s: float | None = None
+    """Longest that it may take, when the body says so; looked at where ``write`` is given."""
+    priority: int | None = None
+    """Who goes first, when the body says so; looked at where ``write`` is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

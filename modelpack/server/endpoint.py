@@ -166,6 +166,10 @@ class Endpoint:
         call.rows = arguments.rows
         if arguments.write is not None:
             call.write = arguments.write
+            if arguments.timeout_s is not None:
+                call.deadline = min(call.deadline, call.started + arguments.timeout_s)
+            if arguments.priority is not None:
+                call.priority = arguments.priority
         if self._key is not None:
             call.key = self._key(arguments.values)
         queue.submit(call)
