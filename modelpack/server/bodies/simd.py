@@ -29,7 +29,7 @@ import numpy as np
 
 from modelpack.errors import Issue
 from modelpack.sdk.api import ApiSpec, Arguments
-from modelpack.sdk.tensor import TensorValue, to_float, to_integer
+from modelpack.sdk.tensor import TensorSpec, TensorValue, to_float, to_integer
 from modelpack.sdk.values import Value
 from modelpack.server.bodies.codecs import Decoder
 from modelpack.server.bodies.pieces import Cutter
@@ -44,13 +44,13 @@ KEPT_BYTES = 256 * 1024
 """A parser that has read a longer body is thrown away."""
 
 # What the parser and its proxies raise for what they do not take.
-_UNSURE = (ValueError, TypeError, RuntimeError, KeyError, IndexError, OverflowError)
+UNSURE = (ValueError, TypeError, RuntimeError, KeyError, IndexError, OverflowError)
 
 _BRACE = ord("{")
 """First byte of a body, which leaves out a byte order mark that the parser would skip."""
 
 Take = Callable[[Any], "tuple[Array, int]"]
-"""Turns a JSON array into an array, with the number of its lists; raises one of ``_UNSURE``."""
+"""Turns a JSON array into an array, with the number of its lists; raises one of ``UNSURE``."""
 
 
 def array_decoder(api: ApiSpec, plain: Decoder) -> Decoder | None:
@@ -72,6 +72,29 @@ def is_numeric(value: Value) -> TypeGuard[TensorValue]:
     )
 
 
+def array_reader(dtype: str) -> Callable[[bytes], Array]:
+    """Return what reads one JSON array of numbers by itself, of any shape.
+
+    It raises one of ``UNSURE`` for what it does not take; an array without numbers is one of those.
+    """
+    take = _taker(TensorValue(TensorSpec(dtype)), is_piece=True)
+    idle: list[Any] = []
+
+    def read(text: bytes) -> Array:
+        try:
+            parser = idle.pop()
+        except IndexError:
+            parser = _new_parser()
+        array, lists = take(parser.parse(text))
+        if not _has_just(text, lists):
+            raise ValueError
+        if len(text) <= KEPT_BYTES:
+            idle.append(parser)
+        return array
+
+    return read
+
+
 def _single(api: ApiSpec, take: Take, plain: Decoder) -> Decoder:
     """Return the decoder of an api that takes one array and nothing else."""
     name, has_rows = api.parameters[0].name, api.batch is not None
@@ -91,7 +114,7 @@ def _single(api: ApiSpec, take: Take, plain: Decoder) -> Decoder:
             document = parser.parse(body)
             array, lists = take(document[name])
             is_sure = len(document) == 1 and body[0] == _BRACE and _has_just(body, lists)
-        except _UNSURE:
+        except UNSURE:
             is_sure = False
         if not is_sure:
             return plain(body)
@@ -124,7 +147,7 @@ def _by_pieces(api: ApiSpec, plain: Decoder) -> Decoder | None:
                 time.sleep(0)  # whoever waits for the interpreter goes first
             whole = np.concatenate(arrays)
             is_sure = check_shape(whole.shape) is None
-        except _UNSURE:
+        except UNSURE:
             is_sure = False
         if not is_sure:
             return plain(body)
@@ -168,7 +191,7 @@ def _several(api: ApiSpec, takes: dict[str, Take], plain: Decoder) -> Decoder:
             parser = _new_parser()
         try:
             values = read(parser, body)
-        except _UNSURE:
+        except UNSURE:
             values = None
         if values is None:
             return plain(body)
