@@ -33,6 +33,9 @@ class Arguments:
     """Longest that it may take, when the body says so; looked at where ``write`` is given."""
     priority: int | None = None
     """Who goes first, when the body says so; looked at where ``write`` is given."""
+    take: Any = None
+    """What takes the call instead of the api's queue, when the body means several calls, or another
+    api (``server.faces.spread``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

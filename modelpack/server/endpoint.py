@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelpack.config.settings import ServerSettings
 from modelpack.sdk.api import ApiSpec, Arguments
@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from modelpack.server.runners.methods import OpenStream, PlainStream
+
+
+class Spread(Protocol):
+    """A request that is in the queue as several calls."""
+
+    def drop(self) -> None:
+        """Forget them: nobody waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Endpoint:
         Raises UsageError when the settings ask for tracing and its extra is missing.
         """
         self.api = api
+        self.decodes = api
+        """The api as bodies are decoded for it: for a runner in another process, a variant of it."""
         self.stats = ApiStats(api.name)
         self.reader = self._reader(api, settings)
         self.writer = AnswerWriter(api)
@@ -83,6 +92,8 @@ class Endpoint:
         self.queue: Batcher | Crowd | None = None
         self.open_stream: OpenStream = _not_bound
         """Begins the answer of an api that streams."""
+        self.spreads: dict[HttpCall, Spread] = {}
+        """Calls that the queue sees as several."""
         self.is_bound = False
         self.is_served: Callable[[], bool] = lambda: True
         """Says whether anything can run the api's calls at this moment."""
@@ -119,6 +130,7 @@ class Endpoint:
 
     def read_as(self, api: ApiSpec) -> None:
         """Decode bodies as that variant of the api says, to be called before ``bind``."""
+        self.decodes = api
         self.reader = self._reader(api, self._settings)
         self._key = group_key(api) if api.batch else None
 
@@ -170,6 +182,9 @@ class Endpoint:
                 call.deadline = min(call.deadline, call.started + arguments.timeout_s)
             if arguments.priority is not None:
                 call.priority = arguments.priority
+        if arguments.take is not None:
+            arguments.take(call)
+            return
         if self._key is not None:
             call.key = self._key(arguments.values)
         queue.submit(call)
@@ -177,7 +192,10 @@ class Endpoint:
     def drop(self, call: HttpCall) -> None:
         """Forget a call whose client has left."""
         if not call.is_done:
-            if not self._aside.forget(call) and self.queue is not None:
+            spread = self.spreads.pop(call, None)
+            if spread is not None:
+                spread.drop()
+            elif not self._aside.forget(call) and self.queue is not None:
                 self.queue.drop(call)
             call.is_done = True
             self.count(call, _CLIENT_LEFT)
