@@ -26,12 +26,12 @@ from modelpack.server.bodies.simd import array_decoder, is_numeric
 SHORT_BYTES = 1024
 """Longest body that is tried as one short row; beyond it the SIMD parser is quicker."""
 
-_FORMATS = {
+FORMATS = {
     "float16": "e", "float32": "f", "float64": "d", "int8": "b", "int16": "h", "int32": "i",
     "int64": "q", "uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q",
 }  # fmt: skip
 
-_NUMBER_BYTES = b"0123456789.+-eE, \n\r\t"
+NUMBER_BYTES = b"0123456789.+-eE, \n\r\t"
 
 _UNSURE = (ValueError, TypeError, KeyError, OverflowError, struct.error)
 
@@ -61,11 +61,11 @@ def row_decoder(api: ApiSpec, otherwise: Decoder, most_bytes: int = SHORT_BYTES)
         return None
     # What is left of a body without its numbers: one key, one list in a list; no text, no
     # true and no null.  (Letters of the key that stand in numbers too are missing from it.)
-    bare = b'{"%b":[[]]}' % name.encode().translate(None, _NUMBER_BYTES)
+    bare = b'{"%b":[[]]}' % name.encode().translate(None, NUMBER_BYTES)
     # "=": the checks of this form refuse floats that are too large, those of "@" do not.
-    pack_into = struct.Struct(f"={width}{_FORMATS[value.spec.dtype]}").pack_into
+    pack_into = struct.Struct(f"={width}{FORMATS[value.spec.dtype]}").pack_into
     one_row, dtype = (1, width), np.dtype(value.spec.dtype)
-    empty, loads, number_bytes = np.empty, orjson.loads, _NUMBER_BYTES
+    empty, loads, number_bytes = np.empty, orjson.loads, NUMBER_BYTES
 
     def decode(body: bytes) -> Arguments:
         if len(body) <= most_bytes and body.translate(None, number_bytes) == bare:

@@ -18,6 +18,7 @@ from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.tensors import InputPort, OutputPorts, inputs_of
+from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import Problem, RefusedRequest
 from modelpack.server.web.ready import Ready
 
@@ -51,13 +52,18 @@ class Catalog:
         *,
         tag: str,
         number: int,
+        gather: Gather | None = None,
     ) -> None:
-        """``number`` counts the versions that this process has had, from 1."""
+        """``number`` counts the versions that this process has had, from 1.
+
+        ``gather`` asks all parts of the server for their counts; None: there is nobody to ask.
+        """
         self.service = spec.name
         self.doc = spec.doc
         self.tag = tag
         self.version = tag.partition(":")[2] or "1"
         self.number = number
+        self.gather = gather
         self.settings = settings
         self.endpoints = tuple(endpoints)
         self.began = time()
@@ -102,4 +108,4 @@ def unknown_version(name: str, version: str, served: str) -> Problem:
 
 def _served(name: str, endpoint: Endpoint) -> Served:
     api = endpoint.api
-    return Served(name, endpoint, inputs_of(api), OutputPorts(api))
+    return Served(name, endpoint, inputs_of(api, lambda: endpoint.decodes), OutputPorts(api))

@@ -20,7 +20,7 @@ never cast; an axis of length 1 behind a list is let through, as some clients se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,8 @@ class InputPort:
     datatype: str
     shape: Shape
     refuses_nan: bool = False
+    read: Callable[[], ApiSpec] | None = None
+    """Returns the api as its arguments are made at this moment; None: as the signature says."""
 
     @property
     def name(self) -> str:
@@ -87,11 +89,18 @@ class InputPort:
         ``data`` is an array of numbers, or for BYTES one of Python ``bytes``.  What is returned may
         be written to.
         """
-        value, at = _bare(self.parameter.value), f"/{self.name}"
+        value, at = bare(self.parameter.value), f"/{self.name}"
         if isinstance(value, TensorValue):
             return self._take_array(value, data, at, issues)
         raw = _plain(value, data, at, issues)
-        return None if issues else self.parameter.value.decode(raw, at, issues)
+        return None if issues else self._reading.decode(raw, at, issues)
+
+    @property
+    def _reading(self) -> Value:
+        parameters = () if self.read is None else self.read().parameters
+        return next(
+            (one.value for one in parameters if one.name == self.name), self.parameter.value
+        )
 
     def _take_array(self, value: TensorValue, data: Array, at: str, issues: Issues) -> Any:
         if (datatype := datatype_of(data)) != self.datatype:
@@ -106,10 +115,10 @@ class InputPort:
         return data if data.flags.writeable else data.copy()
 
 
-def inputs_of(api: ApiSpec) -> tuple[InputPort, ...]:
-    """Return the parameters of an api as tensors, in their order."""
+def inputs_of(api: ApiSpec, read: Callable[[], ApiSpec] | None = None) -> tuple[InputPort, ...]:
+    """Return the parameters of an api as tensors, in their order; ``read`` as ``InputPort.read``."""
     return tuple(
-        InputPort(one, *_declared(_bare(one.value)), refuses_nan=api.nan == "error")
+        InputPort(one, *_declared(bare(one.value)), api.nan == "error", read)
         for one in api.parameters
     )
 
@@ -143,13 +152,13 @@ class OutputPorts:
     """What the signature says; empty when only the answers show it."""
 
     def __post_init__(self) -> None:
-        value = _bare(self.api.returns)
+        value = bare(self.api.returns)
         fields: Mapping[str, Value] = {OUTPUT: value}
         if isinstance(value, ObjectValue):
             fields = value.fields
         elif isinstance(value, AnyValue | MapValue):
             fields = {}
-        ports = tuple(OutputPort(name, *_declared(_bare(one))) for name, one in fields.items())
+        ports = tuple(OutputPort(name, *_declared(bare(one))) for name, one in fields.items())
         object.__setattr__(self, "declared", ports)
 
     def split(self, answer: Any) -> list[Named]:
@@ -212,7 +221,8 @@ def _bytes(answer: Any) -> bytes:
     return answer.encode("utf-8", "surrogatepass") if isinstance(answer, str) else dump(answer)
 
 
-def _bare(value: Value) -> Value:
+def bare(value: Value) -> Value:
+    """Return the value inside of an optional one."""
     while isinstance(value, OptionalValue):
         value = value.inner
     return value
@@ -224,7 +234,7 @@ def _declared(value: Value) -> tuple[str, Shape]:
         shape = (None,) if value.spec.shape is None else value.spec.shape
         return DATATYPES[value.spec.dtype], tuple(map(_length, shape))
     if isinstance(value, ListValue):
-        return _element(_bare(value.item)), (-1,)
+        return _element(bare(value.item)), (-1,)
     return _element(value), (1,)
 
 
@@ -241,7 +251,7 @@ def _element(value: Value) -> str:
 def _plain(value: Value, data: Array, at: str, issues: Issues) -> Any:
     """Return what JSON would have in the place of a tensor."""
     is_list = isinstance(value, ListValue)
-    item = _bare(value.item) if isinstance(value, ListValue) else value
+    item = bare(value.item) if isinstance(value, ListValue) else value
     count = int(data.size)
     lengths = data.shape[1:] if is_list else data.shape
     if math.prod(lengths) != 1 or (is_list and data.ndim == 0):

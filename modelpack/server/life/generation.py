@@ -83,7 +83,9 @@ class Generation:
         self.source = source
         self.endpoints = [Endpoint(api, settings, watching) for api in spec.apis]
         ready = Ready(front, self.endpoints)
-        self.catalog = Catalog(spec, self.endpoints, ready, settings, tag=tag, number=number)
+        self.catalog = Catalog(
+            spec, self.endpoints, ready, settings, tag=tag, number=number, gather=gather
+        )
         """What it serves, as other contracts name it."""
         self.faces = open_faces(self.catalog)
         """The other contracts that are spoken."""
