@@ -11,7 +11,7 @@ gRPC, tasks and calls that one request makes several of come in here; HTTP bodie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +27,8 @@ from modelpack.server.problems import (
     TimedOut,
     problem_from,
 )
+
+_NO_FIELDS: Mapping[bytes, bytes] = {}
 
 NORMAL = 1
 """Priority of a call that asks for none: 0 goes before it, 2 behind."""
@@ -65,18 +67,20 @@ async def infer(
     timeout_s: float | None = None,
     priority: int = NORMAL,
     size_bytes: int = 0,
+    fields: Mapping[bytes, bytes] = _NO_FIELDS,
 ) -> Any:
     """Return the answer of an api as plain values; arrays stay arrays.
 
     timeout_s   longest that it may take; None, or more than the server allows: what it allows
     priority    0 goes before 1 before 2
     size_bytes  how long the request was, for the limit of the queue
+    fields      those of its head, by lower-case name, for the trace that it is part of
 
     A caller that is cancelled takes its waiting rows with it.  Raises RefusedRequest with the
     problem when there is no answer.
     """
     call = _Awaited(endpoint, request_id)
-    _begin(call, timeout_s, priority)
+    _begin(call, timeout_s, priority, fields)
     call.size_bytes = size_bytes
     endpoint.submit(call, arguments)
     try:
@@ -92,13 +96,14 @@ async def stream(
     *,
     request_id: bytes,
     timeout_s: float | None = None,
+    fields: Mapping[bytes, bytes] = _NO_FIELDS,
 ) -> AsyncIterator[Any]:
     """Yield the pieces of an api that streams; raises as ``infer``.
 
     ``timeout_s`` is how long the first piece may take.
     """
     call = _Awaited(endpoint, request_id)
-    _begin(call, timeout_s, NORMAL)
+    _begin(call, timeout_s, NORMAL, fields)
     if not endpoint.is_bound:
         call.refuse(NOT_READY)
         call.answer.result()
@@ -125,11 +130,27 @@ async def stream(
 _END = object()
 
 
-def _begin(call: HttpCall, timeout_s: float | None, priority: int) -> None:
+def refuse(endpoint: Endpoint, error: Exception, *, request_id: bytes) -> RefusedRequest:
+    """Count a call whose arguments cannot be had; returns what to raise for its client."""
+    call = _Awaited(endpoint, request_id)
+    _begin(call, None, NORMAL)
+    call.refuse(problem_from(error), error)
+    refused = call.answer.exception()
+    assert isinstance(refused, RefusedRequest)  # noqa: S101 - what ``refuse`` leaves there
+    return refused
+
+
+def _begin(
+    call: HttpCall,
+    timeout_s: float | None,
+    priority: int,
+    fields: Mapping[bytes, bytes] = _NO_FIELDS,
+) -> None:
     endpoint = call.endpoint
     limit_s = endpoint.request_timeout_s
     wanted_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
-    asked = Asked(_unread, call.write, -1, wanted_s, priority, write_problem=call.write_problem)
+    trace = None if endpoint.watch is None else endpoint.watch.trace_of(fields)
+    asked = Asked(_unread, call.write, -1, wanted_s, priority, trace, call.write_problem)
     endpoint.begin(call, asked)
 
 

@@ -22,8 +22,11 @@ from modelpack.errors import PortInUseError, UsageError
 BACKLOG = 2048
 
 
-def listen_on(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one."""
+def listen_on(host: str, port: int, *, flag: str = "--port", listens: bool = True) -> socket.socket:
+    """Return a listening socket, or one that is only bound; port 0 takes a free one.
+
+    ``flag`` chooses the port.  Raises PortInUseError and UsageError.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as cause:
@@ -36,26 +39,27 @@ def listen_on(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
         listener.bind(address)
-        listener.listen(BACKLOG)
+        if listens:
+            listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as cause:
         listener.close()
-        raise _explained(cause, host, port) from cause
+        raise _explained(cause, host, port, flag) from cause
     return listener
 
 
 _HOST_HINT = "use an address of this machine, such as 127.0.0.1 or 0.0.0.0"
 
 
-def _explained(cause: OSError, host: str, port: int) -> PortInUseError | UsageError:
+def _explained(cause: OSError, host: str, port: int, flag: str) -> PortInUseError | UsageError:
     if cause.errno == errno.EADDRINUSE:
         return PortInUseError(
             f"{_join(host, port)} is in use",
-            hint="stop what listens there, or choose another with --port",
+            hint=f"stop what listens there, or choose another with {flag}",
         )
     if cause.errno == errno.EACCES:
         return UsageError(
-            f"may not listen on port {port}", hint="choose one of 1024 or above with --port"
+            f"may not listen on port {port}", hint=f"choose one of 1024 or above with {flag}"
         )
     return UsageError(f"'{host}' is not an address of this machine", hint=_HOST_HINT)
 
