@@ -40,6 +40,10 @@ class Face:
     prefixes: ClassVar[tuple[str, ...]] = ()
     """Beginnings of paths that belong to it, such as ``/v2``: itself, and all below it."""
 
+    claims: frozenset[str] = frozenset()
+    """Paths that its platform was told to call: it has them even where an api has one of them, and
+    answers the api's own bodies there as the api would."""
+
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.doors: Sequence[Door] = ()

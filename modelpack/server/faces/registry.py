@@ -24,10 +24,19 @@ from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.face import Face
 from modelpack.server.problems import WriteProblem, write_problem
 
-_CLASSES: Mapping[str, str] = {}
+_CLASSES: Mapping[str, str] = {
+    "sagemaker": "sagemaker:SagemakerFace",
+    "mlflow": "mlflow:MlflowFace",
+    "vertex": "vertex:VertexFace",
+    "azureml": "azureml:AzuremlFace",
+    "cloudrun": "cloudrun:CloudrunFace",
+}
 """Where the class of each contract is: ``module:Class`` below this package."""
 
-_BY_VARIABLE: Mapping[str, tuple[str, ...]] = {}
+_BY_VARIABLE: Mapping[str, tuple[str, ...]] = {
+    "vertex": ("AIP_HTTP_PORT", "AIP_PREDICT_ROUTE"),
+    "cloudrun": ("K_SERVICE",),
+}
 """Contracts of platforms, on when one of these variables is set."""
 
 
@@ -41,6 +50,9 @@ class Faces:
         self.routes: list[BaseRoute] = []
         self.hidden: list[str] = []
         """Paths of contracts that the service has taken for itself."""
+        self.claimed = frozenset(path for face in faces for path in face.claims)
+        """Paths that a contract has even where the service has one of them."""
+        taken = [path for path in taken if path not in self.claimed]
         seen = set(taken)
         for face in faces:
             for door in face.doors:

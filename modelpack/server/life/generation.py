@@ -102,6 +102,7 @@ class Generation:
         self.mounts = Mounts(spec.mounts, settings.host)
         """Other applications of the service's author."""
         own = [Door(endpoint.api.route, endpoint) for endpoint in self.endpoints]
+        own = [door for door in own if door.path not in self.faces.claimed]
         self._doors = [*own, *self.faces.doors]
         routes = [*pages, *self.faces.routes]
         self.app: ASGIApp = make_app(
