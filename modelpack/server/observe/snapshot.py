@@ -30,10 +30,11 @@ Plain = dict[str, Any]
 _Stats = TypeVar("_Stats", ApiStats, BatchStats)
 _Key = TypeVar("_Key")
 
-_NUMBERS = ("rows", "seconds", "queue_s", "overhead_s", "in_flight", "batches", "run_s",
+_NUMBERS = ("rows", "seconds", "failed_s", "queue_s", "overhead_s", "in_flight", "batches", "run_s",
             "real_elements", "padded_elements", "replays")  # fmt: skip
 _HISTOGRAMS = ("buckets", "queue_buckets", "overhead_buckets", "run_buckets")
-_DICTS = ("statuses", "problems", "reasons")
+_LATEST = ("last_s",)
+_DICTS = ("statuses", "problems", "reasons", "size_counts", "size_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ def _sum_stats(into: _Stats, one: _Stats, two: _Stats) -> _Stats:
         left, right = getattr(one, name), getattr(two, name)
         if name in _NUMBERS:
             setattr(into, name, left + right)
+        elif name in _LATEST:
+            setattr(into, name, max(left, right))
         elif name in _HISTOGRAMS:
             setattr(into, name, [a + b for a, b in zip(left, right, strict=True)])
         elif name in _DICTS:

@@ -29,7 +29,7 @@ class BatchStats:
 
     __slots__ = (
         "batches", "buckets", "padded_elements", "real_elements", "reasons", "replays", "rows",
-        "run_buckets", "run_s",
+        "run_buckets", "run_s", "size_counts", "size_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,6 +46,10 @@ class BatchStats:
         """Elements that only filled them up."""
         self.replays = 0
         """Calls that were run again because their runner was lost."""
+        self.size_counts: dict[int, int] = {}
+        """Batches by their rows."""
+        self.size_s: dict[int, float] = {}
+        """How long they ran together, by their rows."""
 
     def add(self, rows: int, reason: str = "", run_s: float = 0.0) -> None:
         """Count one batch that ran, for how long, and why it was let go."""
@@ -54,6 +58,9 @@ class BatchStats:
         self.buckets[bisect_left(BATCH_BOUNDS, rows)] += 1
         self.run_s += run_s
         self.run_buckets[bisect_left(LATENCY_BOUNDS_S, run_s)] += 1
+        counts = self.size_counts
+        counts[rows] = counts.get(rows, 0) + 1
+        self.size_s[rows] = self.size_s.get(rows, 0.0) + run_s
         if reason:
             self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
@@ -62,8 +69,8 @@ class ApiStats:
     """Counts of one api."""
 
     __slots__ = (
-        "buckets", "exemplars", "in_flight", "name", "overhead_buckets", "overhead_s", "problems",
-        "queue_buckets", "queue_s", "rows", "seconds", "statuses",
+        "buckets", "exemplars", "failed_s", "in_flight", "last_s", "name", "overhead_buckets",
+        "overhead_s", "problems", "queue_buckets", "queue_s", "rows", "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -80,6 +87,10 @@ class ApiStats:
         self.overhead_buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.overhead_s = 0.0
         self.in_flight = 0
+        self.failed_s = 0.0
+        """Of ``seconds`` those of requests that were not answered 200."""
+        self.last_s = 0.0
+        """``perf_counter`` of the last answer, which all processes of a machine share; 0: none."""
         self.exemplars: dict[int, Exemplar] = {}
         """The last request of each bucket of ``buckets``, when those are kept."""
 
@@ -111,7 +122,9 @@ class ApiStats:
             self.overhead_s += overhead_s
         if status < 400:
             self.rows += rows
-        elif code:
+            return
+        self.failed_s += seconds
+        if code:
             key = (status, code)
             self.problems[key] = self.problems.get(key, 0) + 1
 
