@@ -202,9 +202,11 @@ class Endpoint:
 
     def count(self, call: HttpCall, status: int, code: str = "") -> None:
         """Count an answered call; ``code`` is that of the problem it was answered with."""
-        seconds = perf_counter() - call.started
+        now = perf_counter()
+        seconds = now - call.started
         stats = self.stats
         stats.in_flight -= 1
+        stats.last_s = now
         stats.add(status, seconds, call.queue_s, call.run_s, call.rows, code=code)
         if self.watch is not None:
             self.watch.answered(call, status, seconds, code)
