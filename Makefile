@@ -9,6 +9,7 @@
 #   make bench-peers   the same beside other servers, each in an environment of its own
 #   make soak     20 minutes of mixed load against one server (on demand)
 #   make test-peers    installs those and sees that each does the same work
+#   make test-long     the whole of what some tests take a sample of, such as every bit of an archive
 #   make test-frameworks   installs the heavy frameworks, one after the other, and saves and loads a
 #                      model of each (on demand: gigabytes, a quarter of an hour)
 #   make clean    removes .venv and what tools left behind
@@ -18,7 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := 85
-USUAL := not bench and not soak and not peers and not frameworks
+USUAL := not bench and not soak and not peers and not frameworks and not long
 PARALLEL := --numprocesses 2 --dist loadgroup
 
 # In continuous integration an engine must be there and every test for it must run.
@@ -26,7 +27,7 @@ ifeq ($(CI),true)
 REQUIRE := --require engine
 endif
 
-.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers test-frameworks soak tools clean help
+.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers test-long test-frameworks soak tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
@@ -66,6 +67,9 @@ bench-peers: $(READY) tools
 
 test-peers: $(READY)
 	$(BIN)/pytest -m peers
+
+test-long: $(READY)
+	$(BIN)/pytest -m long
 
 test-frameworks: $(READY)
 	$(BIN)/pytest -m frameworks

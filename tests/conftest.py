@@ -40,7 +40,7 @@ if "CI" not in os.environ:
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
 
-ON_DEMAND = ("peers", "frameworks", "soak")
+ON_DEMAND = ("peers", "frameworks", "soak", "long")
 """Marks of tests that may take long; any other that takes minutes hangs, and is ended."""
 
 

@@ -274,14 +274,15 @@ def test_f29_a_clock_that_jumps_changes_no_answer(
     assert served.stop() == 0
 
 
-def test_f30_fifty_crashes_leave_no_zombie_and_no_descriptor(serve: Any) -> None:
+@pytest.mark.parametrize("times", [12, pytest.param(50, marks=pytest.mark.long)])
+def test_f30_crash_after_crash_leaves_no_zombie_and_no_descriptor(serve: Any, times: int) -> None:
     served = serve("batched", runner="process", replicas=2)
     served.call_all("/double", [ROW] * 8)
     served.client.get("/metrics")
     before = _descriptors(served.pid)
 
     crashes = 0
-    while crashes < 50:
+    while crashes < times:
         served.wait_until(lambda: served.has_runners(2))
         os.kill(served.runners()[crashes % 2], signal.SIGKILL)
         crashes += 1

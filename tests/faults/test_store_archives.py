@@ -89,7 +89,7 @@ def test_f32_a_flipped_bit_refuses_the_archive(
     assert is_untouched(other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_f32_every_flipped_bit_refuses_the_archive(
     small: tuple[bytes, Entry], other: Store, memory: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_f33_an_archive_that_is_cut_short_is_refused(
     assert is_untouched(other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_f33_an_archive_that_is_cut_short_anywhere_is_refused(
     small: tuple[bytes, Entry], other: Store, memory: Path
 ) -> None:

@@ -281,7 +281,7 @@ def can_trace(tmp_path_factory: pytest.TempPathFactory) -> None:
     ("command", "calls"),
     [
         *SHORT,
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in LONG if one not in SHORT),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in LONG if one not in SHORT),
     ],
 )
 def test_f31_a_command_killed_at_any_call_of_the_system_leaves_a_whole_store(

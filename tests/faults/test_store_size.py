@@ -87,7 +87,7 @@ def test_f40_a_big_file_takes_constant_memory(memory: Path) -> None:
     assert max(found.values()) < 80 * 1024
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_f40_four_gigabytes_take_less_than_200_megabytes(tmp_path: Path) -> None:
     wanted = 4_000_000_000 // 2**20 + 1
     if shutil.disk_usage(tmp_path).free < 4 * wanted * 2**20:

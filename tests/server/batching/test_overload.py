@@ -45,7 +45,7 @@ class Client(threading.Thread):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (began := time.monotonic()) < end:
                 connection.sendall(REQUEST)
-                status = int(connection.recv(4096).split()[1])
+                status = self.server.read(connection, 1)[0].status
                 took = time.monotonic() - began
                 self.answers.append((status, took))
                 time.sleep(max(0.0, self.pause_s - took))
