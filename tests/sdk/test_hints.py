@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from modelpack.errors import Issue, SignatureError
-from modelpack.sdk.hints import Range, answer_of, value_of
 from modelpack.sdk.definitions import hoist
+from modelpack.sdk.hints import Range, answer_of, value_of
 from modelpack.sdk.tensor import Tensor
 
 

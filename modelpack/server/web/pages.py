@@ -24,16 +24,16 @@ from modelpack.server.web.replies import Reply, fields_of, problem_reply
 
 _FOLDER = Path(__file__).parent / "static"
 
+_SCRIPT = "text/javascript; charset=utf-8"
+_SCRIPTS = ("try", "try-answer", "try-arrays", "try-document", "try-draw", "try-fields", "try-html",
+            "try-snippets", "try-table", "docs")  # fmt: skip
+
 _FILES = {
     "/": ("try.html", "text/html; charset=utf-8"),
-    "/static/try.js": ("try.js", "text/javascript; charset=utf-8"),
+    **{f"/static/{name}.js": (f"{name}.js", _SCRIPT) for name in _SCRIPTS},
     "/static/try.css": ("try.css", "text/css; charset=utf-8"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
-    "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
-    "/static/swagger-ui-bundle.js": (
-        "swagger/swagger-ui-bundle.js",
-        "text/javascript; charset=utf-8",
-    ),
+    "/static/swagger-ui-bundle.js": ("swagger/swagger-ui-bundle.js", _SCRIPT),
     "/static/swagger-ui.css": ("swagger/swagger-ui.css", "text/css; charset=utf-8"),
     "/static/favicon-32x32.png": ("swagger/favicon-32x32.png", "image/png"),
 }

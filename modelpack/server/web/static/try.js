@@ -1,126 +1,189 @@
 // The try-it page: reads /openapi.json, sends what the form holds, shows what comes back.
 //
-//   document ──apis──► one entry an api ──show──► form and curl line
-//   form ──call──► fetch ──► status, time, answer; streams piece by piece
+//   document ──operations──► show ──► fields, JSON or a file ──request──► fetch ──► try-answer
+//                                                               └───────► snippet (try-snippets)
 //
-// Text of the service or of an answer only ever becomes textContent.
+// What is sent and what the snippets say is one value, made by `request`.
+
+import { clear, showAnswer, tell } from "./try-answer.js";
+import { contractsOf, operationsOf } from "./try-document.js";
+import { fieldFor } from "./try-fields.js";
+import { html, pretty } from "./try-html.js";
+import { LANGUAGES, snippet } from "./try-snippets.js";
 
 const at = (id) => document.getElementById(id);
+const LONG_CHARS = 10_000;
+const BODY_FILE = "body.json";
+const MODES = { fields: "Fields", json: "JSON", raw: "A file as it is" };
+const GROUPS = { apis: "Apis", health: "Health" };
 
-let apis = [];
+let operations = [];
+let fields = [];
 let running = null;
 
-function apisOf(spec) {
-  return Object.entries(spec.paths)
-    .filter(([, item]) => item.post)
-    .map(([path, { post }]) => {
-      const content = post.requestBody.content;
-      const schema = content["application/json"].schema;
-      return {
-        path,
-        doc: post.description,
-        example: content["application/json"].example,
-        isForm: "multipart/form-data" in content,
-        required: new Set(schema.required ?? []),
-        fields: Object.entries(schema.properties ?? {}).map(([name, one]) => ({
-          name,
-          isFile: one.contentEncoding === "base64",
-          accept: one.contentMediaType === "image/png" ? "image/*" : "",
-          isText: one.type === "string" && !one.contentEncoding,
-        })),
-      };
-    });
-}
+const current = () => operations[at("api").selectedIndex];
+const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value;
+const choose = (name, value) => {
+  document.querySelector(`input[name="${name}"][value="${value}"]`).checked = true;
+};
 
-// Like JSON.stringify with two spaces, but a list of plain values stays on one line.
-function pretty(value, indent = "") {
-  const deeper = indent + "  ";
-  if (Array.isArray(value)) {
-    if (value.every((one) => one === null || typeof one !== "object")) {
-      return "[" + value.map((one) => JSON.stringify(one)).join(", ") + "]";
-    }
-    return "[\n" + value.map((one) => deeper + pretty(one, deeper)).join(",\n") + "\n" + indent + "]";
+function modesOf(operation) {
+  if (operation.method === "GET") {
+    return [];
   }
-  if (value !== null && typeof value === "object") {
-    const lines = Object.entries(value).map(
-      ([key, one]) => deeper + JSON.stringify(key) + ": " + pretty(one, deeper),
-    );
-    return lines.length ? "{\n" + lines.join(",\n") + "\n" + indent + "}" : "{}";
-  }
-  return JSON.stringify(value);
+  const { rawTypes } = operation;
+  const takesFile = ["application/x-npy", "image/*"].some((type) => rawTypes.includes(type)) || operation.takesForms;
+  return [
+    ...(operation.fields.length ? ["fields"] : []),
+    "json",
+    ...(takesFile && rawTypes.length && operation.tag === "apis" ? ["raw"] : []),
+  ];
 }
-
-const current = () => apis[at("api").selectedIndex];
 
 function show() {
-  const api = current();
-  at("api-doc").textContent = api.doc;
-  at("json-field").hidden = api.isForm;
-  at("form-fields").hidden = !api.isForm;
-  at("body").value = pretty(api.example);
-  at("form-fields").replaceChildren(...(api.isForm ? api.fields.map((one) => field(api, one)) : []));
+  const operation = current();
+  const modes = modesOf(operation);
+  at("api-doc").textContent = operation.doc;
+  at("modes").replaceChildren(html("legend", { textContent: "Request as" }), ...radios("mode", modes, MODES));
+  at("modes").hidden = modes.length < 2;
+  fields = [];
+  fields = operation.fields.map((one) => fieldFor(one, check));
+  at("fields").replaceChildren(...fields.map((one) => one.element));
+  at("body").value = operation.example === undefined ? "" : pretty(operation.example);
+  at("raw").value = "";
+  at("raw").accept = operation.rawTypes.includes("application/x-npy") ? ".npy" : "";
+  at("accept").replaceChildren(...operation.answers.map((type) => new Option(type)));
+  at("accept-field").hidden = operation.answers.length < 2;
+  if (modes.length) {
+    choose("mode", modes[0]);
+  }
+  turn();
   clear();
   tell("Nothing was sent yet.");
+}
+
+function radios(name, values, words) {
+  return values.map((value) => {
+    const input = html("input", { type: "radio", name, value, id: `${name}-${value}` });
+    return html("span", { className: "choice" }, input, html("label", { htmlFor: input.id, textContent: words[value] }));
+  });
+}
+
+// Show the part of the form that belongs to the mode; the JSON begins with what the fields hold.
+function turn(event) {
+  const mode = chosen("mode");
+  if (event && mode === "json" && fields.length) {
+    try {
+      at("body").value = jsonOfFields();
+    } catch {
+      // A field is not filled yet: the JSON stays what it was.
+    }
+  } else if (event && mode === "fields") {
+    fillFields(at("body").value);
+  }
+  at("fields").hidden = mode !== "fields";
+  at("json-field").hidden = mode !== "json";
+  at("raw-field").hidden = mode !== "raw";
   check();
 }
 
-function field(api, { name, isFile, accept, isText }) {
-  const line = document.createElement("p");
-  const label = document.createElement("label");
-  const input = document.createElement("input");
-  input.id = label.htmlFor = "field-" + name;
-  input.name = name;
-  input.required = api.required.has(name);
-  const kind = isFile ? "file" : isText ? "text" : "JSON";
-  label.textContent = `${name} (${kind}${input.required ? "" : ", optional"})`;
-  if (isFile) {
-    input.type = "file";
-    input.accept = accept;
-  } else if (name in api.example) {
-    const value = api.example[name];
-    input.value = isText ? value : JSON.stringify(value);
-  }
-  line.append(label, input);
-  return line;
+function jsonOfFields() {
+  const pairs = fields.map((one) => [one.name, one.json()]).filter(([, json]) => json !== undefined);
+  return `{${pairs.map(([name, json]) => `${JSON.stringify(name)}: ${json}`).join(",\n ")}}`;
 }
 
-function inputs() {
-  return [...at("form-fields").querySelectorAll("input")].filter((one) => one.value !== "");
-}
-
-function formData() {
-  const data = new FormData();
-  for (const input of inputs()) {
-    data.append(input.name, input.type === "file" ? input.files[0] : input.value);
-  }
-  return data;
-}
-
-const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
-
-function curlLine() {
-  const api = current();
-  const url = location.origin + api.path;
-  if (api.isForm) {
-    const parts = inputs().map((one) =>
-      one.type === "file"
-        ? `-F ${quoted(one.name + "=@" + one.files[0].name)}`
-        : `--form-string ${quoted(one.name + "=" + one.value)}`,
-    );
-    return ["curl", ...parts, quoted(url)].join(" ");
-  }
-  let body = at("body").value;
+function fillFields(text) {
   try {
-    body = JSON.stringify(JSON.parse(body));
+    const body = JSON.parse(text);
+    if (!/\d{16}/.test(text)) { // JavaScript would round those
+      fields.forEach((one) => one.fill(body[one.name]));
+    }
   } catch {
-    // Sent as it stands: the server says what is wrong with it.
+    // What is no JSON changes no field.
   }
-  return `curl ${quoted(url)} -H 'content-type: application/json' -d ${quoted(body)}`;
 }
 
+// The request that the form holds; raises an Error for people.
+function request() {
+  const { method, path, answers, isStream } = current();
+  const accept = at("accept").selectedIndex > 0 ? [["accept", at("accept").value]] : [];
+  const answer = answerKind(at("accept").value || answers[0] || "application/json", isStream);
+  const whole = (body, payload, type) => {
+    const headers = type ? [["content-type", type], ...accept] : accept;
+    return { method, url: location.origin + path, headers, body, answer, payload };
+  };
+  switch (chosen("mode")) {
+    case undefined:
+      return whole(null, undefined);
+    case "raw":
+      return rawRequest(whole);
+    case "fields":
+      return sendsFiles() ? formRequest(whole) : jsonRequest(whole, compact(jsonOfFields()));
+    default:
+      return jsonRequest(whole, compact(at("body").value));
+  }
+}
+
+const sendsFiles = () => fields.some((one) => one.isFile && (one.file() || one.isRequired));
+
+function rawRequest(whole) {
+  const file = at("raw").files[0];
+  if (!file) {
+    throw new Error("choose a file");
+  }
+  const { rawTypes } = current();
+  const isNpy = rawTypes.includes("application/x-npy");
+  const isImage = rawTypes.includes("image/*") && file.type.startsWith("image/");
+  const type = isNpy ? "application/x-npy" : isImage ? file.type : "application/octet-stream";
+  return whole({ kind: "file", file: file.name }, file, type);
+}
+
+function formRequest(whole) {
+  const parts = fields.map((one) => one.part()).filter((part) => part !== undefined);
+  const data = new FormData();
+  for (const part of parts) {
+    if (part.blob) {
+      data.append(part.name, part.blob, part.file);
+    } else {
+      data.append(part.name, part.text);
+    }
+  }
+  return whole({ kind: "form", parts }, data, null);
+}
+
+function jsonRequest(whole, text) {
+  const file = text.length > LONG_CHARS ? BODY_FILE : undefined;
+  return whole({ kind: "json", text, file }, text, "application/json");
+}
+
+// JSON on one line, with its numbers as they were written; what is no JSON stays as it is.
+function compact(text) {
+  try {
+    JSON.parse(text);
+  } catch {
+    return text;
+  }
+  return text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, (_, string) => string ?? " ").trim();
+}
+
+function answerKind(type, isStream) {
+  if (isStream) {
+    return "stream";
+  }
+  const endings = { "application/x-npy": "npy", "image/png": "png" };
+  if (type.endsWith("json")) {
+    return "json";
+  }
+  return type.startsWith("text/") ? "text" : `answer.${endings[type] ?? "bin"}`;
+}
+
+// Say what is wrong with the form as it stands, and write the snippet.
 function check() {
+  if (fields.length !== current().fields.length) {
+    return; // they are being made
+  }
   let trouble = "";
-  if (!current().isForm) {
+  if (chosen("mode") === "json") {
     try {
       JSON.parse(at("body").value);
     } catch (error) {
@@ -128,51 +191,24 @@ function check() {
     }
   }
   at("body-hint").textContent = trouble;
-  at("curl").textContent = curlLine();
-}
-
-function tell(text, kind = "") {
-  at("outcome").textContent = text;
-  at("outcome").className = kind;
-}
-
-function clear() {
-  at("answer").textContent = "";
-  at("picture").hidden = at("file").hidden = true;
-  if (at("download").href) {
-    URL.revokeObjectURL(at("download").href);
-  }
-}
-
-async function showStream(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) {
-      return;
+  at("save").hidden = true;
+  try {
+    const made = request();
+    at("snippet").textContent = snippet(chosen("language"), made);
+    if (made.body?.file === BODY_FILE && made.body.kind === "json") {
+      saveAs(made.body.text);
     }
-    at("answer").textContent += value;
+  } catch (error) {
+    at("snippet").textContent = `${error.message}`;
   }
 }
 
-async function showWhole(response, type) {
-  if (type.endsWith("json")) {
-    const text = await response.text();
-    // A number that is exact on the wire may not be in JavaScript: then the text is shown as it is.
-    const parsed = JSON.parse(text);
-    const isExact = !/\d{16}/.test(text);
-    at("answer").textContent = isExact ? pretty(parsed) : text;
-    return;
+function saveAs(text) {
+  if (at("save-link").href) {
+    URL.revokeObjectURL(at("save-link").href);
   }
-  const blob = await response.blob();
-  const url = URL.createObjectURL(blob);
-  at("download").href = url;
-  at("file").hidden = false;
-  if (type.startsWith("image/")) {
-    at("image").src = url;
-    at("picture").hidden = false;
-  }
-  at("answer").textContent = `${blob.size} bytes of ${type}`;
+  at("save-link").href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  at("save").hidden = false;
 }
 
 async function send(event) {
@@ -180,27 +216,30 @@ async function send(event) {
   if (running) {
     return;
   }
-  const api = current();
-  const request = api.isForm
-    ? { method: "POST", body: formData() }
-    : { method: "POST", body: at("body").value, headers: { "content-type": "application/json" } };
+  clear();
+  let made;
+  try {
+    made = request();
+  } catch (error) {
+    tell(`Not sent: ${error.message}`, "bad");
+    return;
+  }
   running = new AbortController();
   at("send").disabled = true;
   at("stop").hidden = false;
-  clear();
   tell("Sent, waiting.");
   const began = performance.now();
   const ms = () => `${(performance.now() - began).toFixed(1)} ms`;
   let head = "";
   try {
-    const response = await fetch(api.path, { ...request, signal: running.signal });
-    const type = (response.headers.get("content-type") ?? "").split(";")[0];
-    const isStream = type === "application/x-ndjson" || type === "text/event-stream";
+    const { method, payload: body, headers } = made;
+    const response = await fetch(current().path, { method, body, headers, signal: running.signal });
     head = `${response.status} ${response.statusText}`.trim();
     const id = response.headers.get("x-request-id");
-    tell(`${head}, first byte after ${ms()}`, response.ok ? "good" : "bad");
-    await (isStream ? showStream(response) : showWhole(response, type));
-    tell(`${head} in ${ms()}, request ${id}`, response.ok ? "good" : "bad");
+    const kind = response.ok ? "good" : "bad";
+    tell(`${head}, first byte after ${ms()}`, kind);
+    await showAnswer(response, made.answer);
+    tell(`${head} in ${ms()}, request ${id}`, kind);
   } catch (error) {
     const why = running.signal.aborted ? "Stopped" : `Broken off: ${error.message}`;
     tell(`${head ? head + ", then: " : ""}${why} after ${ms()}`, "bad");
@@ -213,12 +252,54 @@ async function send(event) {
 
 async function copy() {
   try {
-    await navigator.clipboard.writeText(at("curl").textContent);
+    await navigator.clipboard.writeText(at("snippet").textContent);
     at("copied").textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(at("curl"));
+    getSelection().selectAllChildren(at("snippet"));
     at("copied").textContent = "Selected: copy it with Ctrl + C";
   }
+}
+
+function showContracts(spec) {
+  const contracts = contractsOf(spec);
+  at("contracts").hidden = contracts.length === 0;
+  at("contract-list").replaceChildren(
+    ...contracts.map(({ name, title, operations: paths }) =>
+      html(
+        "details",
+        { id: `contract-${name}` },
+        html("summary", {}, title, " ", html("code", { textContent: name })),
+        html("ul", {}, ...paths.map(pathLine)),
+      ),
+    ),
+  );
+}
+
+function pathLine({ method, path, summary }) {
+  const index = operations.findIndex((one) => one.method === method && one.path === path);
+  const line = html("li", {}, html("code", { textContent: `${method} ${path}` }), ` ${summary ?? ""} `);
+  if (index >= 0) {
+    const use = html("button", { type: "button", className: "small", textContent: "Try" });
+    use.setAttribute("aria-label", `Try ${method} ${path}`);
+    use.addEventListener("click", () => {
+      at("api").selectedIndex = index;
+      show();
+      at("api").focus();
+    });
+    line.append(use);
+  }
+  return line;
+}
+
+function listOperations(spec) {
+  const titles = Object.fromEntries(spec.tags.map((tag) => [tag.name, tag.description]));
+  const groups = new Map();
+  for (const { tag, method, path } of operations) {
+    const group = groups.get(tag) ?? html("optgroup", { label: GROUPS[tag] ?? titles[tag] ?? tag });
+    group.append(new Option(`${method} ${path}`));
+    groups.set(tag, group);
+  }
+  at("api").replaceChildren(...groups.values());
 }
 
 async function begin() {
@@ -227,11 +308,18 @@ async function begin() {
   document.title = `Try ${spec.info.title}`;
   at("name").textContent = `${spec.info.title} ${spec.info.version === "0" ? "" : spec.info.version}`;
   at("about").textContent = spec.info.description;
-  apis = apisOf(spec);
-  at("api").replaceChildren(...apis.map(({ path }) => new Option(`POST ${path}`)));
+  at("metrics").hidden = !("/metrics" in spec.paths);
+  operations = operationsOf(spec);
+  listOperations(spec);
+  showContracts(spec);
+  at("languages").append(...radios("language", Object.keys(LANGUAGES), LANGUAGES));
+  choose("language", "curl");
   at("api").addEventListener("change", show);
-  at("body").addEventListener("input", check);
-  at("form-fields").addEventListener("input", check);
+  at("modes").addEventListener("change", turn);
+  at("languages").addEventListener("change", check);
+  for (const id of ["body", "raw", "accept"]) {
+    at(id).addEventListener("input", check);
+  }
   at("request").addEventListener("submit", send);
   at("request").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
