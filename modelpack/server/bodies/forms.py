@@ -8,7 +8,7 @@ limited, and the whole by the limit of every body (threat model S15).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -30,11 +30,15 @@ MAX_PART_HEADERS = 8 * 1024
 
 def form_reader(api: ApiSpec, content_type: bytes) -> Decoder:
     """Return what reads forms with that header; raises RefusedRequest for a bad boundary."""
-    return partial(_read_form, api, _boundary(content_type))
+    return partial(_read_form, api, boundary_of(content_type))
 
 
 def _read_form(api: ApiSpec, boundary: bytes, body: bytes) -> Arguments:
-    parts = parse_form(body, boundary)
+    return read_parts(api, parse_form(body, boundary))
+
+
+def read_parts(api: ApiSpec, parts: Mapping[str, bytes]) -> Arguments:
+    """Return the arguments that parts by the name of a parameter are; raises InputError."""
     known = {p.name: p for p in api.parameters}
     issues: list[Issue] = []
     values: dict[str, Any] = {}
@@ -68,7 +72,8 @@ def _part_value(parameter: Parameter, data: bytes, issues: list[Issue]) -> Any:
         return None
 
 
-def _boundary(header: bytes) -> bytes:
+def boundary_of(header: bytes) -> bytes:
+    """Return what stands between the parts; raises RefusedRequest (415)."""
     from python_multipart.multipart import parse_options_header
 
     boundary: bytes = parse_options_header(header)[1].get(b"boundary", b"")

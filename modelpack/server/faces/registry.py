@@ -25,6 +25,11 @@ from modelpack.server.faces.face import Face
 from modelpack.server.problems import WriteProblem, write_problem
 
 _CLASSES: Mapping[str, str] = {
+    "kserve": "kserve:KServeFace",
+    "tfserving": "tfserving:TfServingFace",
+    "torchserve": "torchserve:TorchServeFace",
+    "seldon": "seldon:SeldonFace",
+    "oip": "oip.face:OipFace",
     "sagemaker": "sagemaker:SagemakerFace",
     "mlflow": "mlflow:MlflowFace",
     "vertex": "vertex:VertexFace",
@@ -85,10 +90,13 @@ class Faces:
         return write_problem
 
 
-def open_faces(catalog: Catalog) -> Faces:
-    """Return the contracts that the settings ask for, on what is served."""
+def open_faces(catalog: Catalog, own: Sequence[Face] = ()) -> Faces:
+    """Return the contracts that the settings ask for, on what is served.
+
+    ``own`` are more of them, which are on by settings of their own.
+    """
     faces = [_class_of(name)(catalog) for name in chosen(catalog.settings.faces, os.environ)]
-    return Faces(faces, [endpoint.api.route for endpoint in catalog.endpoints])
+    return Faces([*faces, *own], [endpoint.api.route for endpoint in catalog.endpoints])
 
 
 def chosen(faces: str, environ: Mapping[str, str]) -> list[str]:

@@ -26,11 +26,12 @@ from typing import Any
 
 from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
-from modelpack.sdk.containers import ListValue, OptionalValue
+from modelpack.sdk.containers import ListValue
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import StringValue, Value, describe
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.spread import Spread
+from modelpack.server.faces.tensors import bare
 
 Named = dict[str, Any]
 """Parsed JSON by the name of a parameter."""
@@ -70,14 +71,20 @@ def from_columns(api: ApiSpec, raw: Any, at: str = "/inputs") -> Given:
 
 
 def from_instances(
-    endpoint: Endpoint, raw: Any, at: str = "/instances", common: Mapping[str, Any] | None = None
+    endpoint: Endpoint,
+    raw: Any,
+    at: str = "/instances",
+    common: Mapping[str, Any] | None = None,
+    *,
+    api: ApiSpec | None = None,
 ) -> Given:
     """Return what instances ask; raises InputError.
 
     at      JSON pointer of the instances, for errors
     common  values that stand beside the instances and hold for all of them
+    api     how values are decoded; None: as for any body of the endpoint
     """
-    api = endpoint.decodes
+    api = api or endpoint.decodes
     if not isinstance(raw, list) or not raw:
         got = "an empty list" if raw == [] else describe(raw)
         raise _refusal(at, "a list of instances", got)
@@ -85,14 +92,14 @@ def from_instances(
         {**(common or {}), **_plain(api, _named(api, one, f"{at}/{i}"))}
         for i, one in enumerate(raw)
     ]
-    bare = _is_bare(api, raw[0])
+    is_bare = _is_bare(api, raw[0])
     if api.batch is None and not _is_short(api, rows[0]):
-        return Given(_each(endpoint, rows, at, is_bare=bare), len(rows), is_each=True)
+        return Given(_each(endpoint, api, rows, at, is_bare=is_bare), len(rows), is_each=True)
     joined = _joined(api, rows, at)
     try:
-        arguments = _decoded(api, joined, at if bare else "")
+        arguments = _decoded(api, joined, at if is_bare else "")
     except InputError as error:
-        raise error if bare else _placed(error, at) from None
+        raise error if is_bare else _placed(error, at) from None
     return Given(arguments, len(rows))
 
 
@@ -114,19 +121,20 @@ def _is_bare(api: ApiSpec, raw: Any) -> bool:
 
 def _is_short(api: ApiSpec, row: Named) -> bool:
     """Say whether an instance lacks just the first axis of the api's arrays, and is nothing else."""
-    values = {p.name: _bare_value(p.value) for p in api.parameters}
+    values = {p.name: bare(p.value) for p in api.parameters}
     for name, raw in row.items():
         value = values[name]
         if not isinstance(value, TensorValue) or not value.spec.shape:
             return False
-        if _axes(raw) != len(value.spec.shape) - 1:
+        if axes_of(raw) != len(value.spec.shape) - 1:
             return False
     return bool(row)
 
 
-def _each(endpoint: Endpoint, rows: Sequence[Named], at: str, *, is_bare: bool) -> Arguments:
+def _each(
+    endpoint: Endpoint, api: ApiSpec, rows: Sequence[Named], at: str, *, is_bare: bool
+) -> Arguments:
     """Return the arguments of a call for each instance."""
-    api = endpoint.decodes
     calls = []
     for index, row in enumerate(rows):
         place = f"{at}/{index}"
@@ -200,9 +208,9 @@ def _plain(api: ApiSpec, named: Named) -> Named:
 
 
 def _unpacked(value: Value, raw: Any) -> Any:
-    item = _bare_value(value)
+    item = bare(value)
     while isinstance(item, ListValue):
-        item = _bare_value(item.item)
+        item = bare(item.item)
     is_text = isinstance(item, StringValue) or (
         isinstance(item, TensorValue) and item.spec.dtype == "str"
     )
@@ -221,13 +229,7 @@ def _unpack(raw: Any, *, is_text: bool) -> Any:
     return raw
 
 
-def _bare_value(value: Value) -> Value:
-    while isinstance(value, OptionalValue):
-        value = value.inner
-    return value
-
-
-def _axes(raw: Any) -> int:
+def axes_of(raw: Any) -> int:
     """Return how deep lists are nested, read along the first elements."""
     axes = 0
     while isinstance(raw, list):
