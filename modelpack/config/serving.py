@@ -109,6 +109,10 @@ class ServerSettings:
     max_inflated_bytes: int = 64 * 1024 * 1024
     """Longest body after decompression.  Unless it is set, no longer than an eighth of the memory."""
 
+    repository_control: bool = False
+    """Let clients of the Open Inference Protocol load the service again, from where it came:
+    POST /v2/repository/models/MODEL/load."""
+
     max_connections: int = 0
     """Most connections at a time, others wait; 0: what the limit on open files leaves room for."""
 

@@ -36,6 +36,7 @@ class Alone(Managed):
         self._outside = outside
         self._companion = companion
         self._beside: asyncio.Future[None] | None = None
+        server.front.reload = self.reload
 
     def stop(self) -> None:
         """Begin to end; asked for again, end without waiting."""
@@ -93,6 +94,12 @@ class Alone(Managed):
         await versions.prepare(source, tag_for(now.source, now.tag, source, tag))
         versions.commit()
         self._outside.ready(self._server.url, versions.current.spec.name, versions.current.tag)
+
+    async def reload(self) -> None:
+        """Serve the same source anew."""
+        if self.source is None:
+            raise UsageError("this server cannot open its service again")
+        await self.swap(self.source, "")
 
     async def scale(self, replicas: int) -> None:
         """Run the service that many times."""

@@ -178,6 +178,7 @@ class Supervisor(Managed):
             "failed": partial(self._on_worker_failed, worker),
             "leaving": lambda _: self.crew.keep(self._on_leaving(worker)),
             "counted": lambda message: self._tally.update(worker, message["readings"]),
+            "reload": lambda _: self.swap(self.switching.source, ""),
             "gather": lambda _: self._tally.gather(self.crew.workers, self._readings()),
             **(self.shared.handlers() if self.shared is not None else {}),
         }
