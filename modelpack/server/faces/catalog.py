@@ -80,6 +80,10 @@ class Catalog:
         """Return why no request is taken at this moment; None: requests are taken."""
         return self._ready.problem()
 
+    async def reload(self) -> None:
+        """Serve the service anew, from where it came; raises what keeps it from that."""
+        await self._ready.reload()
+
     def api(self, name: str) -> Served | None:
         """Return the model that is the api of that name."""
         return next((one for one in self.models.values() if one.api.name == name), None)

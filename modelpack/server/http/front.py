@@ -9,7 +9,7 @@ The clock is coarse, one tick: reading it costs a connection nothing, and time-o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from time import monotonic, time
 
@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
+from modelpack.errors import ConflictError
 from modelpack.server.door import Door
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.http.known import KnownHeads
@@ -69,6 +70,8 @@ class Front:
         """True once the service is warm."""
         self.is_draining = False
         """True once the server was told to stop: each answer closes its connection."""
+        self.reload: Callable[[], Awaitable[None]] = _not_managed
+        """Serves the service anew, from where it came; set by whoever manages the server."""
         self.left: Callable[[], None] = _nothing
         """Called when a connection has ended."""
         self.is_full: Callable[[], bool] = _never
@@ -118,3 +121,7 @@ def _nothing() -> None:
 
 def _never() -> bool:
     return False
+
+
+async def _not_managed() -> None:
+    raise ConflictError("nobody manages this server", hint="start it with 'modelpack serve'")

@@ -86,6 +86,7 @@ class Worker:
         self._server = server
         self._channel = channel
         self._is_over = False
+        server.front.reload = self._reload
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -119,6 +120,10 @@ class Worker:
         versions = self._server.versions
         kind = versions.place.kind if versions.place is not None else ""
         return {"service": versions.current.spec.name, "runner": kind}
+
+    async def _reload(self) -> None:
+        """Let all workers serve the same source anew."""
+        await self._channel.ask("reload")
 
     def _handlers(self) -> dict[str, Handler]:
         server = self._server

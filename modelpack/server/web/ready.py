@@ -37,6 +37,10 @@ class Ready:
             return problem_from(Unavailable(NO_RUNNER))
         return None if self._front.is_ready else NOT_READY
 
+    async def reload(self) -> None:
+        """Serve the service anew, from where it came; raises what keeps it from that."""
+        await self._front.reload()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell the truth at this moment."""
         problem = self.problem()
