@@ -26,6 +26,7 @@
     │   └── UnreachableError                  no network, or nobody there
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
     ├── BenchError  GoalMissedError  TooLargeError   exit 1
+    ├── LambdaRuntimeError            exit 1
     └── InputError                            a request that does not fit the signature
 
 An error knows what to do next: the message says what happened, the hint what to do.  Both stay
@@ -290,6 +291,12 @@ class TooLargeError(ModelpackError):
         self.size_bytes = size_bytes
         """What is known of it."""
         self.limit_bytes = limit_bytes
+
+
+class LambdaRuntimeError(ModelpackError):
+    """Lambda's Runtime API cannot be reached, or does not answer as it should."""
+
+    code = "lambda-runtime"
 
 
 @dataclass(frozen=True, slots=True)
