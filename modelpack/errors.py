@@ -282,6 +282,24 @@ class GoalMissedError(ModelpackError):
 
 
 class TooLargeError(ModelpackError):
+class BatchError(ModelpackError):
+    """A run over many rows cannot begin, or cannot go on."""
+
+    code = "batch-failed"
+
+
+class BadRowsError(ModelpackError):
+    """Rows of a run have no answer, more than were allowed for."""
+
+    code = "bad-rows"
+
+
+class TaskStoreError(ModelpackError):
+    """Tasks cannot be kept in the place that was named."""
+
+    code = "task-store"
+
+
     """An image takes more than it may."""
 
     code = "too-large"

@@ -79,6 +79,10 @@ def serve(
         str | None,
         typer.Option("--face", metavar="LIST", help="contracts to speak, such as oip,kserve (all)"),
     ] = None,
+    tasks: Annotated[
+        bool | None,
+        typer.Option("--tasks/--no-tasks", help="take calls as tasks, to be answered later (no)"),
+    ] = None,
     admin_socket: Annotated[
         Path | None,
         typer.Option(
@@ -139,6 +143,7 @@ def serve(
         metrics_port=metrics_port,
         grpc_port=grpc_port,
         faces=face,
+        tasks=tasks,
         admin_socket=_absolute(admin_socket),
         tls_cert=_absolute(tls_cert),
         tls_key=_absolute(tls_key),
@@ -176,6 +181,7 @@ class Flags:
     metrics_port: int | None = None
     grpc_port: int | None = None
     faces: str | None = None
+    tasks: bool | None = None
     admin_socket: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -306,11 +312,12 @@ def _with_whole_paths(settings: ServerSettings) -> ServerSettings:
     """Return the settings with paths that mean the same in another folder."""
 
     def whole(path: str | None) -> str | None:
-        return _absolute(Path(path)) if path else None
+        return _absolute(Path(path)) if path and "://" not in path else path
 
     return replace(
         settings,
         admin_socket=whole(settings.admin_socket),
+        tasks_store=whole(settings.tasks_store),
         tls_cert=whole(settings.tls_cert),
         tls_key=whole(settings.tls_key),
         tls_client_ca=whole(settings.tls_client_ca),

@@ -138,6 +138,36 @@ class ServerSettings:
     """Most bytes of arguments that wait for one api; beyond that requests are answered 429.  Unless
     it is set, no more than an eighth of the memory, shared out to the workers."""
 
+    tasks: bool = False
+    """Take calls as tasks, to be answered later: POST /tasks/API."""
+
+    tasks_store: str | None = None
+    """Where tasks are kept: a file (SQLite) or ``redis://HOST:PORT/NUMBER``; None: a file for each
+    service and port in the folder of modelpack."""
+
+    tasks_at_once: int = 16
+    """Most tasks that a process runs at a time; of an api that shares neither batches nor the event
+    loop, one for each replica."""
+
+    tasks_timeout_s: float = 3600.0
+    """Longest that one run of a task may take; a task may ask for less."""
+
+    tasks_retention_s: float = 86400.0
+    """How long results are kept, and how long a task may wait for its run."""
+
+    tasks_max: int = 10_000
+    """Most tasks that are kept, waiting and done; beyond that they are answered 429."""
+
+    tasks_max_bytes: int = 1024 * 1024 * 1024
+    """Most bytes of bodies and results that are kept; beyond that tasks are answered 429."""
+
+    tasks_list: bool = False
+    """Let every client list all tasks; else who has no id of a task sees none."""
+
+    tasks_webhook_hosts: str = ""
+    """Hosts that clients may have told that a task is over, such as
+    ``hooks.example.com,http://10.0.0.7:8080``; needs ``MODELPACK_WEBHOOK_SECRET``."""
+
     tls_cert: str | None = None
     """File with the certificate chain (PEM); with it the server speaks TLS."""
 
@@ -196,13 +226,34 @@ class ServerSettings:
             raise ValueError(
                 f"access_log_sample: must be from 0 to 1, got {self.access_log_sample}"
             )
+        self._check_tasks()
         for name in ("tls_key", "tls_client_ca"):
             if getattr(self, name) and not self.tls_cert:
                 raise ValueError(f"{name}: needs tls_cert")
         one_of("log_format", self.log_format, ("auto", "json", "text"))
         one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
 
+    def _check_tasks(self) -> None:
+        for name in ("tasks_at_once", "tasks_max", "tasks_max_bytes"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("tasks_timeout_s", "tasks_retention_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
+        if self.tasks_store is not None and "://" in self.tasks_store:
+            if not self.tasks_store.startswith(("redis://", "rediss://")):
+                raise ValueError("tasks_store: must be a file, redis://... or rediss://...")
+            if "@" in self.tasks_store:
+                raise ValueError(
+                    "tasks_store: must not hold a password; MODELPACK_TASKS_PASSWORD does"
+                )
+        for host in filter(None, map(str.strip, self.tasks_webhook_hosts.split(","))):
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"tasks_webhook_hosts: must be hosts such as hooks.example.com, got {host!r}"
+                )
 
+
+_HOST = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _DEVICES = re.compile(r"auto|(?:cpu|cuda:\d{1,3})(?:,(?:cpu|cuda:\d{1,3}))*")
 
 

@@ -198,12 +198,16 @@ class Batcher:
     def expire(self, now: float) -> None:
         """Reject every call whose deadline has passed at ``now``; forgets dropped ones too.
 
-        A batch that has run for longer than any request may is given up.
+        A batch that has run for longer than any request may, and than its own may, is given up.
         """
         late = [call for call in self._calls() if call.deadline <= now and not call.is_done]
         self._reject_all(late, TimedOut)
         for seat in list(self._seats.busy()):
-            if now - seat.began > self._timeout_s and seat.given_up == math.inf:
+            if (
+                now - seat.began > self._timeout_s
+                and seat.given_up == math.inf
+                and (seat.batch is None or seat.batch.deadline <= now)
+            ):
                 seat.given_up = now
                 seat.runs.give_up()
         self._is_refusing = self._is_closed or self._seats.are_stuck(now)

@@ -87,6 +87,12 @@ class Batch:
         self.is_cut = False
         """True when it has a part of a call that does not run as a whole."""
 
+    @property
+    def deadline(self) -> float:
+        """``perf_counter`` after which nobody wants any of its answers; 0: there is no such time."""
+        ends = [call.deadline for call, _, _ in self.slices if not call.is_done]
+        return max((end for end in ends if end < math.inf), default=0.0)
+
     def keep_wanted(self) -> bool:
         """Leave out the calls that are done; returns False when none is left."""
         self.slices = [one for one in self.slices if not one[0].is_done]

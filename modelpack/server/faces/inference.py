@@ -11,7 +11,7 @@ gRPC, tasks and calls that one request makes several of come in here; HTTP bodie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -97,7 +97,7 @@ async def stream(
     request_id: bytes,
     timeout_s: float | None = None,
     fields: Mapping[bytes, bytes] = _NO_FIELDS,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield the pieces of an api that streams; raises as ``infer``.
 
     ``timeout_s`` is how long the first piece may take.

@@ -11,7 +11,7 @@ is closed when the kernel takes no new connections for it and has none left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import cast
 
@@ -42,11 +42,13 @@ async def drain(
     grace_s: float,
     force: asyncio.Event,
     hands_over: bool = False,
+    is_busy: Callable[[], bool] = lambda: False,
 ) -> bool:
     """End every connection within ``grace_s``; returns False when some had to be cut off.
 
     With ``hands_over`` other processes go on accepting from the same socket: this one leaves them
-    whoever comes, at once.
+    whoever comes, at once.  While ``is_busy`` there is something else that has the grace period, and
+    that is not lost when it is cut off.
     """
     began = monotonic()
     event("draining", connections=len(state.connections))
@@ -69,7 +71,7 @@ async def drain(
         quiet = 0 if is_knocked_at() else quiet + 1
         await asyncio.sleep(_STEP_S)
     acceptor.close()
-    while (acceptor.open_count or state.tasks) and not is_over(grace_s):
+    while (acceptor.open_count or state.tasks or is_busy()) and not is_over(grace_s):
         close_idle(state)
         if is_over(LINGER_S + HANDSHAKE_S):
             acceptor.hang_up()

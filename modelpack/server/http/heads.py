@@ -31,6 +31,7 @@ _ONCE = frozenset(
         b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding",
         b"x-request-id", b"x-request-timeout-ms", b"modelpack-priority", b"modelpack-dtype",
         b"modelpack-shape", b"origin", b"inference-header-content-length",
+        b"idempotency-key", b"modelpack-webhook",
     )
 )  # fmt: skip
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")

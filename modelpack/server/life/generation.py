@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,6 +39,10 @@ from modelpack.server.web.app import MetricsPage, make_app
 from modelpack.server.web.mounts import Mounts
 from modelpack.server.web.pages import page_routes
 from modelpack.server.web.ready import Ready
+
+if TYPE_CHECKING:
+    from modelpack.server.faces.face import Face
+    from modelpack.server.tasks.engine import Tasks
 
 _STEP_S = 0.01
 
@@ -71,10 +75,12 @@ class Generation:
         watching: Watching,
         gather: Gather,
         processes: Processes,
+        tasks: Tasks | None = None,
     ) -> None:
         """``gather`` asks all parts of the server for its metrics, not this version alone.
 
-        ``number`` counts the versions that this process has had, from 1.
+        ``number`` counts the versions that this process has had, from 1; ``tasks`` are those of the
+        process, None: it takes none.
         """
         self.name = str(next(self._names))
         """Tells it from the others of this process."""
@@ -87,7 +93,7 @@ class Generation:
             spec, self.endpoints, ready, settings, tag=tag, number=number, gather=gather
         )
         """What it serves, as other contracts name it."""
-        self.faces = open_faces(self.catalog)
+        self.faces = open_faces(self.catalog, self._own_faces(tasks))
         """The other contracts that are spoken."""
         self.place: Place | None = None
         """Where it runs, once it is loaded."""
@@ -108,6 +114,13 @@ class Generation:
         self.app: ASGIApp = make_app(
             self._doors, front, ready, here, pages=routes, mounted=self.mounts.routes
         )
+
+    def _own_faces(self, tasks: Tasks | None) -> list[Face]:
+        if tasks is None:
+            return []
+        from modelpack.server.tasks.face import TasksFace
+
+        return [TasksFace(self.catalog, tasks, self.spec)]
 
     @property
     def fast_routes(self) -> dict[bytes, Door]:

@@ -48,6 +48,7 @@ from modelpack.server.web.app import metrics_app
 
 if TYPE_CHECKING:
     from modelpack.server.runners.process.place import Runners
+    from modelpack.server.tasks.engine import Tasks
 
 TICK_S = 0.1
 """How often time-outs are looked for."""
@@ -109,12 +110,23 @@ class Server:
             gather=around.gather or gather_here(self.readings),
             runners=around.runners,
         )
+        self.versions.tasks = self._tasks = self._make_tasks(spec.name)
         self.versions.begin(spec, tag, source)
         self._acceptor: Acceptor | None = None
         self._metrics_front = Front(settings, self._state)
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._hands_over = False
+
+    def _make_tasks(self, service: str) -> Tasks | None:
+        if not self._settings.tasks:
+            return None
+        from modelpack.server.tasks.engine import Tasks
+
+        versions = self.versions
+        return Tasks(
+            self._settings, service, lambda: versions.current.catalog, lambda: versions.replicas
+        )
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -141,7 +153,8 @@ class Server:
     def readings(self) -> list[Reading]:
         """Return what the metrics show of this process."""
         connections = None if self._acceptor is None else self._acceptor.stats
-        own = replace(self.front.reading(), connections=connections)
+        tasks = None if self._tasks is None else self._tasks.stats
+        own = replace(self.front.reading(), connections=connections, tasks=tasks)
         return [*self.versions.readings(), own]
 
     def warn(self) -> None:
@@ -197,6 +210,8 @@ class Server:
             if metrics is not None:
                 metrics.close()
             is_clean = await self._drain()
+            if self._tasks is not None:
+                await self._tasks.close()
             ticking.cancel()
             gc.unfreeze()
         is_clean = await self.versions.close() and is_clean
@@ -217,6 +232,7 @@ class Server:
             grace_s=self._settings.grace_s if self.front.is_ready else 0.0,
             force=self._force,
             hands_over=self._hands_over,
+            is_busy=lambda: self._tasks is not None and self._tasks.is_busy,
         )
 
     def _open_door(
@@ -239,6 +255,8 @@ class Server:
 
     async def _start(self) -> bool:
         """Load the service and warm it up; returns False when told to stop before."""
+        if self._tasks is not None:
+            await self._tasks.open()
         starting = asyncio.ensure_future(self.versions.load())
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)

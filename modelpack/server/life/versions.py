@@ -38,6 +38,7 @@ from modelpack.server.runners.place import Place, open_place
 
 if TYPE_CHECKING:
     from modelpack.server.runners.process.place import Runners
+    from modelpack.server.tasks.engine import Tasks
 
 
 _LET_GO_S = 0.1
@@ -58,6 +59,8 @@ class Versions:
         runners: Callable[[Source | None], Runners | None],
     ) -> None:
         """``runners`` gives what ``open_place`` takes under that name, for each version its own."""
+        self.tasks: Tasks | None = None
+        """Those of the process, which outlive its versions; None: it takes none."""
         self._settings = settings
         self._front = front
         self._state = state
@@ -198,6 +201,7 @@ class Versions:
             watching=self._watching,
             gather=self._gather,
             processes=self._processes,
+            tasks=self.tasks,
         )
 
     async def _open(self, version: Generation) -> Place:

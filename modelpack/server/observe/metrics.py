@@ -28,6 +28,7 @@ from modelpack.server.observe.stats import (
     Exemplar,
     Reading,
     RunnerStats,
+    TaskStats,
 )
 from modelpack.version import __version__
 
@@ -101,6 +102,16 @@ FAMILIES = (
     Family(
         "modelpack_runner_restarts_total", "counter", ("kind",),
         "Runners that were started in place of a lost one.",
+    ),
+    Family(
+        "modelpack_tasks_total", "counter", ("api", "event"),
+        "Tasks that were submitted, succeeded, failed or were cancelled; runs put back or lost.",
+    ),
+    Family("modelpack_tasks_running", "gauge", ("api",), "Tasks that run now."),
+    Family("modelpack_tasks_queued", "gauge", ("api",), "Tasks that wait in the store."),
+    Family(
+        "modelpack_webhooks_total", "counter", ("outcome",),
+        "Tries to tell that a task is over: delivered, failed, or given-up.",
     ),
     Family("modelpack_connections", "gauge", (), "Open connections."),
     Family("modelpack_connections_limit", "gauge", (), "Most connections at a time."),
@@ -260,6 +271,8 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
         _fill_connections(sheet, reading.connections)
     if reading.runners is not None:
         _fill_runners(sheet, reading.runners)
+    if reading.tasks is not None:
+        _fill_tasks(sheet, reading.tasks)
 
 
 def _fill_api(sheet: _Sheet, reading: Reading) -> None:
@@ -313,6 +326,17 @@ def _fill_runners(sheet: _Sheet, runners: RunnerStats) -> None:
     for kind in sorted({*runners.running, *runners.restarts}):
         sheet.add("modelpack_runners", (kind,), runners.running.get(kind, 0))
         sheet.add("modelpack_runner_restarts_total", (kind,), runners.restarts.get(kind, 0))
+
+
+def _fill_tasks(sheet: _Sheet, tasks: TaskStats) -> None:
+    for api, events in sorted(tasks.events.items()):
+        for what, count in sorted(events.items()):
+            sheet.add("modelpack_tasks_total", (api, what), count)
+    for api in sorted({*tasks.events, *tasks.running, *tasks.queued}):
+        sheet.add("modelpack_tasks_running", (api,), tasks.running.get(api, 0))
+        sheet.add("modelpack_tasks_queued", (api,), tasks.queued.get(api, 0))
+    for outcome, count in sorted(tasks.webhooks.items()):
+        sheet.add("modelpack_webhooks_total", (outcome,), count)
 
 
 def _fill_processes(sheet: _Sheet, usage: Usage) -> None:

@@ -22,6 +22,7 @@ from modelpack.server.observe.stats import (
     Exemplar,
     Reading,
     RunnerStats,
+    TaskStats,
 )
 
 Plain = dict[str, Any]
@@ -92,6 +93,7 @@ def to_plain(readings: Iterable[Reading]) -> list[Plain]:
             "waiting": [reading.waiting_rows, reading.waiting_bytes],
             "connections": reading.connections and _fields_of(reading.connections),
             "runners": reading.runners and _fields_of(reading.runners),
+            "tasks": reading.tasks and _fields_of(reading.tasks),
         }
         for reading in readings
     ]
@@ -108,6 +110,7 @@ def from_plain(plain: Iterable[Mapping[str, Any]]) -> list[Reading]:
 def _reading(plain: Mapping[str, Any]) -> Reading:
     stats = _fill(ApiStats(plain["stats"]["name"]), plain["stats"])
     batches, connections, runners = plain["batches"], plain["connections"], plain["runners"]
+    tasks = plain["tasks"]
     rows, size = plain["waiting"]
     return Reading(
         stats,
@@ -116,6 +119,7 @@ def _reading(plain: Mapping[str, Any]) -> Reading:
         size,
         None if connections is None else ConnectionStats(**connections),
         None if runners is None else RunnerStats(**runners),
+        None if tasks is None else TaskStats(**tasks),
     )
 
 
@@ -144,7 +148,7 @@ def _fill(stats: _Stats, plain: Mapping[str, Any]) -> _Stats:
     return stats
 
 
-def _fields_of(stats: ConnectionStats | RunnerStats) -> Plain:
+def _fields_of(stats: ConnectionStats | RunnerStats | TaskStats) -> Plain:
     return {name: getattr(stats, name) for name in stats.__slots__}
 
 
@@ -165,6 +169,7 @@ def _sum(one: Reading, two: Reading) -> Reading:
         one.waiting_bytes + two.waiting_bytes,
         _sum_connections(one.connections, two.connections),
         _sum_runners(one.runners, two.runners),
+        _sum_tasks(one.tasks, two.tasks),
     )
 
 
@@ -205,11 +210,25 @@ def _sum_runners(one: RunnerStats | None, two: RunnerStats | None) -> RunnerStat
     return RunnerStats(_sum_dicts(one.running, two.running), _sum_dicts(one.restarts, two.restarts))
 
 
+def _sum_tasks(one: TaskStats | None, two: TaskStats | None) -> TaskStats | None:
+    if one is None or two is None:
+        return one or two
+    events = {
+        api: _sum_dicts(one.events.get(api, {}), two.events.get(api, {}))
+        for api in {*one.events, *two.events}
+    }
+    # The store is one, and each of them has looked into it.
+    apis = {*one.queued, *two.queued}
+    queued = {api: max(one.queued.get(api, 0), two.queued.get(api, 0)) for api in apis}
+    running = _sum_dicts(one.running, two.running)
+    return TaskStats(events, running, queued, _sum_dicts(one.webhooks, two.webhooks))
+
+
 def _ended(reading: Reading) -> Reading:
     """Return the reading of something that is no more: what it held is gone."""
     ended = _sum(Reading(ApiStats(reading.stats.name), None, 0), reading)
     ended.stats.in_flight = 0
-    connections, runners = reading.connections, reading.runners
+    connections, runners, tasks = reading.connections, reading.runners, reading.tasks
     return Reading(
         ended.stats,
         ended.batches,
@@ -217,4 +236,5 @@ def _ended(reading: Reading) -> Reading:
         0,
         connections and replace(connections, open=0, limit=0),
         runners and RunnerStats({}, dict(runners.restarts)),
+        tasks and TaskStats(tasks.events, webhooks=tasks.webhooks),
     )

@@ -169,6 +169,37 @@ class RunnerStats:
     """Those that were started in place of one that was lost."""
 
 
+@dataclass(slots=True)
+class TaskStats:
+    """Counts of the tasks of a process."""
+
+    events: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What became of tasks, by api and event."""
+    running: dict[str, int] = field(default_factory=dict)
+    """Those that it runs now, by api."""
+    queued: dict[str, int] = field(default_factory=dict)
+    """Those that wait in the store, by api: all processes see the same."""
+    webhooks: dict[str, int] = field(default_factory=dict)
+    """Tries to tell somebody, by outcome."""
+
+    def count(self, api: str, what: str) -> None:
+        """Count an event of a task."""
+        events = self.events.setdefault(api, {})
+        events[what] = events.get(what, 0) + 1
+
+    def began(self, api: str) -> None:
+        """Count a run that begins."""
+        self.running[api] = self.running.get(api, 0) + 1
+
+    def ended(self, api: str) -> None:
+        """Count a run that has ended, however it did."""
+        self.running[api] -= 1
+
+    def told(self, outcome: str) -> None:
+        """Count a try to tell somebody."""
+        self.webhooks[outcome] = self.webhooks.get(outcome, 0) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one api shows at one moment; that of the server itself has an api without a name."""
@@ -180,3 +211,4 @@ class Reading:
     waiting_bytes: int = 0
     connections: ConnectionStats | None = None
     runners: RunnerStats | None = None
+    tasks: TaskStats | None = None
