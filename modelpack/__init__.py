@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelpack import models
+    from modelpack.client.aio import AsyncClient
+    from modelpack.client.retry import Retry
+    from modelpack.client.sync import Client
     from modelpack.embed import load
-    from modelpack.errors import InputError, ModelpackError
+    from modelpack.errors import CallError, InputError, ModelpackError
     from modelpack.sdk.hints import Range
     from modelpack.sdk.model import Model
     from modelpack.sdk.placement import device
@@ -32,10 +35,14 @@ if TYPE_CHECKING:
     from modelpack.tag import Tag
 
 __all__ = [
+    "AsyncClient",
+    "CallError",
+    "Client",
     "InputError",
     "Model",
     "ModelpackError",
     "Range",
+    "Retry",
     "Tensor",
     "TensorSpec",
     "__version__",
@@ -50,10 +57,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "modelpack.client.aio",
+    "CallError": "modelpack.errors",
+    "Client": "modelpack.client.sync",
     "InputError": "modelpack.errors",
     "Model": "modelpack.sdk.model",
     "ModelpackError": "modelpack.errors",
     "Range": "modelpack.sdk.hints",
+    "Retry": "modelpack.client.retry",
     "Tensor": "modelpack.sdk.tensor",
     "TensorSpec": "modelpack.sdk.tensor",
     "api": "modelpack.sdk.service",

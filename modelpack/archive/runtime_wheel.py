@@ -1,6 +1,6 @@
 """Makes the wheel of the runtime: what of modelpack travels with a bundle.
 
-    installed modules (base, config, sdk, frameworks, server) ──► modelpack_runtime-X-py3-none-any.whl
+    installed modules (base, config, sdk … client) ──► modelpack_runtime-X-py3-none-any.whl
 
 It is made from whatever modelpack runs here, a checkout or an installed wheel, and is the same
 byte for byte each time: entries sorted, stored, at one constant time.
@@ -35,7 +35,7 @@ _MODULES = (
     "config/serving.py",
     "config/settings.py",
 )
-_PACKAGES = ("sdk", "frameworks", "server")
+_PACKAGES = ("sdk", "frameworks", "server", "client")
 _ENTRY_POINTS = "modelpack.frameworks"
 
 

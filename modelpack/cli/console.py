@@ -43,6 +43,11 @@ def out(text: object) -> None:
     _write(sys.stdout, f"{text}\n")
 
 
+def out_part(text: str) -> None:
+    """Write a part of a line of the result to standard output, and have it seen at once."""
+    _write(sys.stdout, text)
+
+
 def out_json(value: object) -> None:
     """Write the result as JSON for programs."""
     out(json.dumps(value, indent=2, ensure_ascii=False))

@@ -62,6 +62,7 @@ def make_app() -> typer.Typer:
     from modelpack.cli import (
         bench,
         build,
+        call,
         completion,
         config,
         containerize,
@@ -96,6 +97,7 @@ def make_app() -> typer.Typer:
     for name, function in (
         ("init", init.init),
         ("serve", serve.serve),
+        ("call", call.call),
         ("bench", bench.bench),
         ("build", build.build),
         ("list", list_.list_bundles),

@@ -29,6 +29,11 @@ class Running:
     socket: Path
     """Where it is managed."""
 
+    @property
+    def names(self) -> set[str]:
+        """By which it can be named: process id, port, service."""
+        return {str(self.pid), self.url.rpartition(":")[2], self.service}
+
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""
         facts = {"pid": self.pid, "service": self.service, "tag": self.tag, "url": self.url}
@@ -82,7 +87,7 @@ def find(name: str) -> Running:
     Raises NotFoundError, and UsageError when several answer to the name.
     """
     running = all_running()
-    found = [one for one in running if name in _names(one)]
+    found = [one for one in running if name in one.names]
     if len(found) == 1:
         return found[0]
     if found:
@@ -93,10 +98,6 @@ def find(name: str) -> Running:
         f"no server '{name}' runs here",
         hint=f"did you mean '{near}'?" if near else "see 'modelpack servers list'",
     )
-
-
-def _names(server: Running) -> set[str]:
-    return {str(server.pid), server.url.rpartition(":")[2], server.service}
 
 
 def _read(file: Path) -> Running | None:
