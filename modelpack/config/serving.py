@@ -164,9 +164,9 @@ class ServerSettings:
     tasks_list: bool = False
     """Let every client list all tasks; else who has no id of a task sees none."""
 
-    tasks_webhook_hosts: str = ""
+    tasks_webhook_hosts: str | None = None
     """Hosts that clients may have told that a task is over, such as
-    ``hooks.example.com,http://10.0.0.7:8080``; needs ``MODELPACK_WEBHOOK_SECRET``."""
+    ``hooks.example.com,http://10.0.0.7:8080``; None: none.  Needs ``MODELPACK_WEBHOOK_SECRET``."""
 
     tls_cert: str | None = None
     """File with the certificate chain (PEM); with it the server speaks TLS."""
@@ -246,7 +246,7 @@ class ServerSettings:
                 raise ValueError(
                     "tasks_store: must not hold a password; MODELPACK_TASKS_PASSWORD does"
                 )
-        for host in filter(None, map(str.strip, self.tasks_webhook_hosts.split(","))):
+        for host in filter(None, map(str.strip, (self.tasks_webhook_hosts or "").split(","))):
             if not _HOST.fullmatch(host):
                 raise ValueError(
                     f"tasks_webhook_hosts: must be hosts such as hooks.example.com, got {host!r}"

@@ -103,8 +103,10 @@ _UNAVAILABLE = Problem(
     headers=(SOON,),
 )  # fmt: skip
 _WITHOUT_RESULT = {
-    EXPIRED: Problem(504, EXPIRED, "task expired", "no server ran it in its time"),
-    LOST: Problem(500, LOST, "task lost", "the processes that ran it were lost, several times"),
+    EXPIRED: Problem(504, "task-expired", "task expired", "no server ran it in its time"),
+    LOST: Problem(
+        500, "task-lost", "task lost", "the processes that ran it were lost, several times"
+    ),
 }
 
 

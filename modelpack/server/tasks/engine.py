@@ -60,7 +60,7 @@ class Tasks:
         Raises UsageError when webhooks are on and there is no secret.
         """
         self.settings = settings
-        self.hosts = Hosts.of(settings.tasks_webhook_hosts)
+        self.hosts = Hosts.of(settings.tasks_webhook_hosts or "")
         self.stats = TaskStats()
         self.store = StoreThread(lambda: open_store(settings, service))
         self._catalog = catalog
