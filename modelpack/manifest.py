@@ -43,6 +43,9 @@ RUNTIME_REQUIREMENTS = (
 )
 """What the server needs; every bundle's lock covers it beside the user's requirements."""
 
+GRPC_REQUIREMENTS = ("grpcio>=1.66", "protobuf>=5.26")
+"""What it needs for gRPC; the lock covers it when the bundle's settings have a ``grpc_port``."""
+
 
 def canonical_json(value: object) -> bytes:
     """Return the one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""

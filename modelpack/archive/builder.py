@@ -31,6 +31,7 @@ from modelpack.archive.sbom import sbom_bytes
 from modelpack.config.settings import Project, changed_settings
 from modelpack.errors import BuildError, SecretFoundError
 from modelpack.manifest import (
+    GRPC_REQUIREMENTS,
     LOCK_FILE,
     README_FILE,
     SBOM_FILE,
@@ -152,6 +153,8 @@ def lock_inputs(
 ) -> Inputs:
     """Return what the lock is made from; raises as ``gather_inputs`` does."""
     brought = [line for entry in models for line in store.model_record(entry).requirements]
+    if project.server.grpc_port is not None:
+        brought += GRPC_REQUIREMENTS
     return gather_inputs(project, code, brought, locking, progress)
 
 

@@ -16,7 +16,9 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from typing import Any
 
+from modelpack.config.settings import ServerSettings
 from modelpack.errors import PortInUseError, UsageError
 
 BACKLOG = 2048
@@ -67,8 +69,18 @@ def _explained(cause: OSError, host: str, port: int, flag: str) -> PortInUseErro
 def url_of(listener: socket.socket, *, is_tls: bool = False) -> str:
     """Return a URL that reaches the socket from this machine."""
     host, port = listener.getsockname()[:2]
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
-    return f"http{'s' if is_tls else ''}://{_join(anywhere.get(host, host), port)}"
+    return f"http{'s' if is_tls else ''}://{_join(_ANYWHERE.get(host, host), port)}"
+
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
+
+
+def addresses(url: str, settings: ServerSettings) -> dict[str, Any]:
+    """Return where a server answers: its URL, and for gRPC an address of the same form."""
+    if settings.grpc_port is None:
+        return {"url": url}
+    host = _ANYWHERE.get(settings.host, settings.host)
+    return {"url": url, "grpc": _join(host, settings.grpc_port)}
 
 
 def _join(host: str, port: int) -> str:

@@ -78,7 +78,7 @@ class Alone(Managed):
             "state": server.state,
             "service": now.spec.name,
             "tag": now.tag,
-            "url": server.url,
+            **server.facts,
             "pid": os.getpid(),
             "workers": [{"pid": os.getpid(), "state": server.state}],
             "replicas": server.versions.replicas,

@@ -33,7 +33,7 @@ from modelpack.server.endpoint import Endpoint
 from modelpack.server.http.accepting import Acceptor
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
-from modelpack.server.http.listening import url_of
+from modelpack.server.http.listening import addresses, url_of
 from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.http.sharing import Share
 from modelpack.server.http.tls import context_for
@@ -47,6 +47,7 @@ from modelpack.server.runners.place import Place
 from modelpack.server.web.app import metrics_app
 
 if TYPE_CHECKING:
+    from modelpack.server.grpc.server import GrpcServer
     from modelpack.server.runners.process.place import Runners
     from modelpack.server.tasks.engine import Tasks
 
@@ -113,6 +114,7 @@ class Server:
         self.versions.tasks = self._tasks = self._make_tasks(spec.name)
         self.versions.begin(spec, tag, source)
         self._acceptor: Acceptor | None = None
+        self._grpc = self._make_grpc()
         self._metrics_front = Front(settings, self._state)
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -150,6 +152,11 @@ class Server:
         """Where it answers."""
         return url_of(self._listener, is_tls=self._tls is not None)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where it answers, by what is spoken there."""
+        return addresses(self.url, self._settings)
+
     def readings(self) -> list[Reading]:
         """Return what the metrics show of this process."""
         connections = None if self._acceptor is None else self._acceptor.stats
@@ -185,6 +192,8 @@ class Server:
                 self._listener, self.versions.switch, self.front, self._around.share
             )
             self._acceptor.start()
+            if self._grpc is not None:
+                self._grpc.open()
 
     async def run(self, on_ready: OnReady | None = None, *, is_quiet: bool = False) -> int:
         """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice.
@@ -209,7 +218,9 @@ class Server:
         finally:
             if metrics is not None:
                 metrics.close()
+            calls = self._end_calls()
             is_clean = await self._drain()
+            is_clean = await calls and is_clean
             if self._tasks is not None:
                 await self._tasks.close()
             ticking.cancel()
@@ -229,11 +240,37 @@ class Server:
             self._acceptor,
             self._state,
             self.endpoints,
-            grace_s=self._settings.grace_s if self.front.is_ready else 0.0,
+            grace_s=self._grace_s,
             force=self._force,
             hands_over=self._hands_over,
             is_busy=lambda: self._tasks is not None and self._tasks.is_busy,
         )
+
+    @property
+    def _grace_s(self) -> float:
+        return self._settings.grace_s if self.front.is_ready else 0.0
+
+    def _make_grpc(self) -> GrpcServer | None:
+        if self._settings.grpc_port is None:
+            return None
+        from modelpack.server.grpc.server import GrpcServer
+
+        return GrpcServer(self._settings, lambda: self.versions.current.catalog, self.front.ids)
+
+    def _end_calls(self) -> asyncio.Future[bool]:
+        """Begin to end the calls of gRPC; what comes back is False when some had to be cut off.
+
+        The connections of HTTP are drained meanwhile, and the queues stay open for both.
+        """
+        if self._grpc is None:
+            nothing = asyncio.get_running_loop().create_future()
+            nothing.set_result(True)
+            return nothing
+        ending = asyncio.ensure_future(self._grpc.close(self._grace_s))
+        tasks: set[Any] = self._state.tasks
+        tasks.add(ending)
+        ending.add_done_callback(tasks.discard)
+        return ending
 
     def _open_door(
         self, listener: socket.socket, app: ASGIApp, front: Front, share: Share | None = None
@@ -273,7 +310,7 @@ class Server:
         self.front.is_ready = True
         now = self.versions.current
         if not self._around.is_one_of_several:
-            event("ready", url=self.url, service=now.spec.name, tag=now.tag)
+            event("ready", **self.facts, service=now.spec.name, tag=now.tag)
         if on_ready is not None:
             on_ready(self.url)
 

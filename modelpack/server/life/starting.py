@@ -12,6 +12,7 @@ import asyncio
 import os
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -56,6 +57,9 @@ def serve(
     ensure_temporary_folder()
     with ExitStack() as stack:
         listener = stack.enter_context(listen_on(settings.host, settings.port))
+        if settings.grpc_port is not None:
+            holder = stack.enter_context(_grpc_holder(settings))
+            settings = replace(settings, grpc_port=holder.getsockname()[1])
         metrics = _metrics_listener(settings)
         if metrics is not None:
             stack.enter_context(metrics)
@@ -95,6 +99,13 @@ def _metrics_listener(settings: ServerSettings) -> socket.socket | None:
     except PortInUseError as error:
         hint = "stop what listens there, or choose another with --metrics-port"
         raise PortInUseError(error.message, hint=hint) from error
+
+
+def _grpc_holder(settings: ServerSettings) -> socket.socket:
+    """Return what keeps the port for gRPC; raises as ``reserve``."""
+    from modelpack.server.grpc.listener import reserve
+
+    return reserve(settings.host, settings.grpc_port or 0)
 
 
 _BY = "serve it by its import string, its bundle or its model file"

@@ -23,7 +23,7 @@ from typing import Any
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import ConflictError, ModelpackError
 from modelpack.frameworks.source import Source
-from modelpack.server.http.listening import url_of
+from modelpack.server.http.listening import addresses, url_of
 from modelpack.server.http.tls import context_for
 from modelpack.server.life.admin import Managed
 from modelpack.server.life.channel import Handler, Message, error_from
@@ -60,6 +60,7 @@ class Supervisor(Managed):
         """Raise UsageError when TLS files cannot be used."""
         is_tls = context_for(settings) is not None
         self.url = url_of(listener, is_tls=is_tls)
+        self.facts = addresses(self.url, settings)
         self.settings = settings
         self.crew = Crew(
             settings.workers,
@@ -193,7 +194,7 @@ class Supervisor(Managed):
         if not self.crew.has_served and worker.accepts:
             self.crew.has_served = True
             self.tell_ready(worker.service)
-            event("ready", url=self.url, service=worker.service, tag=self.switching.tag)
+            event("ready", **self.facts, service=worker.service, tag=self.switching.tag)
             if self._on_ready is not None:
                 self._on_ready(self.url)
         if self.crew.has_served:
@@ -237,7 +238,7 @@ class Supervisor(Managed):
             "state": state,
             "service": ready[0].service if ready else "",
             "tag": self.switching.tag,
-            "url": self.url,
+            **self.facts,
             "pid": os.getpid(),
             "workers": [{"pid": one.pid, "state": one.state} for one in self.crew.workers],
             "replicas": self.settings.replicas,

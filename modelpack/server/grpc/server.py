@@ -1,0 +1,167 @@
+"""One process's gRPC server.
+
+    GrpcServer(settings, catalog) ──open──► it answers ──close(grace)──► GOAWAY, calls end ──► gone
+
+Methods get the bytes of a message and give bytes: what does not parse is then refused like any other
+bad input, and in the benchmark (``bench_grpc``) it costs the same as letting gRPC call the parser.
+Compressed messages are taken when compressed HTTP bodies are (``accept_encoding``).  What always
+holds: a call is answered by the version that was served when its message was read; at the end no new
+calls come, those that run are answered, streams that wait for their client are ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from modelpack.config.settings import ServerSettings
+from modelpack.errors import PortInUseError
+from modelpack.server.faces.catalog import Catalog
+from modelpack.server.grpc import health, oip, reflection, tfserving
+from modelpack.server.grpc.calls import Unary, answering
+from modelpack.server.grpc.listener import target_of
+from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.streams import Streams
+from modelpack.server.http.heads import RequestIds
+
+LINGER_S = 0.5
+"""How long a stream that nothing is under way on may bring one more request."""
+
+_IDENTITY, _ALL = 0b001, 0b111
+"""Compressions as gRPC counts them: none; none, deflate and gzip."""
+
+Handlers = dict[str, Any]
+
+
+class GrpcServer:
+    """Answers gRPC beside the HTTP server of the same process."""
+
+    def __init__(
+        self, settings: ServerSettings, catalog: Callable[[], Catalog], ids: RequestIds
+    ) -> None:
+        """``catalog`` returns what is served at this moment."""
+        self._settings = settings
+        self._serving = Serving(settings, catalog, ids, asyncio.Event())
+        self._server: Any = None
+        self._starting: asyncio.Future[None] | None = None
+
+    def open(self) -> None:
+        """Answer from now on; called on the event loop.  Raises PortInUseError."""
+        if self._server is not None:
+            return
+        settings = self._settings
+        server = aio.server(
+            options=list(_options(settings).items()),
+            maximum_concurrent_rpcs=settings.max_queue_rows,
+        )
+        server.add_generic_rpc_handlers((_Methods(self._handlers()),))
+        target = target_of(settings.host, settings.grpc_port or 0)
+        try:
+            credentials = _credentials(settings)
+            if credentials is None:
+                server.add_insecure_port(target)
+            else:
+                server.add_secure_port(target, credentials)
+        except RuntimeError as cause:
+            raise PortInUseError(
+                f"gRPC cannot listen on {target}", hint="choose another with --grpc-port"
+            ) from cause
+        self._server = server
+        self._starting = asyncio.ensure_future(server.start())
+
+    async def close(self, grace_s: float) -> bool:
+        """End the calls within ``grace_s``; returns False when some had to be cut off.
+
+        When it is cancelled they are cut off at once.
+        """
+        server = self._server
+        if server is None or self._starting is None:
+            return True
+        await self._starting
+        began = monotonic()
+        try:
+            ending = asyncio.ensure_future(server.stop(grace_s))
+            await asyncio.wait((ending,), timeout=min(LINGER_S, grace_s))
+            self._serving.ending.set()
+            await ending
+        except asyncio.CancelledError:
+            self._serving.ending.set()
+            await server.stop(None)
+            return False
+        return monotonic() - began < max(grace_s, _AT_ONCE_S)
+
+    def _handlers(self) -> Handlers:
+        """Return what answers each method, by its path."""
+        serving = self._serving
+        streams = Streams(serving)
+        services: dict[str, dict[str, Unary]] = {oip.SERVICE: oip.Inference(serving).unary}
+        if self._settings.faces == "auto" or "tfserving" in self._settings.faces.split(","):
+            tensorflow = tfserving.TensorFlowServing(serving)
+            services[tfserving.PREDICTION] = tensorflow.prediction
+            services[tfserving.MODEL] = tensorflow.model
+        checks = health.Health(serving, [*services, health.SERVICE])
+        services[health.SERVICE] = checks.unary
+        handlers: Handlers = {
+            f"/{service}/{method}": grpc.unary_unary_rpc_method_handler(answering(run, serving.ids))
+            for service, methods in services.items()
+            for method, run in methods.items()
+        }
+        handlers[f"/{oip.SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            streams.infer
+        )
+        handlers[f"/{health.SERVICE}/Watch"] = grpc.unary_stream_rpc_method_handler(checks.watch)
+        names = [*services, *reflection.NAMES]
+        for name in reflection.NAMES:
+            handlers[f"/{name}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(
+                reflection.info_of(name, names)
+            )
+        return handlers
+
+
+_AT_ONCE_S = 0.05
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds what answers a method."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Return it; None: there is no such method."""
+        return self._handlers.get(details.method)
+
+
+def _options(settings: ServerSettings) -> dict[str, int]:
+    """Return the channel arguments of gRPC (grpc/include/grpc/impl/channel_arg_names.h)."""
+    return {
+        "grpc.so_reuseport": 1,
+        "grpc.max_receive_message_length": settings.max_body_bytes,
+        "grpc.max_send_message_length": -1,
+        "grpc.compression_enabled_algorithms_bitset": (
+            _ALL if settings.accept_encoding else _IDENTITY
+        ),
+        "grpc.max_connection_idle_ms": int(settings.keep_alive_s * 1000),
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+    }
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
+    """Return what connections are secured with, as ``http.tls`` has checked it; None: they are not."""
+    if settings.tls_cert is None:
+        return None
+    chain = Path(settings.tls_cert).read_bytes()
+    key = Path(settings.tls_key or settings.tls_cert).read_bytes()
+    authorities = None
+    if settings.tls_client_ca is not None:
+        authorities = Path(settings.tls_client_ca).read_bytes()
+    return grpc.ssl_server_credentials(
+        [(key, chain)], authorities, require_client_auth=authorities is not None
+    )

@@ -1,0 +1,191 @@
+"""``ModelStreamInfer``: any number of requests and answers on one call.
+
+    requests ──reader──► [answers to 1][answers to 2] … ──► one after the other, in that order
+                          │ an api with one answer: begun at once, so that they share batches
+                          └ an api that streams: its pieces, begun when it is its turn
+
+A request that fails is answered with its error and its id, and the call goes on.  What always holds:
+at most ``AT_ONCE`` requests of a call are read ahead of the answers; when the client leaves, what it
+still waits for is dropped.  Triton, grpc_service.proto; decoupled models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+from modelpack.sdk.api import Arguments
+from modelpack.server.faces.catalog import Catalog, Served
+from modelpack.server.faces.face import error_text
+from modelpack.server.faces.inference import infer, refuse, stream
+from modelpack.server.grpc import parameters
+from modelpack.server.grpc.calls import Asked, Context, abort, asked_of, told
+from modelpack.server.grpc.messages import Message, message, parsed
+from modelpack.server.grpc.oip import read, write
+from modelpack.server.grpc.serving import Serving
+from modelpack.server.problems import UNAVAILABLE, RefusedRequest
+
+AT_ONCE = 64
+
+_Request = message("inference.ModelInferRequest")
+_Response = message("inference.ModelStreamInferResponse")
+
+Answers = AsyncIterator[bytes]
+
+
+class Streams:
+    """The method with many messages each way."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def infer(self, requests: AsyncIterator[bytes], context: Context) -> Answers:
+        """Answer the requests of one call."""
+        try:
+            asked = asked_of(context, self._serving.ids)
+        except RefusedRequest as refused:
+            await abort(context, refused.problem, self._serving.ids.new_id())
+        waiting: asyncio.Queue[Answers | None] = asyncio.Queue(AT_ONCE)
+        begun: set[asyncio.Task[bytes]] = set()
+
+        def begin(body: bytes) -> Answers:
+            now = replace(asked, timeout_s=context.time_remaining())
+            return self._begin(body, now, begun)
+
+        reading = asyncio.ensure_future(_read(requests, begin, waiting))
+        ending = asyncio.ensure_future(self._serving.ending.wait())
+        ending.add_done_callback(lambda _: reading.cancel())
+        try:
+            while (answers := await waiting.get()) is not None:
+                async for answer in answers:
+                    yield answer
+        finally:
+            ending.cancel()
+            reading.cancel()
+            for task in begun:
+                task.cancel()
+        if self._serving.ending.is_set():
+            await abort(context, UNAVAILABLE, asked.request_id)
+
+    def _begin(self, body: bytes, asked: Asked, begun: set[asyncio.Task[bytes]]) -> Answers:
+        """Begin what one request asks for; returns its answers."""
+        request = _Request()
+        try:
+            request = parsed(_Request, body)
+            catalog = self._serving.catalog()
+            served = catalog.model(request.model_name, request.model_version)
+        except Exception as error:
+            return _only(_failure(request, error))
+        if served.api.is_stream:
+            return _pieces(catalog, served, request, asked)
+        task = asyncio.ensure_future(_answer(catalog, served, request, asked, len(body)))
+        begun.add(task)
+        task.add_done_callback(begun.discard)
+        return _awaited(task)
+
+
+async def _read(
+    requests: AsyncIterator[bytes],
+    begin: Callable[[bytes], Answers],
+    waiting: asyncio.Queue[Answers | None],
+) -> None:
+    """Begin the requests as they come, until the client has no more."""
+    try:
+        async for body in requests:
+            await waiting.put(begin(body))
+    finally:
+        await waiting.put(None)
+
+
+async def _answer(
+    catalog: Catalog, served: Served, request: Message, asked: Asked, size_bytes: int
+) -> bytes:
+    """Return the answer to a request, or its failure."""
+    response = _Response()
+    response.infer_response.model_version = catalog.version
+    try:
+        arguments, is_raw, asked = _read_request(served, request, asked)
+        answer = await infer(
+            served.endpoint,
+            arguments,
+            request_id=asked.request_id,
+            timeout_s=asked.timeout_s,
+            priority=asked.priority,
+            size_bytes=size_bytes,
+            fields=asked.fields,
+        )
+        write(response.infer_response, served, request, answer, is_raw=is_raw)
+    except Exception as error:
+        return _failure(request, error)
+    if _says_last(request):
+        _set_last(response, is_last=True)
+    return _encoded(response)
+
+
+async def _pieces(catalog: Catalog, served: Served, request: Message, asked: Asked) -> Answers:
+    """Yield the answers of an api that streams, and what ended them early."""
+    says_last = _says_last(request)
+    try:
+        arguments, is_raw, asked = _read_request(served, request, asked)
+        pieces = stream(
+            served.endpoint,
+            arguments,
+            request_id=asked.request_id,
+            timeout_s=asked.timeout_s,
+            fields=asked.fields,
+        )
+        async for piece in pieces:
+            response = _Response()
+            response.infer_response.model_version = catalog.version
+            write(response.infer_response, served, request, piece, is_raw=is_raw)
+            if says_last:
+                _set_last(response, is_last=False)
+            yield _encoded(response)
+    except Exception as error:
+        yield _failure(request, error)
+        return
+    if says_last:
+        last = _Response()
+        last.infer_response.model_name, last.infer_response.id = served.name, request.id
+        last.infer_response.model_version = catalog.version
+        _set_last(last, is_last=True)
+        yield _encoded(last)
+
+
+def _read_request(served: Served, request: Message, asked: Asked) -> tuple[Arguments, bool, Asked]:
+    """Return the arguments, whether they are raw, and what is asked for; raises RefusedRequest."""
+    try:
+        asked = parameters.wishes_of(request, asked)
+        arguments, is_raw = read(served, request)
+    except Exception as error:
+        raise refuse(served.endpoint, error, request_id=asked.request_id) from error
+    return arguments, is_raw, asked
+
+
+async def _only(answer: bytes) -> Answers:
+    yield answer
+
+
+async def _awaited(task: asyncio.Task[bytes]) -> Answers:
+    yield await task
+
+
+def _failure(request: Message, error: Exception) -> bytes:
+    response = _Response(error_message=error_text(told(error)))
+    response.infer_response.id = request.id
+    response.infer_response.model_name = request.model_name
+    return _encoded(response)
+
+
+def _says_last(request: Message) -> bool:
+    return bool(parameters.value_of(request.parameters, parameters.EMPTY_FINAL))
+
+
+def _set_last(response: Message, *, is_last: bool) -> None:
+    response.infer_response.parameters[parameters.FINAL].bool_param = is_last
+
+
+def _encoded(response: Message) -> bytes:
+    encoded: bytes = response.SerializeToString()
+    return encoded

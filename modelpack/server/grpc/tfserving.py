@@ -1,0 +1,193 @@
+"""TensorFlow Serving's gRPC: ``PredictionService`` and ``ModelService``.
+
+    PredictRequest ──► Arguments ──infer──► answer ──► PredictResponse
+    model_spec: name           the model; with a signature another api of the service
+                version        counts what was swapped in, from 1
+                version_label  the bundle's version, ``latest`` or ``stable``
+                signature      the name of an api; ``serving_default`` or none: the model's own
+
+tensorflow_serving/apis: predict.proto, get_model_metadata.proto, get_model_status.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from modelpack.errors import InputError, Issue
+from modelpack.server.faces.catalog import Catalog, Served
+from modelpack.server.faces.inference import infer, refuse
+from modelpack.server.faces.tensors import InputPort, OutputPort
+from modelpack.server.grpc.arguments import arguments_of
+from modelpack.server.grpc.calls import Asked, Unary
+from modelpack.server.grpc.messages import Message, message, parsed
+from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.tensorproto import array_from, proto_of, type_number
+from modelpack.server.problems import Problem, RefusedRequest
+
+if TYPE_CHECKING:
+    from modelpack.sdk.tensor import Array
+
+PREDICTION = "tensorflow.serving.PredictionService"
+MODEL = "tensorflow.serving.ModelService"
+DEFAULT_SIGNATURE = "serving_default"
+METHOD = "tensorflow/serving/predict"
+LABELS = ("latest", "stable")
+"""Labels of whatever is served, beside the bundle's version."""
+
+_ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+
+_PredictRequest = message("tensorflow.serving.PredictRequest")
+_PredictResponse = message("tensorflow.serving.PredictResponse")
+_MetadataRequest = message("tensorflow.serving.GetModelMetadataRequest")
+_Metadata = message("tensorflow.serving.GetModelMetadataResponse")
+_Signatures = message("tensorflow.serving.SignatureDefMap")
+_StatusRequest = message("tensorflow.serving.GetModelStatusRequest")
+_Status = message("tensorflow.serving.GetModelStatusResponse")
+_AVAILABLE, _LOADING = 30, 20
+
+
+class TensorFlowServing:
+    """The methods of both services."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self.prediction: dict[str, Unary] = {
+            "Predict": self.predict,
+            "GetModelMetadata": self.metadata,
+        }
+        self.model: dict[str, Unary] = {"GetModelStatus": self.status}
+
+    async def predict(self, body: bytes, asked: Asked) -> bytes:
+        """Answer one request."""
+        request = parsed(_PredictRequest, body)
+        catalog = self._serving.catalog()
+        served = _with_signature(catalog, request.model_spec)
+        if served.api.is_stream:
+            detail = f"'{served.name}' answers in pieces: call it over HTTP, or by ModelStreamInfer"
+            raise RefusedRequest(Problem(501, "stream-only", "not implemented", detail))
+        most_bytes = self._serving.settings.max_body_bytes
+        try:
+            _check_filter(served, request.output_filter)
+            tensors: dict[str, Array] = {
+                name: array_from(f"/{name}", request.inputs[name], most_bytes)
+                for name in request.inputs
+            }
+            arguments = arguments_of(served, tensors)
+        except Exception as error:  # whatever the bytes made fail is counted and answered
+            raise refuse(served.endpoint, error, request_id=asked.request_id) from error
+        answer = await infer(
+            served.endpoint,
+            arguments,
+            request_id=asked.request_id,
+            timeout_s=asked.timeout_s,
+            priority=asked.priority,
+            size_bytes=len(body),
+            fields=asked.fields,
+        )
+        response = _PredictResponse()
+        _tell_spec(response.model_spec, catalog, request.model_spec)
+        wanted = frozenset(request.output_filter)
+        for one in served.outputs.split(answer):
+            if not wanted or one.name in wanted:
+                response.outputs[one.name].CopyFrom(proto_of(one))
+        return _bytes(response)
+
+    async def metadata(self, body: bytes, _asked: Asked) -> bytes:
+        """Say what a model takes and gives."""
+        request = parsed(_MetadataRequest, body)
+        catalog = self._serving.catalog()
+        served = _named(catalog, request.model_spec)
+        for name in request.metadata_field:
+            if name != "signature_def":
+                detail = f"no metadata '{name[:100]}', only signature_def"
+                raise RefusedRequest(Problem(400, "bad-input", "unknown metadata", detail))
+        found = _Signatures()
+        _describe(found.signature_def[DEFAULT_SIGNATURE], served)
+        if served is catalog.default:
+            for one in catalog.models.values():
+                _describe(found.signature_def[one.api.name], one)
+        response = _Metadata()
+        _tell_spec(response.model_spec, catalog, request.model_spec)
+        response.metadata["signature_def"].type_url = _ANY
+        response.metadata["signature_def"].value = found.SerializeToString()
+        return _bytes(response)
+
+    async def status(self, body: bytes, _asked: Asked) -> bytes:
+        """Say whether a model is available."""
+        request = parsed(_StatusRequest, body)
+        catalog = self._serving.catalog()
+        _named(catalog, request.model_spec)
+        response, problem = _Status(), catalog.problem()
+        state = _AVAILABLE if problem is None else _LOADING
+        version = response.model_version_status.add(version=catalog.number, state=state)
+        version.status.SetInParent()
+        if problem is not None:
+            version.status.error_message = problem.detail
+        return _bytes(response)
+
+
+def _named(catalog: Catalog, spec: Message) -> Served:
+    """Return the model of a specification; raises RefusedRequest (404) in TensorFlow's words."""
+    found = catalog.models.get(spec.name)
+    choice = spec.WhichOneof("version_choice")
+    if choice == "version":
+        fits = spec.version.value == catalog.number
+        wanted = f"Specific({spec.name[:100]}, {spec.version.value})"
+    elif choice == "version_label":
+        fits = spec.version_label in (catalog.version, *LABELS)
+        wanted = f"Label({spec.name[:100]}, {spec.version_label[:100]})"
+    else:
+        fits, wanted = True, f"Latest({spec.name[:100]})"
+    if found is None or not fits:
+        text = f"Servable not found for request: {wanted}"
+        raise RefusedRequest(Problem(404, "unknown-model", text))
+    return found
+
+
+def _with_signature(catalog: Catalog, spec: Message) -> Served:
+    """Return the api that a specification means; raises RefusedRequest."""
+    served = _named(catalog, spec)
+    signature = spec.signature_name
+    if signature in ("", DEFAULT_SIGNATURE, served.api.name):
+        return served
+    other = catalog.api(signature) if served is catalog.default else None
+    if other is None:
+        detail = f"'{served.name}' has no signature '{signature[:100]}'"
+        raise RefusedRequest(Problem(400, "bad-input", "unknown signature", detail))
+    return other
+
+
+def _check_filter(served: Served, names: Iterable[str]) -> None:
+    """Raise InputError for an output that the signature is known not to have."""
+    declared = [port.name for port in served.outputs.declared]
+    for name in names:
+        if declared and name not in declared:
+            issue = Issue("/output_filter", f"one of {', '.join(declared)}", f"'{name[:100]}'")
+            raise InputError(f"no output '{name[:100]}'", issues=[issue])
+
+
+def _tell_spec(told: Message, catalog: Catalog, asked: Message) -> None:
+    told.name = asked.name
+    told.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    told.version.value = catalog.number
+
+
+def _describe(signature: Message, served: Served) -> None:
+    signature.method_name = METHOD
+    for port in served.inputs:
+        _describe_tensor(signature.inputs[port.name], port)
+    for output in served.outputs.declared:
+        _describe_tensor(signature.outputs[output.name], output)
+
+
+def _describe_tensor(info: Message, port: InputPort | OutputPort) -> None:
+    info.name = f"{port.name}:0"
+    info.dtype = type_number(port.datatype)
+    for length in port.shape:
+        info.tensor_shape.dim.add(size=length)
+
+
+def _bytes(response: Message) -> bytes:
+    encoded: bytes = response.SerializeToString()
+    return encoded
