@@ -166,7 +166,8 @@ class Reader:
             return self._plain(form, self._endpoint.reader.json, body)
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
             check_depth(raw)
-        extra = raw.get(self._dialect.extra) or {}
+        extra = raw.get(self._dialect.extra)
+        extra = {} if extra is None else extra
         if not isinstance(extra, dict):
             raise wrong(f"/{self._dialect.extra}", "an object", describe(extra))
         given = self._dialect.forms[key](self._endpoint, raw[key], f"/{key}", extra)

@@ -57,8 +57,16 @@ def write_error(problem: Problem, _request_id: bytes) -> tuple[int, bytes, bytes
 
 def message_of(problem: Problem) -> str:
     """Return what a problem is in one text, with all places that do not fit."""
-    others = [f"{one.pointer}: expected {one.expected}, got {one.got}" for one in problem.issues]
-    return "; ".join([error_text(problem), *others[1:20]])
+    if problem.code not in ("bad-input", "refused-input") or not problem.issues:
+        return error_text(problem)
+    places = [
+        f"{one.pointer or 'the body'}: expected {one.expected}, got {one.got}"
+        for one in problem.issues[:_MAX_PLACES]
+    ]
+    return f"{problem.title}: {'; '.join(places)}"
+
+
+_MAX_PLACES = 20
 
 
 def described(served: Served, error: parts.Schema, *, also: Sequence[int] = ()) -> dict[str, Any]:
