@@ -110,9 +110,9 @@ def _short(dtype: str, shape: Shape, otherwise: FastReader) -> FastReader:
         numbers = loads(text)
         for _ in range(depth):
             (numbers,) = numbers
-        array = empty(shape, numpy_dtype)
+        array: Any = empty(shape, numpy_dtype)
         pack_into(array, 0, *numbers)
-        return array
+        return array  # type: ignore[no-any-return]
 
     return read
 

@@ -12,7 +12,7 @@ under status 200, as the generate extension has it.  The generator is closed whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -133,12 +133,12 @@ class Streamed:
 
     async def _pieces(
         self, arguments: Arguments, timeout_s: float, request_id: bytes
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any]:
         """Yield what the api yields, or its one answer."""
         endpoint = self._endpoint
         if endpoint.api.is_stream:
             pieces = stream(endpoint, arguments, request_id=request_id, timeout_s=timeout_s)
-            async with aclosing(pieces):  # type: ignore[type-var]
+            async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
             return
