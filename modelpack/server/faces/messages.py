@@ -135,8 +135,9 @@ class Messages:
         if not isinstance(tensor, dict):
             raise _refusal(at, "an object with 'shape' and 'values'", describe(tensor))
         shape, values = tensor.get("shape"), tensor.get("values")
-        if not isinstance(values, list):
-            raise _refusal(f"{at}/values", "a list", describe(values))
+        if not isinstance(values, list) or not values:  # of nothing any shape could be claimed
+            got = "an empty list" if values == [] else describe(values)
+            raise _refusal(f"{at}/values", "a list of values", got)
         if not isinstance(shape, list) or not all(
             isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in shape
         ):
@@ -191,7 +192,7 @@ def check_feedback(body: bytes) -> float:
 
 
 def _meta_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    meta = message.get("meta") or {}
+    meta = {} if message.get("meta") is None else message["meta"]
     if not isinstance(meta, dict):
         raise _refusal("/meta", "an object", describe(meta))
     for name, kind, expected in (("puid", str, "a string"), ("tags", dict, "an object")):

@@ -74,7 +74,7 @@ def values(answer: Any, rows: int, *, is_each: bool = False) -> list[Any]:
 
 def columns_of(answer: Any) -> dict[str, Any] | None:
     """Return named outputs; None: the answer has no names."""
-    if isinstance(answer, Mapping):
+    if isinstance(answer, Mapping) and not isinstance(answer, Packed):
         return {str(name): one for name, one in answer.items()} or None
     if isinstance(answer, tuple):
         return {f"{OUTPUT}_{i}" if i else OUTPUT: one for i, one in enumerate(answer)} or None
@@ -163,6 +163,11 @@ def _other(what: str) -> Problem:
 
 # --- bytes, NaN ---------------------------------------------------------------------------------
 
+
+class Packed(dict[str, str]):
+    """``{"b64": ...}``: one value, and no outputs by name."""
+
+
 Pack = Callable[[Any], Any]
 
 
@@ -205,15 +210,15 @@ def _each(pack: Pack, answer: Any) -> Any:
 def _pack_base64(answer: Any) -> Any:
     """A file is bytes as a whole answer, and base64 already inside of one."""
     if isinstance(answer, bytes):
-        return {"b64": base64.b64encode(answer).decode()}
-    return {"b64": answer} if isinstance(answer, str) else answer
+        return Packed(b64=base64.b64encode(answer).decode())
+    return Packed(b64=answer) if isinstance(answer, str) else answer
 
 
 def _pack_text(answer: Any) -> Any:
     if isinstance(answer, list):
         return [_pack_text(one) for one in answer]
     if isinstance(answer, str):
-        return {"b64": base64.b64encode(answer.encode("utf-8", "surrogatepass")).decode()}
+        return Packed(b64=base64.b64encode(answer.encode("utf-8", "surrogatepass")).decode())
     return answer
 
 

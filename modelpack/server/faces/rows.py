@@ -48,11 +48,15 @@ class Given:
     """True when each instance is a call of its own: the answer is ``All``, or that of the only one."""
 
 
-def sole_parameter(api: ApiSpec) -> Parameter | None:
-    """Return the parameter that a bare value is for: the only one, else the only required one."""
-    if len(api.parameters) == 1:
-        return api.parameters[0]
-    required = [p for p in api.parameters if p.is_required]
+def sole_parameter(api: ApiSpec, given: Mapping[str, Any] | None = None) -> Parameter | None:
+    """Return the parameter that a bare value is for: the only one, else the only required one.
+
+    ``given`` are values that stand elsewhere already.
+    """
+    left = [p for p in api.parameters if p.name not in (given or {})]
+    if len(left) == 1:
+        return left[0]
+    required = [p for p in left if p.is_required]
     return required[0] if len(required) == 1 else None
 
 
@@ -67,7 +71,7 @@ def is_named(api: ApiSpec, raw: Any) -> bool:
 def from_columns(api: ApiSpec, raw: Any, at: str = "/inputs") -> Given:
     """Return the one call that named values, or a bare one, are; raises InputError."""
     named = _plain(api, _named(api, raw, at))
-    return Given(_decoded(api, named, at if _is_bare(api, raw) else ""), None)
+    return Given(_decoded(api, named, "" if is_named(api, raw) else at), None)
 
 
 def from_instances(
@@ -88,11 +92,9 @@ def from_instances(
     if not isinstance(raw, list) or not raw:
         got = "an empty list" if raw == [] else describe(raw)
         raise _refusal(at, "a list of instances", got)
-    rows = [
-        {**(common or {}), **_plain(api, _named(api, one, f"{at}/{i}"))}
-        for i, one in enumerate(raw)
-    ]
-    is_bare = _is_bare(api, raw[0])
+    common = common or {}
+    rows = [_plain(api, _named(api, one, f"{at}/{i}", common)) for i, one in enumerate(raw)]
+    is_bare = not is_named(api, _merged(raw[0], common))
     if api.batch is None and not _is_short(api, rows[0]):
         return Given(_each(endpoint, api, rows, at, is_bare=is_bare), len(rows), is_each=True)
     joined = _joined(api, rows, at)
@@ -103,20 +105,21 @@ def from_instances(
     return Given(arguments, len(rows))
 
 
-def _named(api: ApiSpec, raw: Any, at: str) -> Named:
+def _named(api: ApiSpec, raw: Any, at: str, common: Mapping[str, Any] | None = None) -> Named:
     """Return values by the name of their parameter; raises InputError."""
-    if is_named(api, raw):
-        named: Named = raw
+    common = common or {}
+    if is_named(api, merged := _merged(raw, common)):
+        named: Named = merged
         return named
-    sole = sole_parameter(api)
+    sole = sole_parameter(api, common)
     if sole is None:
         keys = ", ".join(f"'{p.name}'" for p in api.parameters) or "none"
         raise _refusal(at, f"an object with the keys {keys}", describe(raw))
-    return {sole.name: raw}
+    return {**common, sole.name: raw}
 
 
-def _is_bare(api: ApiSpec, raw: Any) -> bool:
-    return not is_named(api, raw)
+def _merged(raw: Any, common: Mapping[str, Any]) -> Any:
+    return {**common, **raw} if common and isinstance(raw, dict) else raw
 
 
 def _is_short(api: ApiSpec, row: Named) -> bool:

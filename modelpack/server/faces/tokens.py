@@ -17,7 +17,7 @@ import numpy as np
 
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.tensor import TensorValue
-from modelpack.sdk.values import Issues
+from modelpack.sdk.values import Issues, Value
 from modelpack.server.bodies import codecs
 from modelpack.server.problems import BadJson
 
@@ -56,15 +56,14 @@ def with_tokens(api: ApiSpec) -> ApiSpec:
         return api
     return replace(
         api,
-        parameters=tuple(
-            replace(one, value=_Odd(one.value.spec)) if _holds_floats(one.value) else one
-            for one in api.parameters
-        ),
+        parameters=tuple(replace(one, value=_taking_tokens(one.value)) for one in api.parameters),
     )
 
 
-def _holds_floats(value: Any) -> bool:
-    return isinstance(value, TensorValue) and value.spec.dtype.startswith("f")
+def _taking_tokens(value: Value) -> Value:
+    if isinstance(value, TensorValue) and value.spec.dtype.startswith("f"):
+        return _Odd(value.spec)
+    return value
 
 
 class _Odd(TensorValue):
