@@ -176,7 +176,7 @@ def _answer(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
             },
         }
     if api.returns.is_file:
-        content = {api.returns.media_type: {"schema": {}}}
+        content: dict[str, Any] = {api.returns.media_type: {"schema": {}}}
         return {"description": "The file.", "headers": headers, "content": content}
     answer: dict[str, Any] = {
         "description": "What the api returned.",

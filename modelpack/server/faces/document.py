@@ -4,8 +4,8 @@
     face.openapi(), by path ──described──────┴─► document_of ──► /openapi.json
 
 Each contract has a tag with its name; each of its operations that tag and an id of its own.  What
-always holds: a path and method that two have is described as the one that answers it: the service's
-own first, then the contracts in their order.  An id never comes twice.
+always holds: a path and method that two have is described by the one that answers it: the service's
+own first, then the contracts in their order; of contracts it has both tags.  An id never comes twice.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def _add(
         there = paths.setdefault(path, {})
         for key, one in item.items():
             if key in there:
+                _share(there[key], face.name)
                 continue
             if key in METHODS:
                 operation_id = _id_for(face.name, key, path, ids)
@@ -79,6 +80,12 @@ def _add(
                 there[key] = {"operationId": operation_id, "tags": [face.name], **one}
             else:
                 there[key] = one
+
+
+def _share(one: Any, face: str) -> None:
+    """Say that a contract has an operation, too, which another one describes."""
+    if isinstance(one, dict) and face not in one.get("tags", [face]):
+        one["tags"].append(face)
 
 
 def _operations(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:

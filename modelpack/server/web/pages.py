@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent / "static"
 
 _SCRIPT = "text/javascript; charset=utf-8"
 _SCRIPTS = ("try", "try-answer", "try-arrays", "try-document", "try-draw", "try-fields", "try-html",
-            "try-snippets", "try-table", "docs")  # fmt: skip
+            "try-request", "try-snippets", "try-table", "docs")  # fmt: skip
 
 _FILES = {
     "/": ("try.html", "text/html; charset=utf-8"),

@@ -1,5 +1,6 @@
 """A browser, and the try-it page of a service in it.
 
+downloads    where it puts what is downloaded
 browser      Chromium without a window; one for a module
 open_page    loads the try-it page of a server; afterwards the browser must have had nothing to say
 """
@@ -10,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,17 @@ WAIT_S = 20
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser puts what is downloaded."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[Any]:
     from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
     options = ChromeOptions()
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.binary_location = str(shutil.which("chromium"))
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
         options.add_argument(word)
@@ -79,6 +88,15 @@ class Page:
         self.wait(lambda: re.match(r"(\d{3} .*|Not sent.*|.*after) ", self.text("outcome")))
         self.wait(lambda: self.text("outcome").startswith(expect + " in "))
         return self.text("answer")
+
+    def download(self, name: str, folder: Path) -> bytes:
+        """Follow a link to a file; returns what is in it."""
+        found = folder / self.find(name).get_attribute("download")
+        self.find(name).click()
+        self.wait(found.exists)
+        data = found.read_bytes()
+        found.unlink()
+        return data
 
     def snippet(self, language: str) -> str:
         self.turn("language", language)

@@ -197,7 +197,9 @@ def test_an_array_comes_out_of_a_file(
     assert json.loads(page.send()) == (array.reshape(-1, 2, 3).astype("i8") * 2).tolist()
 
 
-def test_a_npy_file_can_be_the_whole_body_and_the_answer(page: Any, tmp_path: Path) -> None:
+def test_a_npy_file_can_be_the_whole_body_and_the_answer(
+    page: Any, tmp_path: Path, downloads: Path
+) -> None:
     np.save(tmp_path / "in.npy", np.arange(6).reshape(1, 2, 3))
     page.choose("/double")
     page.turn("mode", "raw")
@@ -205,11 +207,7 @@ def test_a_npy_file_can_be_the_whole_body_and_the_answer(page: Any, tmp_path: Pa
     page.find("accept").send_keys("application/x-npy")
 
     assert page.send() == f"{128 + 48} bytes of application/x-npy"
-    data = page.browser.execute_async_script(
-        "fetch(document.getElementById('download').href).then((one) => one.arrayBuffer())"
-        ".then((all) => arguments[0]([...new Uint8Array(all)]))"
-    )
-    (tmp_path / "out.npy").write_bytes(bytes(data))
+    (tmp_path / "out.npy").write_bytes(page.download("download", downloads))
     assert np.load(tmp_path / "out.npy").tolist() == [[[0, 2, 4], [6, 8, 10]]]
 
 
@@ -243,7 +241,7 @@ def test_a_picture_can_be_drawn(page: Any) -> None:
     page.wait(lambda: page.run("return document.getElementById('image').naturalWidth") == 28)
     left_ink, right_ink = page.run(
         "const canvas = document.createElement('canvas'); canvas.width = canvas.height = 28;"
-        "const pen = canvas.getContext('2d'); pen.drawImage(document.getElementById('image'), 0, 0);"
+        "const pen = canvas.getContext('2d', {willReadFrequently: true}); pen.drawImage(document.getElementById('image'), 0, 0);"
         "const ink = (x) => [...pen.getImageData(x, 0, 14, 28).data].filter((v, i) => i % 4 === 0)"
         ".reduce((a, b) => a + b); return [ink(0), ink(14)]"
     )

@@ -2,7 +2,7 @@
 //
 //   Response ──showAnswer──► the answer's part of the page
 
-import { pretty } from "./try-html.js";
+import { isExact, parse, pretty } from "./try-html.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -47,9 +47,7 @@ async function showStream(response) {
 }
 
 function showJson(text) {
-  // A number that is exact on the wire may not be in JavaScript: then the text is shown as it is.
-  const isExact = !/\d{16}/.test(text);
-  at("answer").textContent = isExact && text ? pretty(JSON.parse(text)) : text;
+  at("answer").textContent = text && isExact(text) ? pretty(parse(text)) : text;
 }
 
 function showFile(blob, type, response, keptAs) {

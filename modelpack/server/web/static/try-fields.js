@@ -72,7 +72,7 @@ function checked(field, text) {
 function choiceField(field, changed) {
   const options = field.kind === "truth" ? [true, false] : field.options;
   const texts = options.map((one) => JSON.stringify(one));
-  const shown = options.map((one) => new Option(String(one), JSON.stringify(one)));
+  const shown = options.map((one) => new Option(typeof one === "string" ? one : JSON.stringify(one), JSON.stringify(one)));
   const select = html("select", {}, ...(field.isRequired ? [] : [new Option("not given", "")]), ...shown);
   const element = labelled(field, select);
   select.addEventListener("change", changed);

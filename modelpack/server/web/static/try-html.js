@@ -13,16 +13,29 @@ export function labelText({ name, kind, what, isRequired }) {
   return `${name} (${words.join(", ")})`;
 }
 
+// As JSON.parse, but integers that JavaScript would round stay as they were written, where the
+// browser can (JSON.rawJSON); `isExact` says whether nothing was rounded.
+export function parse(text) {
+  return JSON.parse(text, (_, value, context) => {
+    const isRounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isRounded && JSON.rawJSON && context?.source ? JSON.rawJSON(context.source) : value;
+  });
+}
+
+export const isExact = (text) => JSON.rawJSON !== undefined || !/\d{16}/.test(text);
+
+const isPlain = (one) => one === null || typeof one !== "object" || Boolean(JSON.isRawJSON?.(one));
+
 // Like JSON.stringify with two spaces, but a list of plain values stays on one line.
 export function pretty(value, indent = "") {
   const deeper = indent + "  ";
   if (Array.isArray(value)) {
-    if (value.every((one) => one === null || typeof one !== "object")) {
+    if (value.every(isPlain)) {
       return "[" + value.map((one) => JSON.stringify(one)).join(", ") + "]";
     }
     return "[\n" + value.map((one) => deeper + pretty(one, deeper)).join(",\n") + "\n" + indent + "]";
   }
-  if (value !== null && typeof value === "object") {
+  if (!isPlain(value)) {
     const lines = Object.entries(value).map(
       ([key, one]) => deeper + JSON.stringify(key) + ": " + pretty(one, deeper),
     );

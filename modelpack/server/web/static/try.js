@@ -3,17 +3,16 @@
 //   document ──operations──► show ──► fields, JSON or a file ──request──► fetch ──► try-answer
 //                                                               └───────► snippet (try-snippets)
 //
-// What is sent and what the snippets say is one value, made by `request`.
+// What is sent and what the snippets say is one value, made by try-request.
 
 import { clear, showAnswer, tell } from "./try-answer.js";
 import { contractsOf, operationsOf } from "./try-document.js";
 import { fieldFor } from "./try-fields.js";
-import { html, pretty } from "./try-html.js";
+import { html, parse, pretty } from "./try-html.js";
+import { BODY_FILE, jsonOf, requestOf } from "./try-request.js";
 import { LANGUAGES, snippet } from "./try-snippets.js";
 
 const at = (id) => document.getElementById(id);
-const LONG_CHARS = 10_000;
-const BODY_FILE = "body.json";
 const MODES = { fields: "Fields", json: "JSON", raw: "A file as it is" };
 const GROUPS = { apis: "Apis", health: "Health" };
 
@@ -74,7 +73,7 @@ function turn(event) {
   const mode = chosen("mode");
   if (event && mode === "json" && fields.length) {
     try {
-      at("body").value = jsonOfFields();
+      at("body").value = jsonOf(fields);
     } catch {
       // A field is not filled yet: the JSON stays what it was.
     }
@@ -87,17 +86,10 @@ function turn(event) {
   check();
 }
 
-function jsonOfFields() {
-  const pairs = fields.map((one) => [one.name, one.json()]).filter(([, json]) => json !== undefined);
-  return `{${pairs.map(([name, json]) => `${JSON.stringify(name)}: ${json}`).join(",\n ")}}`;
-}
-
 function fillFields(text) {
   try {
-    const body = JSON.parse(text);
-    if (!/\d{16}/.test(text)) { // JavaScript would round those
-      fields.forEach((one) => one.fill(body[one.name]));
-    }
+    const body = parse(text);
+    fields.forEach((one) => one.fill(body[one.name]));
   } catch {
     // What is no JSON changes no field.
   }
@@ -105,76 +97,13 @@ function fillFields(text) {
 
 // The request that the form holds; raises an Error for people.
 function request() {
-  const { method, path, answers, isStream } = current();
-  const accept = at("accept").selectedIndex > 0 ? [["accept", at("accept").value]] : [];
-  const answer = answerKind(at("accept").value || answers[0] || "application/json", isStream);
-  const whole = (body, payload, type) => {
-    const headers = type ? [["content-type", type], ...accept] : accept;
-    return { method, url: location.origin + path, headers, body, answer, payload };
-  };
-  switch (chosen("mode")) {
-    case undefined:
-      return whole(null, undefined);
-    case "raw":
-      return rawRequest(whole);
-    case "fields":
-      return sendsFiles() ? formRequest(whole) : jsonRequest(whole, compact(jsonOfFields()));
-    default:
-      return jsonRequest(whole, compact(at("body").value));
-  }
-}
-
-const sendsFiles = () => fields.some((one) => one.isFile && (one.file() || one.isRequired));
-
-function rawRequest(whole) {
-  const file = at("raw").files[0];
-  if (!file) {
-    throw new Error("choose a file");
-  }
-  const { rawTypes } = current();
-  const isNpy = rawTypes.includes("application/x-npy");
-  const isImage = rawTypes.includes("image/*") && file.type.startsWith("image/");
-  const type = isNpy ? "application/x-npy" : isImage ? file.type : "application/octet-stream";
-  return whole({ kind: "file", file: file.name }, file, type);
-}
-
-function formRequest(whole) {
-  const parts = fields.map((one) => one.part()).filter((part) => part !== undefined);
-  const data = new FormData();
-  for (const part of parts) {
-    if (part.blob) {
-      data.append(part.name, part.blob, part.file);
-    } else {
-      data.append(part.name, part.text);
-    }
-  }
-  return whole({ kind: "form", parts }, data, null);
-}
-
-function jsonRequest(whole, text) {
-  const file = text.length > LONG_CHARS ? BODY_FILE : undefined;
-  return whole({ kind: "json", text, file }, text, "application/json");
-}
-
-// JSON on one line, with its numbers as they were written; what is no JSON stays as it is.
-function compact(text) {
-  try {
-    JSON.parse(text);
-  } catch {
-    return text;
-  }
-  return text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, (_, string) => string ?? " ").trim();
-}
-
-function answerKind(type, isStream) {
-  if (isStream) {
-    return "stream";
-  }
-  const endings = { "application/x-npy": "npy", "image/png": "png" };
-  if (type.endsWith("json")) {
-    return "json";
-  }
-  return type.startsWith("text/") ? "text" : `answer.${endings[type] ?? "bin"}`;
+  return requestOf(current(), {
+    mode: chosen("mode"),
+    fields,
+    text: at("body").value,
+    file: at("raw").files[0],
+    accept: at("accept").value,
+  });
 }
 
 // Say what is wrong with the form as it stands, and write the snippet.
@@ -304,7 +233,7 @@ function listOperations(spec) {
 
 async function begin() {
   const response = await fetch("/openapi.json");
-  const spec = await response.json();
+  const spec = parse(await response.text());
   document.title = `Try ${spec.info.title}`;
   at("name").textContent = `${spec.info.title} ${spec.info.version === "0" ? "" : spec.info.version}`;
   at("about").textContent = spec.info.description;
