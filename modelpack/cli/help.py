@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Make a service": ("init", "serve", "call", "servers", "bench"),
+    "Make a service": ("init", "serve", "call", "servers", "bench", "batch"),
     "Bundles": (
         "build",
         "list",

@@ -60,6 +60,7 @@ def _invoke(args: Sequence[str]) -> int:
 def make_app() -> typer.Typer:
     """Return the command line as typer knows it."""
     from modelpack.cli import (
+        batch,
         bench,
         build,
         call,
@@ -99,6 +100,7 @@ def make_app() -> typer.Typer:
         ("serve", serve.serve),
         ("call", call.call),
         ("bench", bench.bench),
+        ("batch", batch.batch),
         ("build", build.build),
         ("list", list_.list_bundles),
         ("inspect", inspect.inspect_bundle),

@@ -51,12 +51,12 @@ class Bucket:
         self.counts = counts
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
-        self._client = _make_client()
+        self._client = make_client()
 
     def chunks(self, path: str, offset: int) -> Iterator[bytes]:
         """Give the bytes of an object from ``offset`` on; raises NotFoundError."""
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
-        with _readable(self.name, f"read '{path}'"):
+        with readable(self.name, f"read '{path}'"):
             found = self._client.get_object(Bucket=self._bucket, Key=self._key(path), **wanted)
             body = found["Body"]
             try:
@@ -69,7 +69,7 @@ class Bucket:
     def size(self, path: str) -> int | None:
         """Return how long an object is, None when there is none."""
         try:
-            with _readable(self.name, f"look for '{path}'"):
+            with readable(self.name, f"look for '{path}'"):
                 found = self._client.head_object(Bucket=self._bucket, Key=self._key(path))
         except NotFoundError:
             return None
@@ -80,7 +80,7 @@ class Bucket:
         from boto3.s3.transfer import TransferConfig
 
         config = TransferConfig(multipart_chunksize=PART_BYTES, max_concurrency=2)
-        with _readable(self.name, f"write '{path}'"):
+        with readable(self.name, f"write '{path}'"):
             self._client.upload_fileobj(
                 _Stream(reader, self.counts), self._bucket, self._key(path), Config=config
             )
@@ -88,7 +88,7 @@ class Bucket:
     def read_tagged(self, path: str) -> tuple[bytes, str] | None:
         """Return a short object and its ETag, or None."""
         try:
-            with _readable(self.name, f"read '{path}'"):
+            with readable(self.name, f"read '{path}'"):
                 found = self._client.get_object(Bucket=self._bucket, Key=self._key(path))
                 return found["Body"].read(), str(found["ETag"])
         except NotFoundError:
@@ -98,7 +98,7 @@ class Bucket:
         """Write a short object if it still has that ETag, or is not there; False when it is not so."""
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"} if is_new else {}
         try:
-            with _readable(self.name, f"write '{path}'"):
+            with readable(self.name, f"write '{path}'"):
                 self._client.put_object(
                     Bucket=self._bucket, Key=self._key(path), Body=data, **condition
                 )
@@ -133,7 +133,8 @@ class _Stream:
         return bytes(found)
 
 
-def _make_client() -> Any:
+def make_client() -> Any:
+    """Return a client for S3; raises ToolMissingError without boto3."""
     try:
         import boto3
         from botocore.config import Config
@@ -147,7 +148,7 @@ def _make_client() -> Any:
 
 
 @contextmanager
-def _readable(place: str, what: str) -> Iterator[None]:
+def readable(place: str, what: str) -> Iterator[None]:
     """Say in our words what boto3 raises."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import (
