@@ -153,6 +153,7 @@ def _port(environ: Mapping[str, str], name: str) -> int:
 
 def _has_files(folder: Path) -> bool:
     try:
-        return any(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return any(entries)
     except OSError:
         return False
