@@ -62,7 +62,7 @@ def sole_parameter(api: ApiSpec, given: Mapping[str, Any] | None = None) -> Para
 
 def is_named(api: ApiSpec, raw: Any) -> bool:
     """Say whether an object has the api's parameters as its keys, all that are required."""
-    if not isinstance(raw, dict) or not raw:
+    if not isinstance(raw, dict):
         return False
     known = {p.name: p.is_required for p in api.parameters}
     return raw.keys() <= known.keys() and all(n in raw for n, needed in known.items() if needed)

@@ -39,6 +39,7 @@ from modelpack.server.problems import (
 from modelpack.server.web.incoming import ClientLeft, read_body
 from modelpack.server.web.replies import REQUEST_ID, Reply, json_reply, problem_reply
 
+_HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status")
 _VERSIONS = ("v1.0", "v0.1")
 _READ = frozenset({"", "application/json", "application/x-www-form-urlencoded", "text/plain"})
 _ERROR = parts.record({"status": parts.record({"code": parts.INTEGER, "info": parts.TEXT})})
@@ -89,11 +90,10 @@ class SeldonFace(Face):
         else:
             answers = []
             self.doors = [SeldonDoor(f"{path}/predictions", default, catalog.tag) for path in paths]
-        health = ("/health/ping", "/health/status", "/api/v1.0/health/status")
         self.routes: list[BaseRoute] = [
             *answers,
             *(Route(f"{path}/feedback", self._feedback, methods=["POST"]) for path in paths),
-            *(Route(path, self._health, methods=["GET"]) for path in health),
+            *(Route(path, self._health, methods=["GET"]) for path in _HEALTH),
             Route("/api/v1.0/metadata", self._graph, methods=["GET"]),
             Route("/api/v1.0/metadata/{model}", self._metadata, methods=["GET"]),
             Route("/seldon.json", self._document, methods=["GET"]),
@@ -165,10 +165,22 @@ class SeldonFace(Face):
         message = parts.record({}, {"data": {}, "jsonData": {}, "strData": {}, "binData": {}})
         health = {"200": parts.said("It takes messages.", parts.record({"status": parts.TEXT}))}
         items: dict[str, Any] = {
-            "/health/status": {
-                "get": parts.operation("Health", answers=health, refused=(503,), error=_ERROR)
-            }
+            path: {"get": parts.operation("Health", answers=health, refused=(503,), error=_ERROR)}
+            for path in _HEALTH
         }
+        described = {"200": parts.said("What there is.", parts.record({}))}
+        known = ["/seldon.json", "/api/v1.0/metadata"]
+        known += [f"/api/v1.0/metadata/{name}" for name in self.catalog.models]
+        for path in known:
+            items[path] = {"get": parts.operation("Describe", answers=described)}
+        feedback = parts.operation(
+            "Take feedback",
+            body=parts.json_body(parts.record({}, {"reward": parts.NUMBER}), {"reward": 1.0}),
+            answers={"200": parts.said("It was taken.", parts.record({"meta": {}}))},
+            refused=(400, 413, 415),
+            error=_ERROR,
+        )
+        items |= {f"/api/{version}/feedback": {"post": feedback} for version in _VERSIONS}
         example = {"jsonData": self.catalog.default.api.sample()}
         for door in self.doors:
             items[door.path] = {

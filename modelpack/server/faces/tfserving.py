@@ -38,6 +38,7 @@ DTYPES = {
 """TensorFlow's names of the datatypes."""
 
 _VERBS = (PREDICT, CLASSIFY, REGRESS)
+_NAME = "signature_name"
 _VERSION, _LABEL = "/versions/{version}", "/labels/{label}"
 
 
@@ -50,6 +51,9 @@ class TfServingFace(Face):
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
         self._shared = Shared(catalog)
+        versions = sorted({str(catalog.number), catalog.version})
+        self._middles = [f"/versions/{one}" for one in versions]
+        self._middles += [f"/labels/{one}" for one in labels_of(catalog)]
         self.doors: list[Door] = list(self._doors())
         root = "/v1/models/{model}"
         self.routes: list[BaseRoute] = [
@@ -67,9 +71,6 @@ class TfServingFace(Face):
 
     def _doors(self) -> Iterator[Door]:
         catalog = self.catalog
-        versions = {str(catalog.number), catalog.version}
-        middles = [f"/versions/{one}" for one in sorted(versions)]
-        middles += [f"/labels/{one}" for one in labels_of(catalog)]
         for served in catalog.models.values():
             if served.api.is_stream:
                 continue
@@ -78,7 +79,7 @@ class TfServingFace(Face):
                 if verb != PREDICT or not self._shared.has_kserve:  # that one reads both
                     is_certain = verb != PREDICT
                     yield self._shared.door(f"{root}:{verb}", served, verb, is_tensors=is_certain)
-                for middle in middles:
+                for middle in self._middles:
                     yield self._shared.door(f"{root}{middle}:{verb}", served, verb, is_tensors=True)
 
     async def _status(self, request: Request) -> Reply:
@@ -139,7 +140,7 @@ class TfServingFace(Face):
         return served
 
     def openapi(self) -> dict[str, Any]:
-        """Return the paths of all models; versions and labels are paths of the same form."""
+        """Return the paths of all models; ``in_versions`` adds versions and labels."""
         items: dict[str, Any] = {}
         status = parts.record({"model_version_status": parts.array(parts.record({}))})
         metadata = parts.record({"model_spec": parts.record({}), "metadata": parts.record({})})
@@ -198,17 +199,18 @@ def _asked(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _described(served: Served, verb: str) -> dict[str, Any]:
     """Return the path item of a door."""
-    rows = parts.example_rows(served)
+    example: Any = None  # whether an api gives classes or values only its answers show
     if verb == PREDICT:
-        key, answer = "instances", parts.record({}, {"predictions": {}, "outputs": {}})
-        schema = parts.record({}, {key: parts.array({}), "inputs": {}, "signature_name": {}})
+        example = {"instances": parts.example_rows(served)}
+        answer = parts.record({}, {"predictions": {}, "outputs": {}})
+        schema = parts.record({}, {"instances": parts.array({}), "inputs": {}, _NAME: {}})
     else:
-        key, answer = "examples", parts.record({"results": parts.array({})})
-        schema = parts.record({key: parts.array({})}, {"context": {}, "signature_name": {}})
+        answer = parts.record({"results": parts.array({})})
+        schema = parts.record({"examples": parts.array({})}, {"context": {}, _NAME: {}})
     return {
         "post": parts.operation(
             f"{verb.capitalize()} with {served.name}",
-            body=parts.json_body(schema, {key: rows}),
+            body=parts.json_body(schema, example),
             answers={"200": parts.said("The answer.", answer)},
             refused=parts.INFERENCE,
         )

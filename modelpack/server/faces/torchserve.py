@@ -58,6 +58,7 @@ _TYPES_OF = {
     "unknown-version": "ModelVersionNotFoundException",
 }
 
+_NUMBER: dict[str, Any] = {"type": "string", "pattern": "^[0-9]{1,9}$"}
 _ERROR = parts.record({"code": parts.INTEGER, "type": parts.TEXT, "message": parts.TEXT})
 
 
@@ -237,27 +238,43 @@ class TorchServeFace(Face):
     def openapi(self) -> dict[str, Any]:
         """Return the paths of all models."""
         status = parts.record({"status": parts.TEXT})
-        unhealthy = {"500": parts.said("It takes none now.", status)}
-        healthy = {"200": parts.said("It takes requests.", status)}
-        items: dict[str, Any] = {
-            "/ping": {"get": parts.operation("Health", answers={**healthy, **unhealthy})}
+        healthy = {
+            "200": parts.said("It takes requests.", status),
+            "500": parts.said("It takes none now.", status),
         }
-        described = {"200": parts.said("The models.", parts.array(parts.record({})))}
-        for served in self.catalog.models.values():
-            if self._describes:
-                items[f"/models/{served.name}"] = {
-                    "get": parts.operation(f"Describe {served.name}", answers=described)
-                }
-            path = f"/predictions/{served.name}"
-            items[path] = {"post": self._operation(served, f"Ask {served.name}")}
-        explains = self.catalog.api(EXPLAIN)
-        if explains is not None:
-            path = f"/explanations/{self.catalog.default.name}"
-            items[path] = {"post": self._operation(explains, "Explain an answer")}
+        document = {"200": parts.said("These paths.", parts.record({"paths": {}}))}
+        items: dict[str, Any] = {
+            "/": {"options": parts.operation("The routes", answers=document)},
+            "/ping": {"get": parts.operation("Health", answers=healthy)},
+        }
+        if self._describes:
+            items |= self._descriptions()
+        by_endpoint = {one.endpoint: one for one in self.catalog.models.values()}
+        for door in self.doors:
+            operation = self._operation(by_endpoint[door.endpoint])
+            items[door.path] = {"post": operation, "put": operation}
+        return items
+
+    def _descriptions(self) -> dict[str, Any]:
+        """Return the paths that describe models."""
+        models = parts.record({"models": parts.array(parts.record({}))})
+        page = [
+            parts.query_parameter("limit", "Most models of a page.", _NUMBER),
+            parts.query_parameter("next_page_token", "Which page.", _NUMBER),
+        ]
+        listed = parts.operation(
+            "Name the models", answers={"200": parts.said("A page of them.", models)},
+            parameters=page, refused=(400,), error=_ERROR,
+        )  # fmt: skip
+        described = {"200": parts.said("The model.", parts.array(parts.record({})))}
+        items: dict[str, Any] = {"/models": {"get": listed}}
+        for name in self.catalog.models:
+            for path in (f"/models/{name}", f"/models/{name}/all"):
+                items[path] = {"get": parts.operation(f"Describe {name}", answers=described)}
         return items
 
     @staticmethod
-    def _operation(served: Served, summary: str) -> dict[str, Any]:
+    def _operation(served: Served) -> dict[str, Any]:
         api = served.api
         kind = api.returns.media_type if api.returns.is_file else "application/json"
         if api.is_stream:
@@ -265,7 +282,7 @@ class TorchServeFace(Face):
         answer = parts.said("What the api returned.", {}, media_type=kind)
         answer["content"].setdefault("text/plain", {"schema": parts.TEXT})
         return parts.operation(
-            summary,
+            f"Ask {served.name}",
             body=parts.bodies(parts.json_body({}, api.sample()), parts.any_body()),
             answers={"200": answer},
             refused=parts.INFERENCE,
