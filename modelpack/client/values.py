@@ -38,7 +38,7 @@ def array_of(value: Any, dtype: str) -> Array | None:
         return None
     wanted = np.dtype(dtype)
     if array.dtype != wanted:
-        if not np.can_cast(array.dtype, wanted, "same_kind"):
+        if array.dtype.kind == "b" or not np.can_cast(array.dtype, wanted, "same_kind"):
             return None
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(wanted)

@@ -9,6 +9,7 @@ its connection up: the server sees that nobody waits any more, and drops what it
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,12 @@ class _Connection(asyncio.Protocol):
 
     def is_fresh(self) -> bool:
         """Say whether it can be used once more."""
-        return not self._is_lost and monotonic() - self._used_at < exchange.IDLE_S
+        if self._is_lost or monotonic() - self._used_at >= exchange.IDLE_S:
+            return False
+        # The loop may not have run since its end came.
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not poll.poll(0)
 
     async def ask(self, head: bytes, body: bytes | bytearray | memoryview) -> Incoming:
         """Send a request; return the answer when its head is there."""
