@@ -1,55 +1,43 @@
-"""What a model takes and gives, as messages: its metadata, and Triton's configuration of it."""
+"""What is said of a model over HTTP, as messages.
+
+    metadata, configuration, statistics of the face oip ──► their messages
+
+Keys that the messages do not have are left out; the words are those of ``faces.oip.describe``.
+"""
 
 from __future__ import annotations
 
-from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.tensors import Shape
-from modelpack.server.grpc.messages import Message, enum, message
+from collections.abc import Iterable
+from typing import Any
 
-PLATFORM = "modelpack"
+from google.protobuf.json_format import ParseDict
+
+from modelpack.config.settings import ServerSettings
+from modelpack.server.faces.catalog import Catalog, Served
+from modelpack.server.faces.oip.describe import configuration, metadata
+from modelpack.server.faces.oip.pages import PLATFORM
+from modelpack.server.faces.statistics import statistics
+from modelpack.server.grpc.messages import Message, message
 
 _Metadata = message("inference.ModelMetadataResponse")
-_Config = message("inference.ModelConfig")
-_TYPES = enum("inference.DataType")
+_Config = message("inference.ModelConfigResponse")
+_Statistics = message("inference.ModelStatisticsResponse")
 
 
 def metadata_of(served: Served, catalog: Catalog) -> Message:
-    """Return the metadata of a model."""
-    found = _Metadata(name=served.name, versions=[catalog.version], platform=PLATFORM)
-    for port in served.inputs:
-        found.inputs.add(name=port.name, datatype=port.datatype, shape=port.shape)
-    for output in served.outputs.declared:
-        found.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
-    return found
+    """Return what a model takes and gives."""
+    return _filled(_Metadata(), metadata(served, catalog.version, PLATFORM))
 
 
-def config_of(served: Served, replicas: int) -> Message:
-    """Return the configuration of a model; the axes of an api with batches are those of one row."""
-    api = served.api
-    config = _Config(name=served.name, platform=PLATFORM, backend=PLATFORM)
-    if api.batch is not None:
-        config.max_batch_size = api.batch.max_batch_size
-        batching = config.dynamic_batching
-        batching.preferred_batch_size.extend(api.batch.preferred_batch_sizes)
-        batching.max_queue_delay_microseconds = int((api.batch.max_wait_ms or 0) * 1000)
-    config.instance_group.add(name=served.name, count=replicas)
-    config.model_transaction_policy.decoupled = api.is_stream
-    for port in served.inputs:
-        config.input.add(
-            name=port.name,
-            data_type=_type(port.datatype),
-            dims=_dims(port.shape, is_batched=port.name in api.batched),
-            optional=not port.is_required,
-        )
-    for output in served.outputs.declared:
-        dims = _dims(output.shape, is_batched=api.batch is not None)
-        config.output.add(name=output.name, data_type=_type(output.datatype), dims=dims)
-    return config
+def config_of(served: Served, settings: ServerSettings) -> Message:
+    """Return how a model is batched, in Triton's words."""
+    return _filled(_Config(), {"config": configuration(served, settings, PLATFORM)})
 
 
-def _type(datatype: str) -> int:
-    return _TYPES["TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"]
+async def statistics_of(catalog: Catalog, models: Iterable[Served]) -> Message:
+    """Return what models have answered: all processes and versions together."""
+    return _filled(_Statistics(), {"model_stats": await statistics(catalog, models)})
 
 
-def _dims(shape: Shape, *, is_batched: bool) -> Shape:
-    return shape[1:] if is_batched else shape
+def _filled(empty: Message, facts: dict[str, Any]) -> Message:
+    return ParseDict(facts, empty, ignore_unknown_fields=True)

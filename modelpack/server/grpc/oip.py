@@ -22,9 +22,8 @@ from modelpack.server.grpc import contents, parameters
 from modelpack.server.grpc.arguments import arguments_of, refused
 from modelpack.server.grpc.calls import Asked, Unary
 from modelpack.server.grpc.messages import Message, message, parsed
-from modelpack.server.grpc.models import config_of, metadata_of
+from modelpack.server.grpc.models import config_of, metadata_of, statistics_of
 from modelpack.server.grpc.serving import Serving
-from modelpack.server.grpc.statistics import statistics_of
 from modelpack.server.problems import Problem, RefusedRequest
 from modelpack.version import __version__
 
@@ -42,9 +41,7 @@ _ModelReady = message("inference.ModelReadyResponse")
 _ServerMetadata = message("inference.ServerMetadataResponse")
 _MetadataRequest = message("inference.ModelMetadataRequest")
 _ConfigRequest = message("inference.ModelConfigRequest")
-_Config = message("inference.ModelConfigResponse")
 _StatisticsRequest = message("inference.ModelStatisticsRequest")
-_Statistics = message("inference.ModelStatisticsResponse")
 _IndexRequest = message("inference.RepositoryIndexRequest")
 _Index = message("inference.RepositoryIndexResponse")
 
@@ -126,24 +123,18 @@ class Inference:
     async def config(self, body: bytes, _asked: Asked) -> bytes:
         """Say how a model is batched, in Triton's words."""
         request = parsed(_ConfigRequest, body)
-        served = self._serving.catalog().model(request.name, request.version)
-        return _bytes(_Config(config=config_of(served, self._serving.settings.replicas)))
+        catalog = self._serving.catalog()
+        served = catalog.model(request.name, request.version)
+        return _bytes(config_of(served, catalog.settings))
 
     async def statistics(self, body: bytes, _asked: Asked) -> bytes:
-        """Say what a model, or every one, has answered: all processes and versions together."""
+        """Say what a model, or every one, has answered."""
         request = parsed(_StatisticsRequest, body)
         catalog = self._serving.catalog()
         models: Iterable[Served] = catalog.models.values()
         if request.name:
             models = [catalog.model(request.name, request.version)]
-        readings = (await catalog.gather()).readings if catalog.gather is not None else []
-        by_name = {reading.stats.name: reading for reading in readings}
-        found = [
-            statistics_of(served, catalog.version, by_name[served.api.name])
-            for served in models
-            if served.api.name in by_name
-        ]
-        return _bytes(_Statistics(model_stats=found))
+        return _bytes(await statistics_of(catalog, models))
 
     async def index(self, body: bytes, _asked: Asked) -> bytes:
         """Say which models there are."""
@@ -190,7 +181,8 @@ def write(
     response.id = request.id
     tensors: Iterable[Named] = served.outputs.split(answer)
     if request.outputs:
-        tensors = _chosen({one.name: one for one in tensors}, request.outputs)
+        named = {one.name: one for one in tensors}
+        tensors = _chosen(named, request.outputs, has_rows=served.api.batch is not None)
     tensors = list(tensors)
     is_raw = is_raw or any(one.datatype not in contents.FIELDS for one in tensors)
     for one in tensors:
@@ -209,13 +201,15 @@ def _check_outputs(served: Served, outputs: Iterable[Message]) -> None:
                 raise RefusedRequest(_unknown_output(output.name, declared))
 
 
-def _chosen(tensors: Mapping[str, Named], outputs: Iterable[Message]) -> Iterable[Named]:
+def _chosen(
+    tensors: Mapping[str, Named], outputs: Iterable[Message], *, has_rows: bool
+) -> Iterable[Named]:
     """Yield the tensors that a request asks for, in its order."""
     for output in outputs:
         one = tensors.get(output.name)
         if one is None:
             raise RefusedRequest(_unknown_output(output.name, tensors))
-        yield parameters.classified(one, output.parameters)
+        yield parameters.classified(one, output.parameters, has_rows=has_rows)
 
 
 def _unknown_output(name: str, known: Iterable[str]) -> Problem:

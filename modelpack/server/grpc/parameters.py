@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from modelpack.server.faces.oip.write import classes_of
 from modelpack.server.faces.tensors import Named
 from modelpack.server.grpc.arguments import misfit
 from modelpack.server.grpc.calls import Asked
@@ -69,19 +68,7 @@ def _whole(parameters: Mapping[str, Message], name: str) -> int:
     return value
 
 
-def classified(one: Named, parameters: Mapping[str, Message]) -> Named:
-    """Return a tensor of an answer as its output asks for it; raises InputError."""
+def classified(one: Named, parameters: Mapping[str, Message], *, has_rows: bool) -> Named:
+    """Return a tensor of an answer as its output asks for it; raises InputError, RefusedRequest."""
     count = _whole(parameters, "classification") if parameters else 0
-    if not count:
-        return one
-    if isinstance(one.data, list) or not one.shape:
-        raise misfit(f"/{one.name}", "numbers to classify", f"{one.datatype} {list(one.shape)}")
-    # The last axis holds the values of the classes.
-    rows = one.data.reshape(-1, one.shape[-1])
-    best = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]
-    texts = [
-        f"{row[index]:f}:{index}".encode()
-        for row, order in zip(rows, best.tolist(), strict=True)
-        for index in order
-    ]
-    return Named(one.name, "BYTES", (*one.shape[:-1], best.shape[1]), texts)
+    return classes_of(one, count, has_rows=has_rows) if count else one

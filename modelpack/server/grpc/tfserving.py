@@ -18,9 +18,10 @@ from modelpack.errors import InputError, Issue
 from modelpack.server.faces.catalog import Catalog, Served
 from modelpack.server.faces.inference import infer, refuse
 from modelpack.server.faces.tensors import InputPort, OutputPort
+from modelpack.server.faces.tfserving import labels_of, status_of
 from modelpack.server.grpc.arguments import arguments_of
 from modelpack.server.grpc.calls import Asked, Unary
-from modelpack.server.grpc.messages import Message, message, parsed
+from modelpack.server.grpc.messages import Message, enum, message, parsed
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.grpc.tensorproto import array_from, proto_of, type_number
 from modelpack.server.problems import Problem, RefusedRequest
@@ -32,8 +33,6 @@ PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
 DEFAULT_SIGNATURE = "serving_default"
 METHOD = "tensorflow/serving/predict"
-LABELS = ("latest", "stable")
-"""Labels of whatever is served, beside the bundle's version."""
 
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
@@ -44,7 +43,7 @@ _Metadata = message("tensorflow.serving.GetModelMetadataResponse")
 _Signatures = message("tensorflow.serving.SignatureDefMap")
 _StatusRequest = message("tensorflow.serving.GetModelStatusRequest")
 _Status = message("tensorflow.serving.GetModelStatusResponse")
-_AVAILABLE, _LOADING = 30, 20
+_STATES = enum("tensorflow.serving.ModelVersionStatus.State")
 
 
 class TensorFlowServing:
@@ -118,12 +117,11 @@ class TensorFlowServing:
         request = parsed(_StatusRequest, body)
         catalog = self._serving.catalog()
         _named(catalog, request.model_spec)
-        response, problem = _Status(), catalog.problem()
-        state = _AVAILABLE if problem is None else _LOADING
-        version = response.model_version_status.add(version=catalog.number, state=state)
-        version.status.SetInParent()
-        if problem is not None:
-            version.status.error_message = problem.detail
+        response = _Status()
+        for one in status_of(catalog)["model_version_status"]:
+            found = response.model_version_status.add(version=int(one["version"]))
+            found.state = _STATES[one["state"]]
+            found.status.SetInParent()
         return _bytes(response)
 
 
@@ -135,7 +133,7 @@ def _named(catalog: Catalog, spec: Message) -> Served:
         fits = spec.version.value == catalog.number
         wanted = f"Specific({spec.name[:100]}, {spec.version.value})"
     elif choice == "version_label":
-        fits = spec.version_label in (catalog.version, *LABELS)
+        fits = spec.version_label in labels_of(catalog)
         wanted = f"Label({spec.name[:100]}, {spec.version_label[:100]})"
     else:
         fits, wanted = True, f"Latest({spec.name[:100]})"
