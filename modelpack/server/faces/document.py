@@ -1,7 +1,8 @@
 """The OpenAPI document of everything that answers: apis, probes, and every contract that is on.
 
     openapi_document(spec) ──────────────────┐
-    face.openapi(), by path ──described──────┴─► document_of ──► /openapi.json
+    face.openapi(), by path ─┬───────────────┴─► document_of ──► /openapi.json
+      the same in a version ─┘
 
 Each contract has a tag with its name; each of its operations that tag and an id of its own.  What
 always holds: a path and method that two have is described by the one that answers it: the service's
@@ -18,6 +19,7 @@ from modelpack.config.settings import ServerSettings
 from modelpack.sdk.openapi import openapi_document
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.faces.face import Face
+from modelpack.server.faces.in_versions import in_versions
 from modelpack.server.faces.registry import Faces
 
 TITLES: Mapping[str, str] = {
@@ -51,9 +53,10 @@ def document_of(
     own = {api.route for api in spec.apis}
     ids = {one["operationId"] for item in document["paths"].values() for one in _operations(item)}
     for face in faces.all:
-        if items := face.openapi():
+        if items := {**face.openapi()}:
+            items |= in_versions(face, items)
             document["tags"].append({"name": face.name, "description": title_of(face)})
-            _add(document["paths"], face, items, own, ids)
+            _add(document, face, items, own, ids)
     return document
 
 
@@ -63,23 +66,39 @@ def title_of(face: Face) -> str:
 
 
 def _add(
-    paths: Document, face: Face, items: Mapping[str, Any], own: set[str], ids: set[str]
+    document: Document, face: Face, items: Mapping[str, Any], own: set[str], ids: set[str]
 ) -> None:
     """Add the paths of a contract; ``own`` are those of the service, which nothing is added to."""
+    refusals = document["components"]["responses"]
     for path, item in items.items():
         if path in own:
             continue
-        there = paths.setdefault(path, {})
+        there = document["paths"].setdefault(path, {})
         for key, one in item.items():
             if key in there:
                 _share(there[key], face.name)
-                continue
-            if key in METHODS:
+            elif key in METHODS:
                 operation_id = _id_for(face.name, key, path, ids)
                 ids.add(operation_id)
-                there[key] = {"operationId": operation_id, "tags": [face.name], **one}
+                answers = _named(face.name, one["responses"], refusals)
+                facts = {"operationId": operation_id, "tags": [face.name]}
+                there[key] = {**facts, **one, "responses": answers}
             else:
                 there[key] = one
+
+
+def _named(face: str, answers: Mapping[str, Any], refusals: Document) -> Document:
+    """Put the refusals of a contract where they stand once, as most are the same everywhere."""
+    named: Document = {}
+    for status, answer in answers.items():
+        named[status] = answer
+        if int(status) >= 400 and "$ref" not in answer:
+            number, name = 1, f"{face}.{status}"
+            while refusals.setdefault(name, answer) != answer:
+                number += 1
+                name = f"{face}.{status}.{number}"
+            named[status] = {"$ref": f"#/components/responses/{name}"}
+    return named
 
 
 def _share(one: Any, face: str) -> None:

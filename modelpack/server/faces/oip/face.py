@@ -19,6 +19,7 @@ from modelpack.server.bodies.simd import is_numeric
 from modelpack.server.door import Door
 from modelpack.server.faces.catalog import Catalog, Served
 from modelpack.server.faces.face import Face
+from modelpack.server.faces.oip.document import paths
 from modelpack.server.faces.oip.generate import GenerateDoor, Prompts
 from modelpack.server.faces.oip.infer import InferDoor, Reader, header_length
 from modelpack.server.faces.oip.pages import Answer, Ask, Page, Pages, refusal
@@ -142,3 +143,7 @@ class OipFace(Face):
 
     def _route(self, path: str, answer: Answer, method: str) -> Route:
         return Route(path, Page(answer, self.write_problem), methods=[method])
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the paths of all models and of the server."""
+        return paths(self.catalog)
