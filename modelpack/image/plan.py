@@ -35,9 +35,12 @@ PORT = 3000
 USER = "65532:65532"
 
 # Answers like the readiness route, by the standard library alone; -S spares it the site folder.
+# A platform's own variable counts where the operator has not chosen a port (``life.contract``).
 _PROBE = (
     "import os,socket; "
-    's=socket.create_connection(("127.0.0.1",int(os.environ["MODELPACK_PORT"])),4); '
+    'e=os.environ; p=e["MODELPACK_PORT"]; '
+    'p=e.get("AIP_HTTP_PORT") or e.get("PORT") or p if p=="3000" else p; '
+    's=socket.create_connection(("127.0.0.1",int(p)),4); '
     's.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n"); '
     'raise SystemExit(b" 200 " not in s.recv(64))'
 )

@@ -50,5 +50,5 @@ WORKDIR /bundle
 USER 65532:65532
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 CMD ["/bundle/venv/bin/python", "-I", "-S", "-c", "import os,socket; s=socket.create_connection((\"127.0.0.1\",int(os.environ[\"MODELPACK_PORT\"])),4); s.sendall(b\"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n\"); raise SystemExit(b\" 200 \" not in s.recv(64))"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 CMD ["/bundle/venv/bin/python", "-I", "-S", "-c", "import os,socket; e=os.environ; p=e[\"MODELPACK_PORT\"]; p=e.get(\"AIP_HTTP_PORT\") or e.get(\"PORT\") or p if p==\"3000\" else p; s=socket.create_connection((\"127.0.0.1\",int(p)),4); s.sendall(b\"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n\"); raise SystemExit(b\" 200 \" not in s.recv(64))"]
 ENTRYPOINT ["/bundle/venv/bin/python", "-I", "-u", "-m", "modelpack.server"]
