@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 import modelpack
@@ -180,8 +181,54 @@ def seldon_object(client: httpx.Client, case: Case) -> list[Any]:
     return by_row(answer["jsonData"] if "jsonData" in answer else answer["data"]["ndarray"])
 
 
+def oip(client: httpx.Client, case: Case) -> list[Any]:
+    return by_tensors(client, case, lambda tensor: (orjson.dumps({"inputs": [tensor]}), {}))
+
+
+def oip_bytes(client: httpx.Client, case: Case) -> list[Any]:
+    def in_bytes(tensor: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
+        data = tensor.pop("data")
+        dtype = {"FP32": "<f4", "FP64": "<f8"}.get(tensor["datatype"])
+        text = (
+            b"".join(len(one.encode()).to_bytes(4, "little") + one.encode() for one in data)
+            if (dtype is None)
+            else np.array(data, dtype).tobytes()
+        )
+        tensor["parameters"] = {"binary_data_size": len(text)}
+        head = orjson.dumps({"inputs": [tensor]})
+        return head + text, {"Inference-Header-Content-Length": str(len(head))}
+
+    return by_tensors(client, case, in_bytes)
+
+
+def by_tensors(client: httpx.Client, case: Case, form: Callable[[Any], Any]) -> list[Any]:
+    path, datatype = f"/v2/models/{case.name}/infer", {Digits: "FP32", Iris: "FP64"}
+    parts = [case.rows] if case.is_batched else [[row] for row in case.rows]
+    rows: list[Any] = []
+    for part in parts:
+        array = np.array(part)
+        body, headers = form(
+            {
+                "name": case.parameter,
+                "shape": list(array.shape),
+                "datatype": datatype.get(case.service, "BYTES"),
+                "data": array.reshape(-1).tolist(),
+            }
+        )
+        answer = client.post(path, content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        outputs = {
+            one["name"]: np.array(one["data"]).reshape(one["shape"]).tolist()
+            for one in answer.json()["outputs"]
+        }
+        rows += outputs["output"] if "output" in outputs else by_row(outputs)
+    return rows
+
+
 CONTRACTS: dict[str, Ask] = {
     "native": native,
+    "oip": oip,
+    "oip, bytes": oip_bytes,
     "kserve": kserve,
     "kserve, named": kserve_named,
     "kserve, an event": kserve_event,
