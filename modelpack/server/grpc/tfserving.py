@@ -2,7 +2,8 @@
 
     PredictRequest ──► Arguments ──infer──► answer ──► PredictResponse
     model_spec: name           the model; with a signature another api of the service
-                version        counts what was swapped in, from 1
+                version        counts what was swapped in, from 1; 0: whichever is served, as
+                               the client of OpenVINO's server means it
                 version_label  the bundle's version, ``latest`` or ``stable``
                 signature      the name of an api; ``serving_default`` or none: the model's own
 
@@ -129,7 +130,7 @@ def _named(catalog: Catalog, spec: Message) -> Served:
     """Return the model of a specification; raises RefusedRequest (404) in TensorFlow's words."""
     found = catalog.models.get(spec.name)
     choice = spec.WhichOneof("version_choice")
-    if choice == "version":
+    if choice == "version" and spec.version.value:
         fits = spec.version.value == catalog.number
         wanted = f"Specific({spec.name[:100]}, {spec.version.value})"
     elif choice == "version_label":

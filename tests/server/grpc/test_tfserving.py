@@ -74,6 +74,7 @@ def test_texts_are_bytes(predict: Any) -> None:
         {"signature_name": "serving_default"},
         {"signature_name": "predict"},
         {"version": {"value": 1}},
+        {"version": {"value": 0}},
         {"version_label": "stable"},
         {"version_label": "1"},
     ],
