@@ -172,7 +172,7 @@ def _answer(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
             "headers": headers,
             "content": {
                 "application/x-ndjson": {"schema": schema},
-                "text/event-stream": {"schema": {"type": "string"}},
+                "text/event-stream": {"schema": {}},
             },
         }
     if api.returns.is_file:

@@ -82,6 +82,8 @@ def described(served: Served, error: parts.Schema, *, also: Sequence[int] = ()) 
     answer["content"]["application/jsonlines"] = {"schema": parts.TEXT}
     # The api's own body is answered in its own form.
     answer["content"]["application/json"] = {"schema": {}}
+    for kind in parts.own_types(served):
+        answer["content"].setdefault(kind, {"schema": {}})
     return {
         "post": parts.operation(
             "Predict",

@@ -68,7 +68,7 @@ class MlflowFace(Face):
 
     def openapi(self) -> dict[str, Any]:
         """Return its path items."""
-        up = parts.said("Requests are taken.", {})
+        up = parts.said("Requests are taken; the body is a line feed.")
         health = parts.operation("Health", answers={"200": up}, refused=(503,), error=ERROR)
         text = parts.said("Version of MLflow.", parts.TEXT, media_type="text/plain")
         version = parts.operation("Version", answers={"200": text})

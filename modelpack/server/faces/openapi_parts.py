@@ -151,6 +151,14 @@ def query_parameter(name: str, what: str, schema: Schema = TEXT) -> dict[str, An
     return {"name": name, "in": "query", "schema": dict(schema), "description": what}
 
 
+def own_types(served: Served) -> tuple[str, ...]:
+    """Return the content types in which the api itself answers."""
+    api = served.api
+    if api.is_stream:
+        return ("application/x-ndjson", "text/event-stream")
+    return (api.returns.media_type,) if api.returns.is_file else (JSON,)
+
+
 def example_tensors(served: Served) -> list[dict[str, Any]] | None:
     """Return the api's example as tensors of the Open Inference Protocol, in JSON.
 

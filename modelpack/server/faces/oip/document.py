@@ -86,7 +86,7 @@ def _infer(served: Served, *, is_stream: bool = False) -> dict[str, Any]:
     said = parts.said("Named tensors.", _ANSWER)
     said["content"][BINARY] = {"schema": {}}
     if is_stream:
-        said = parts.said("An answer an event.", parts.TEXT, media_type=_EVENTS)
+        said = parts.said("An answer an event.", {}, media_type=_EVENTS)
     length = parts.header_parameter(
         HEADER_LENGTH.decode().title(), "How long the JSON is before the bytes", parts.INTEGER
     )
@@ -103,7 +103,7 @@ def _generate(served: Served, *, is_stream: bool = False) -> dict[str, Any]:
     body = parts.json_body({"type": "object"}, served.api.sample())
     said = parts.said("The answer, with its parts as keys.", _GENERATED)
     if is_stream:
-        said = parts.said("A piece an event.", parts.TEXT, media_type=_EVENTS)
+        said = parts.said("A piece an event.", {}, media_type=_EVENTS)
     return parts.operation(
         f"{'Stream' if is_stream else 'Generate'} with {served.name}",
         body=body,

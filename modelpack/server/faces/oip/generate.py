@@ -11,6 +11,7 @@ any other one is ``text_output``; a list of one is what is in it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -133,7 +134,9 @@ def _is_text(value: Value) -> bool:
 
 
 def _single(value: Any) -> Any:
-    """Return what is in a list of one."""
+    """Return what is in a list of one; a file is base64, as it is everywhere inside JSON."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, np.ndarray) and value.size == 1:
         return value.item()
     if isinstance(value, list) and len(value) == 1:

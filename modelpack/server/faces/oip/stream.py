@@ -20,8 +20,9 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from modelpack.sdk.api import Arguments
+from modelpack.server.bodies.writers import Write
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.faces.face import error_text
+from modelpack.server.faces.face import JSON, error_text
 from modelpack.server.faces.inference import infer, stream
 from modelpack.server.faces.oip.generate import joined
 from modelpack.server.problems import (
@@ -124,8 +125,7 @@ class Streamed:
         await send(Reply(200, EVENTS, b"", headers).start(scope, length=None))
         try:
             while piece is not _END:
-                _, text, _ = arguments.write(piece)
-                await send(_event(text))
+                await send(_event(_text(arguments.write, piece)))
                 piece = await anext(pieces, _END)
         except RefusedRequest as refused:
             await send(_event(orjson.dumps({"error": error_text(refused.problem)})))
@@ -168,6 +168,18 @@ async def _all(pieces: AsyncIterator[Any]) -> list[Any]:
             detail = "the stream is too long for one answer: ask for generate_stream"
             raise RefusedRequest(Problem(400, "bad-request", "bad request", detail))
     return found
+
+
+def _text(write: Write, piece: Any) -> bytes:
+    """Return the JSON of a piece; raises RefusedRequest."""
+    try:
+        content_type, text, _ = write(piece)
+    except Exception as error:  # a piece may hold anything
+        raise RefusedRequest(problem_from(error, from_service=True)) from error
+    if content_type != JSON:
+        detail = "events are text: ask for the outputs without binary data"
+        raise RefusedRequest(Problem(400, "bad-request", "bad request", detail))
+    return text
 
 
 def _event(text: bytes) -> Message:
