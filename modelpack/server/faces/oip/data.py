@@ -8,8 +8,7 @@ All three take only what the datatype can hold, as the service's own route does:
 number, 300 no UINT8.  A BYTES tensor becomes an object array of ``bytes``.
 
 Raw numbers are copied, once: the body cannot be written to, and a method may write to what it gets
-(``bodies.binary``).  The copy is of the size of the tensor alone; 10 MiB take 0.6 ms, of some 7 ms
-that the same request takes to come in (decision 0080).
+(``bodies.binary``).  10 MiB are copied in 0.2 ms, 784 floats in 0.2 µs (decision 0080).
 """
 
 from __future__ import annotations

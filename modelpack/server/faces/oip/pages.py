@@ -184,9 +184,7 @@ class Pages:
         try:
             await self._catalog.reload()
         except ModelpackError as error:
-            status = 409 if isinstance(error, ConflictError) else 400
-            problem = Problem(status, "not-loaded", "the service was not loaded", error.message)
-            raise RefusedRequest(problem) from error
+            raise RefusedRequest(_not_loaded(error)) from error
         return json_reply({})
 
     async def unload(self, ask: Ask) -> Reply:
@@ -205,3 +203,9 @@ class Pages:
             raise RefusedRequest(refusal("models are not loaded for web pages", 403))
         self._model(ask)
         return await ask.body()
+
+
+def _not_loaded(error: ModelpackError) -> Problem:
+    if isinstance(error, ConflictError):
+        return Problem(409, "not-loaded", "the service was not loaded", error.message)
+    return Problem(400, "not-loaded", "the service was not loaded", error.message)
