@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.tensor import TensorValue
@@ -32,13 +33,35 @@ def parse(body: bytes) -> tuple[Any, bool]:
         if not any(token in body for token in _TOKENS):
             raise
         try:
-            message = json.loads(body, object_pairs_hook=_unique)
+            message = json.loads(
+                body, object_pairs_hook=_unique, parse_int=_integer, parse_float=_float
+            )
         except RecursionError:
             raise BadJson(f"nested deeper than {codecs.MAX_DEPTH}") from None
         except ValueError:
             raise error from None
         codecs.check_depth(message)
+        try:
+            orjson.dumps(message)  # which knows what the ordinary parser takes besides tokens
+        except TypeError as odd:
+            raise BadJson(str(odd)[:100]) from None
         return message, True
+
+
+def _integer(text: str) -> int | float:
+    """Return an integer of at most 64 bits, else a float, as the ordinary parser does."""
+    if len(text) <= _DIGITS and -(2**63) <= (value := int(text)) < 2**64:
+        return value
+    return _float(text)
+
+
+def _float(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"no number holds {text[:20]}")
+    return value
+
+
+_DIGITS = 20
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ contracts send it as ``application/x-www-form-urlencoded`` (``curl -d``).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,6 +58,9 @@ SIGNATURE = "serving_default"
 
 _KEYS = {PREDICT: "predictions", EXPLAIN: "explanations"}
 _INSTANCES = "instances"
+_SIGNED = re.compile(rb'\s*\{\s*"signature_name"\s*:\s*"serving_default"\s*,')
+"""How bodies begin that name the signature of their path, which says nothing more."""
+
 _READ = frozenset(
     {"", "application/json", "application/x-www-form-urlencoded", "text/plain",
      "application/octet-stream", events.MEDIA_TYPE}
@@ -182,11 +186,15 @@ class Asking:
             self._quick, self._quick_for = self._quick_reader(api), api
         if self._quick is None:
             return self._read(body)
-        arguments = self._quick(body)
-        if arguments.write is None:  # it was as simple as can be
-            (array,) = arguments.values.values()
-            arguments.values = {api.parameters[0].name: array}
-            arguments.write = self._answer(Given(arguments, arguments.rows), self._is_tensors)
+        signed = _SIGNED.match(body) if self._shared.has_tensors else None
+        try:
+            arguments = self._quick(body if signed is None else b"{" + body[signed.end() :])
+        except _Unsure:
+            return self._read(body)
+        (array,) = arguments.values.values()
+        arguments.values = {api.parameters[0].name: array}
+        is_tensors = self._is_tensors or signed is not None
+        arguments.write = self._answer(Given(arguments, arguments.rows), is_tensors)
         return arguments
 
     def read_event(self, event: Event | None, body: bytes) -> Arguments:
@@ -207,14 +215,17 @@ class Asking:
         return tokens.parse(body) if self._shared.has_tensors else (codecs.parse(body), False)
 
     def _quick_reader(self, api: ApiSpec) -> Callable[[bytes], Arguments] | None:
-        """Return what reads ``{"instances": [numbers]}`` as quickly as a native body."""
+        """Return what reads ``{"instances": [numbers]}`` as quickly as a native body.
+
+        It raises _Unsure for all else.
+        """
         if api.batch is None or len(api.parameters) != 1 or self._verb not in _KEYS:
             return None
         only = api.parameters[0]
         if not is_numeric(only.value):
             return None
         renamed = replace(api, parameters=(replace(only, name=_INSTANCES),))
-        arrays = array_decoder(renamed, self._read)
+        arrays = array_decoder(renamed, _unsure)
         return None if arrays is None else row_decoder(renamed, arrays) or arrays
 
     def _take(self, message: Any, event: Event | None, *, has_tokens: bool) -> Arguments:
@@ -285,6 +296,14 @@ class Asking:
         if self._verb in (CLASSIFY, REGRESS):
             return "'examples'"
         return "'instances' or 'inputs'" if self._shared.has_tensors else "'instances'"
+
+
+class _Unsure(Exception):
+    """The body is not as simple as that."""
+
+
+def _unsure(_body: bytes) -> Arguments:
+    raise _Unsure
 
 
 def is_stream(served: Served) -> Problem:

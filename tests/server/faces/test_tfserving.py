@@ -106,6 +106,11 @@ def ask(client: httpx.Client, path: str, body: Any) -> Any:
             {"inputs": {"x": [[1, 2]], "scale": 2.0}},
             {"outputs": {"sum": [6.0], "shown_bytes": [{"b64": "WzEuMCwgMi4wXQ=="}]}},
         ),
+        (
+            "half:predict",
+            {"signature_name": "serving_default", "instances": [1.0, 2.0]},
+            {"predictions": [2.5, 3.0]},
+        ),
         ("half.length:predict", {"inputs": {"b64": "QUJD"}}, {"outputs": 3}),
         (
             "half:predict",
@@ -252,12 +257,26 @@ def test_what_is_not_there_is_said_in_the_words_of_the_contract(
 
 
 MALFORMED = [
+    (
+        "half:predict",
+        '{"signature_name": "serving_default", "instances": [1, "2"]}',
+        "/instances/1",
+    ),
+    ("half:predict", '{"signature_name": "serving_default", "signature_name": 3}', "stands twice"),
+    (
+        "half:predict",
+        '{"signature_name": "serving_default", "signature_name": "both", "instances": [1]}',
+        "stands twice",
+    ),
     ("half:predict", "{", "not valid JSON"),
     ("half:predict", "[1]", "'instances' or 'inputs'"),
     ("half:predict", "{}", "got neither"),
     ("half:predict", '{"instances": [1], "inputs": [1]}', "got both"),
     ("half:predict", '{"instances": [NaN], "instances": [1]}', "stands twice"),
     ("half:predict", '{"instances": [nan]}', "not valid JSON"),
+    ("half:predict", '{"instances": [NaN, 1e400]}', "not valid JSON"),
+    ("half:predict", '{"instances": [NaN, ' + "9" * 400 + "]}", "not valid JSON"),
+    ("half:predict", '{"instances": [NaN, "\\ud800"]}', "not valid JSON"),
     ("half:predict", '{"instances": ' + "[" * 900 + "NaN" + "]" * 900 + "}", "nested deeper"),
     ("half:predict", '{"instances": ' + "[" * 99999 + "NaN" + "]" * 99999 + "}", "nested deeper"),
     ("half:predict", '{"instances": [1], "signature_name": 3}', "/signature_name"),
