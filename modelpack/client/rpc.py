@@ -10,6 +10,7 @@ travel: an answer has arrays for numbers and lists for texts.  The connections a
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
@@ -126,27 +127,47 @@ def _schema(tensor: Any) -> dict[str, Any]:
     """Return what stands for a tensor's declaration in a schema."""
     dtype = DTYPES.get(tensor.datatype)
     axes = list(tensor.shape)
-    if dtype is None:
-        # One element is a text, a file or JSON; more are a list of them.
-        return {"type": "string"} if axes == [1] else {"x-dtype": "str", "x-shape": axes}
+    if dtype is None and axes == [1]:
+        return {"type": "string"}  # a text, a file or JSON
+    dtype = dtype or "str"
     shown = ", ".join("?" if axis < 0 else str(axis) for axis in axes)
     return {"x-dtype": dtype, "x-shape": axes, "description": f"an array {dtype}[{shown}]"}
 
 
 def _value(api: Api, response: Any) -> Any:
     """Return the value of an answer; a tensor that is declared with one element is that element."""
-    if len(response.outputs) != len(response.raw_output_contents):
-        raise CallError("the answer has no raw tensors", hint="is it a server of modelpack?")
+    raw = response.raw_output_contents or [_typed(one) for one in response.outputs]
+    if len(response.outputs) != len(raw):
+        raise CallError("the answer has more tensors than contents, or fewer")
     found = value_of(
         [
-            Tensor(one.name, one.datatype, tuple(one.shape), raw)
-            for one, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+            Tensor(one.name, one.datatype, tuple(one.shape), data)
+            for one, data in zip(response.outputs, raw, strict=True)
         ]
     )
     if isinstance(found, dict):
         properties = api.returns.get("properties", {})
         return {name: _single(properties.get(name, {}), one) for name, one in found.items()}
     return _single(api.returns, found)
+
+
+_CONTENTS = {
+    "BOOL": "bool", "INT8": "int", "INT16": "int", "INT32": "int", "INT64": "int64",
+    "UINT8": "uint", "UINT16": "uint", "UINT32": "uint", "UINT64": "uint64",
+    "FP32": "fp32", "FP64": "fp64",
+}  # fmt: skip
+"""Which field has the elements of a tensor that is not raw, without ``_contents``."""
+
+
+def _typed(output: Any) -> bytes:
+    """Return the raw form of a tensor that is not raw: an answer to a request without tensors."""
+    contents = output.contents
+    if output.datatype == "BYTES":
+        return b"".join(struct.pack("<I", len(one)) + one for one in contents.bytes_contents)
+    import numpy as np
+
+    elements = getattr(contents, f"{_CONTENTS.get(output.datatype, 'fp32')}_contents")
+    return np.array(elements, DTYPES.get(output.datatype, "float32")).tobytes()
 
 
 def _single(schema: Mapping[str, Any], value: Any) -> Any:

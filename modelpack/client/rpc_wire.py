@@ -243,11 +243,12 @@ def _credentials(grpc: Any, place: Place, tls: Tls) -> Any:
             "gRPC has no connection without a check of the certificate",
             hint="name the file of its authority as 'ca'",
         )
+    tls.context()  # says what is wrong with the files; grpcio only fails to connect
     ca, cert, key = (
         None if file is None else Path(file).read_bytes()
         for file in (tls.ca, tls.cert, tls.key or tls.cert)
     )
-    return grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.ssl_channel_credentials(ca, key if cert else None, cert)
 
 
 async def _only(message: bytes) -> AsyncIterator[bytes]:

@@ -109,7 +109,7 @@ class Garden:
         return np.array([1, np.nan], dtype=np.float32)
 '''
 READY_WITHIN_S = 60.0
-URL = re.compile(r"http://127\.0\.0\.1:\d+")
+URL = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
 @contextmanager
@@ -352,3 +352,58 @@ def script() -> Iterator[Callable[..., Script]]:
 def requests_of(heard: Sequence[Heard]) -> list[str]:
     """Return the first lines of what came."""
     return [one.head.partition("\r")[0] for one in heard]
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+class Certificate:
+    """A certificate for ``service.invalid`` and 127.0.0.1 that signs itself."""
+
+    def __init__(self, folder: Path) -> None:
+        import ipaddress
+        from datetime import UTC, datetime, timedelta
+
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "service.invalid")])
+        names = [x509.DNSName("service.invalid"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.file, self.key = folder / "cert.pem", folder / "key.pem"
+        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+    def context(self, *, asks_for_one: bool = False) -> ssl.SSLContext:
+        """Return what a server uses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file, self.key)
+        if asks_for_one:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.file)
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from modelpack.errors import (
     CallUnknownError,
     UsageError,
 )
-from tests.client.conftest import DOCUMENT, answer, requests_of
+from tests.client.conftest import DOCUMENT, Certificate, answer, requests_of
 
 Asks = Any
 Play = Any
@@ -382,58 +381,6 @@ def test_a_proxy_that_does_not_let_us_through_is_named(
 
 
 # --- TLS ----------------------------------------------------------------------------------------
-
-
-class Certificate:
-    """A certificate for ``service.invalid`` and 127.0.0.1 that signs itself."""
-
-    def __init__(self, folder: Path) -> None:
-        import ipaddress
-        from datetime import UTC, datetime, timedelta
-
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "service.invalid")])
-        names = [x509.DNSName("service.invalid"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        now = datetime.now(UTC)
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.file, self.key = folder / "cert.pem", folder / "key.pem"
-        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-    def context(self, *, asks_for_one: bool = False) -> ssl.SSLContext:
-        """Return what a server uses."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.file, self.key)
-        if asks_for_one:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.file)
-        return context
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_server_is_believed_by_the_authority_that_is_named(
