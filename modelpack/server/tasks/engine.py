@@ -12,6 +12,7 @@ grace period, and what is left then is put back and begins again elsewhere.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -71,6 +72,7 @@ class Tasks:
         self._loops: list[asyncio.Future[None]] = []
         self._is_stopping = False
         self._complained = False
+        self._turn = 0
         self._teller: Teller | None = None
         if self.hosts.places:
             self._teller = Teller(self.store, self.hosts, secrets_here(), self.stats)
@@ -184,10 +186,11 @@ class Tasks:
 
     async def _claim_some(self) -> None:
         catalog = self._catalog()
-        rooms = self._rooms(catalog) if catalog.problem() is None else {}
+        most = self.settings.tasks_at_once - len(self._running)
+        rooms = self._rooms(catalog) if catalog.problem() is None and most > 0 else {}
         if not rooms:
             return
-        claims = await self.store.write(lambda store: store.claim(rooms, LEASE_S))
+        claims = await self.store.write(lambda store: store.claim(rooms, most, LEASE_S))
         self._complained = False
         for claim in claims:
             served = catalog.api(claim.api)
@@ -195,18 +198,15 @@ class Tasks:
                 self._running[claim.id, claim.run] = _Run(self, claim, served.endpoint, catalog)
 
     def _rooms(self, catalog: Catalog) -> dict[str, int]:
-        """Return how many more tasks of each api may be begun."""
-        busy: dict[str, int] = {}
-        for run in self._running.values():
-            busy[run.claim.api] = busy.get(run.claim.api, 0) + 1
+        """Return how many more tasks of each api may be begun; each time another one is first."""
+        busy = Counter(run.claim.api for run in self._running.values())
+        first = self._turn % len(catalog.endpoints)
+        self._turn += 1
         rooms: dict[str, int] = {}
-        left = self.settings.tasks_at_once - len(self._running)
-        for endpoint in catalog.endpoints:
-            name = endpoint.api.name
-            room = min(left, self._most_of(endpoint.api) - busy.get(name, 0))
+        for endpoint in (*catalog.endpoints[first:], *catalog.endpoints[:first]):
+            room = self._most_of(endpoint.api) - busy[endpoint.api.name]
             if room > 0 and endpoint.is_bound:
-                rooms[name] = room
-                left -= room
+                rooms[endpoint.api.name] = room
         return rooms
 
     def _most_of(self, api: ApiSpec) -> int:

@@ -124,8 +124,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'later', '-inf', text(now))
   line_up(id)
 end
 local found = {}
-for i = 5, #A, 2 do
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'q:' .. A[i], 0, tonumber(A[i + 1]) - 1)) do
+for i = 6, #A, 2 do
+  local room = math.min(tonumber(A[i + 1]), tonumber(A[5]) - #found)
+  local ids = room > 0 and redis.call('ZRANGE', P .. 'q:' .. A[i], 0, room - 1) or {}
+  for _, id in ipairs(ids) do
     leave(id)
     redis.call('HINCRBY', P .. 't:' .. id, 'run', 1)
     redis.call('HINCRBY', P .. 't:' .. id, 'runs', 1)

@@ -156,10 +156,10 @@ class RedisStore:
             top = f"({there[-1].number}"
         return found[:limit]
 
-    def claim(self, rooms: Mapping[str, int], lease_s: float) -> list[Claim]:
+    def claim(self, rooms: Mapping[str, int], most: int, lease_s: float) -> list[Claim]:
         """Take tasks to run."""
         flat = [part for pair in rooms.items() for part in pair]
-        found = self._run(scripts.CLAIM, lease_s, MAX_LOSSES, LOST, *flat)
+        found = self._run(scripts.CLAIM, lease_s, MAX_LOSSES, LOST, most, *flat)
         return [
             Claim(
                 task_id.decode(), api.decode(), int(run), orjson.loads(fields), body,

@@ -183,7 +183,7 @@ class SqliteStore:
 
     # Running
 
-    def claim(self, rooms: Mapping[str, int], lease_s: float) -> list[Claim]:
+    def claim(self, rooms: Mapping[str, int], most: int, lease_s: float) -> list[Claim]:
         """Take tasks to run."""
         now = self._clock()
         self._take_from_the_lost(now)
@@ -192,7 +192,7 @@ class SqliteStore:
             rows = self._db.execute(
                 "SELECT id FROM tasks WHERE service = ? AND api = ? AND status = 'queued'"
                 " AND due <= ? ORDER BY priority, number LIMIT ?",
-                (self._service, api, now, room),
+                (self._service, api, now, min(room, most - len(claims))),
             ).fetchall()
             claims += [self._claim(task_id, now, lease_s) for (task_id,) in rows]
         return claims

@@ -58,25 +58,31 @@ def open_file(file: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
+    _check(db)  # before anything of it is changed
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded only while the file is empty
     _begin_wal(db)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 67108864")
     db.execute("BEGIN IMMEDIATE")  # another process may be doing the same
     try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if _check(db) == 0:
             for statement in SCHEMA:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(
-                "it is of another version of modelpack, or no store of tasks"
-            )
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def _check(db: sqlite3.Connection) -> int:
+    """Return the version of the file, 0: it is empty; raises DatabaseError for any other file."""
+    found, tables = db.execute(
+        "SELECT (SELECT user_version FROM pragma_user_version), count(*) FROM sqlite_master"
+    ).fetchone()
+    if found not in (0, VERSION) or (found == 0 and tables):
+        raise sqlite3.DatabaseError("it is of another version of modelpack, or no store of tasks")
+    return int(found)
 
 
 def _begin_wal(db: sqlite3.Connection) -> None:

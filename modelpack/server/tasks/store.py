@@ -68,8 +68,11 @@ class TaskStore(Protocol):
     ) -> list[Task]:
         """Return tasks, the newest first; ``before``: only those with a smaller number."""
 
-    def claim(self, rooms: Mapping[str, int], lease_s: float) -> list[Claim]:
-        """Take tasks to run, for each api at most so many."""
+    def claim(self, rooms: Mapping[str, int], most: int, lease_s: float) -> list[Claim]:
+        """Take tasks to run, for each api at most so many, and ``most`` together.
+
+        The apis come in the order of ``rooms``.
+        """
 
     def renew(self, held: Sequence[tuple[str, int]], lease_s: float) -> set[tuple[str, int]]:
         """Hold tasks (id and run) for longer; returns those that are still held."""

@@ -36,6 +36,7 @@ class StoreThread:
         self._open_store = open_store
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop
+        self._closed: asyncio.Future[None]
         self._is_open = False
 
     @property
@@ -47,6 +48,7 @@ class StoreThread:
         """Open the store; raises what that raises."""
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
+        self._closed = self._loop.create_future()
         threading.Thread(
             target=self._work, args=(opened,), name="modelpack-tasks", daemon=True
         ).start()
@@ -77,10 +79,8 @@ class StoreThread:
         if not self._is_open:
             return
         self._is_open = False
-        last = _Job(lambda store: store.close(), writes=False, future=self._loop.create_future())
-        self._jobs.put(last)
         self._jobs.put(None)
-        await last.future
+        await self._closed
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:
@@ -96,8 +96,10 @@ class StoreThread:
             for one in ours:
                 self._tell(one.future, one.answer, one.error)
             if None in jobs:
-                return
+                break
             del job, jobs, ours
+        store.close()
+        self._tell(self._closed, None, None)
 
     def _more(self, most: int) -> list[_Job | None]:
         jobs: list[_Job | None] = []
