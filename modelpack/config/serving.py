@@ -72,7 +72,7 @@ class ServerSettings:
     """TCP port to listen on; 0 takes a free one."""
 
     grpc_port: int | None = None
-    """TCP port for gRPC; None: none is spoken, 0 takes a free one."""
+    """TCP port for gRPC; None: none is spoken, 0 takes a free one; needs the extra ``grpc``."""
 
     faces: str = "auto"
     """Contracts of other servers to speak, such as ``oip,kserve``; ``none``, or ``auto``: all, those

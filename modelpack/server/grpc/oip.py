@@ -214,12 +214,12 @@ def _chosen(
 
 def _unknown_output(name: str, known: Iterable[str]) -> Problem:
     detail = f"no output '{name[:100]}', only {', '.join(known)}"
-    return Problem(400, "unknown-output", "unknown output", detail)
+    return Problem(400, "bad-input", "unknown output", detail)
 
 
 def _decoupled(name: str) -> Problem:
     detail = f"'{name}' answers in pieces: call it with ModelStreamInfer"
-    return Problem(501, "stream-only", "not implemented", detail)
+    return Problem(501, "not-implemented", "not implemented", detail)
 
 
 def _bytes(response: Message) -> bytes:

@@ -65,7 +65,7 @@ class TensorFlowServing:
         served = _with_signature(catalog, request.model_spec)
         if served.api.is_stream:
             detail = f"'{served.name}' answers in pieces: call it over HTTP, or by ModelStreamInfer"
-            raise RefusedRequest(Problem(501, "stream-only", "not implemented", detail))
+            raise RefusedRequest(Problem(501, "not-implemented", "not implemented", detail))
         most_bytes = self._serving.settings.max_body_bytes
         try:
             _check_filter(served, request.output_filter)
