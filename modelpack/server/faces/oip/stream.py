@@ -25,6 +25,7 @@ from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.face import JSON, error_text
 from modelpack.server.faces.inference import infer, stream
 from modelpack.server.faces.oip.generate import joined
+from modelpack.server.observe.logs import log_failure
 from modelpack.server.problems import (
     Problem,
     RefusedRequest,
@@ -45,6 +46,7 @@ ReadBody = Callable[[Mapping[bytes, bytes], bytes], Arguments]
 """Returns the arguments, whose ``write`` writes each piece; raises as ``bodies.readers.Read``."""
 
 _END = object()
+_FAILED = 500
 
 
 class Streamed:
@@ -105,7 +107,7 @@ class Streamed:
                     return
                 async with asyncio.timeout(timeout_s) as clock:
                     answer = joined(await _all(pieces))
-                content_type, body, headers = arguments.write(answer)
+                body = self._text(arguments.write, answer, scope)
             except RefusedRequest as refused:
                 await self._refuse(refused.problem, scope, receive, send)
                 return
@@ -114,19 +116,22 @@ class Streamed:
                     raise
                 await self._refuse(problem_from(TimedOut()), scope, receive, send)
                 return
-        await Reply(200, content_type, body, headers)(scope, receive, send)
+        await Reply(200, JSON, body)(scope, receive, send)
 
     async def _send_events(
         self, pieces: AsyncIterator[Any], arguments: Arguments, scope: Scope, send: Send
     ) -> None:
-        """Send the pieces; raises RefusedRequest when there is not a single one."""
+        """Send the pieces; raises RefusedRequest when not even the first one can be sent."""
+        write = arguments.write
         piece = await anext(pieces, _END)
+        text = b"" if piece is _END else self._text(write, piece, scope)
         headers = ((b"cache-control", b"no-store"),)
         await send(Reply(200, EVENTS, b"", headers).start(scope, length=None))
         try:
             while piece is not _END:
-                await send(_event(_text(arguments.write, piece)))
+                await send(_event(text))
                 piece = await anext(pieces, _END)
+                text = b"" if piece is _END else self._text(write, piece, scope)
         except RefusedRequest as refused:
             await send(_event(orjson.dumps({"error": error_text(refused.problem)})))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -143,6 +148,20 @@ class Streamed:
                     yield piece
             return
         yield await infer(endpoint, arguments, request_id=request_id, timeout_s=timeout_s)
+
+    def _text(self, write: Write, piece: Any, scope: Scope) -> bytes:
+        """Return the JSON of an answer or a piece; raises RefusedRequest."""
+        try:
+            content_type, text, _ = write(piece)
+        except Exception as error:  # a piece may hold anything
+            problem = problem_from(error, from_service=True)
+            if problem.status == _FAILED:
+                log_failure(problem.code, error, self._endpoint.api.name, scope[REQUEST_ID])
+            raise RefusedRequest(problem) from error
+        if content_type != JSON:
+            detail = "events are text: ask for the outputs without binary data"
+            raise RefusedRequest(Problem(400, "bad-request", "bad request", detail))
+        return text
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         await problem_reply(problem, scope, self._write_problem)(scope, receive, send)
@@ -168,18 +187,6 @@ async def _all(pieces: AsyncIterator[Any]) -> list[Any]:
             detail = "the stream is too long for one answer: ask for generate_stream"
             raise RefusedRequest(Problem(400, "bad-request", "bad request", detail))
     return found
-
-
-def _text(write: Write, piece: Any) -> bytes:
-    """Return the JSON of a piece; raises RefusedRequest."""
-    try:
-        content_type, text, _ = write(piece)
-    except Exception as error:  # a piece may hold anything
-        raise RefusedRequest(problem_from(error, from_service=True)) from error
-    if content_type != JSON:
-        detail = "events are text: ask for the outputs without binary data"
-        raise RefusedRequest(Problem(400, "bad-request", "bad request", detail))
-    return text
 
 
 def _event(text: bytes) -> Message:
