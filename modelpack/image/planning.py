@@ -214,8 +214,14 @@ def _is_secret(name: str, value: str) -> bool:
     return bool(has_secret or _SECRET_NAME.fullmatch(name))
 
 
+_CAPABILITIES = "com.amazonaws.sagemaker.capabilities"
+"""What SageMaker may ask of the image, as it says itself (SageMaker developer guide)."""
+
+
 def _labels(entry: Entry, base: Base) -> dict[str, str]:
     labels = {
+        f"{_CAPABILITIES}.accept-bind-to-port": "true",
+        f"{_CAPABILITIES}.multi-models": "true",
         "dev.modelpack.bundle.digest": entry.digest,
         "dev.modelpack.tag": str(entry.tag),
         "dev.modelpack.version": __version__,

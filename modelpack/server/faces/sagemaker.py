@@ -3,6 +3,7 @@
 GET  /ping                             200 when requests are taken
 POST /invocations                      JSON, CSV, JSON lines, npy, bytes, pictures, forms
 POST /endpoints/NAME/invocations       the same as the ``sagemaker-runtime`` client asks for it
+/models …                              with SAGEMAKER_MULTI_MODEL=true: see ``multi_model``
 
 The platform strips all header fields but its own.  ``X-Amzn-SageMaker-Custom-Attributes`` is passed
 on, so that what our own header fields say may stand in it, ``name=value`` with semicolons between;
@@ -15,11 +16,14 @@ Sources: SageMaker developer guide, "Custom inference code with hosting services
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import orjson
 from starlette.routing import Route
 
+from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.dialects import Dialect, Fields
@@ -35,6 +39,9 @@ from modelpack.server.faces.invocations import (
     wrap,
     write_error,
 )
+from modelpack.server.faces.multi_model import Guests, is_on
+from modelpack.server.faces.multi_routes import MODELS, ModelRoutes
+from modelpack.server.faces.multi_routes import openapi as models_openapi
 from modelpack.server.faces.scoring import Scoring
 from modelpack.server.problems import Headers, Problem
 
@@ -98,7 +105,7 @@ class SagemakerFace(Face):
     """The contract of SageMaker's hosting services."""
 
     name: ClassVar[str] = "sagemaker"
-    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/endpoints")
+    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/endpoints", MODELS)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
@@ -108,7 +115,22 @@ class SagemakerFace(Face):
             path = f"/endpoints/{endpoint_name(model.name)}/invocations"
             scorings.append(Scoring(path, model.endpoint, dialect, write_model_error, passed_on))
         self.doors = scorings
-        self.routes = [Route("/ping", Ping(catalog, self.write_problem), methods=["GET"])]
+        ping = Route("/ping", Ping(catalog, self.write_problem), methods=["GET"])
+        self.routes = [ping]
+        self._guests: Guests | None = None
+        if is_on(os.environ):
+            self._guests = Guests(catalog)
+            models = ModelRoutes(catalog, self._guests, dialect, write_error, passed_on)
+            self.routes = [ping, *models.routes]
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The apis of the models that were loaded while it runs."""
+        return () if self._guests is None else self._guests.endpoints
+
+    async def close(self) -> bool:
+        """End those models; returns False when a shut-down hook failed."""
+        return self._guests is None or await self._guests.close()
 
     def write_problem(
         self, problem: Problem, request_id: bytes
@@ -130,4 +152,6 @@ class SagemakerFace(Face):
             refused = parts.said("The container refused it, or failed.", error)
             item["post"]["responses"] = {**kept, "424": refused}
             items[f"/endpoints/{endpoint_name(model.name)}/invocations"] = item
+        if self._guests is not None:
+            items |= models_openapi(ERROR)
         return items

@@ -127,9 +127,14 @@ class Generation:
         """Doors of the fast lane, by raw path."""
         return {door.path.encode(): door for door in self._doors if door.endpoint.is_fast}
 
+    @property
+    def all_endpoints(self) -> list[Endpoint]:
+        """Its endpoints, and those that contracts have beside them."""
+        return [*self.endpoints, *(one for face in self.faces.all for one in face.endpoints)]
+
     def readings(self) -> list[Reading]:
         """Return the state of every api, and of what they run in."""
-        readings = [endpoint.reading() for endpoint in self.endpoints]
+        readings = [endpoint.reading() for endpoint in self.all_endpoints]
         if self.place is not None:
             readings.append(Reading(ApiStats(""), None, 0, runners=self.place.stats))
         return readings
@@ -149,19 +154,21 @@ class Generation:
 
     def close(self) -> None:
         """Answer 503 to what is left; may be called again."""
-        for endpoint in self.endpoints:
+        for endpoint in self.all_endpoints:
             endpoint.close()
 
     async def end(self) -> bool:
         """End what is mounted and where it runs; returns False when a shut-down hook failed."""
         is_clean = await self.mounts.stop()
+        for face in self.faces.all:
+            is_clean = await face.close() and is_clean
         if self.place is not None:
             is_clean = await self.place.close() and is_clean
         return is_clean
 
     def _is_busy(self, state: ServerState, tasks: set[asyncio.Task[Any]]) -> bool:
         """Say whether a call of this generation waits, runs, or is still being read."""
-        own = set(self.endpoints)
+        own = set(self.all_endpoints)
         if any(endpoint.stats.in_flight for endpoint in own) or any(not t.done() for t in tasks):
             return True
         cycles: list[object] = [getattr(one, "cycle", None) for one in state.connections]

@@ -160,7 +160,7 @@ class Versions:
     @property
     def endpoints(self) -> list[Endpoint]:
         """The endpoints of every version that may still have calls."""
-        return [one for version in (self.current, *self._ending) for one in version.endpoints]
+        return [one for version in (self.current, *self._ending) for one in version.all_endpoints]
 
     @property
     def place(self) -> Place | None:

@@ -37,7 +37,9 @@ COPY ["doc", "/bundle/doc/"]
 COPY ["code", "/bundle/code/"]
 
 # settings
-LABEL dev.modelpack.bundle.digest="sha256:0000000000000000000000000000000000000000000000000000000000000000" \
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
+    com.amazonaws.sagemaker.capabilities.multi-models="true" \
+    dev.modelpack.bundle.digest="sha256:0000000000000000000000000000000000000000000000000000000000000000" \
     dev.modelpack.tag="digits:1.0" \
     dev.modelpack.version="VERSION" \
     org.opencontainers.image.base.name="nvidia/cuda:13.0.3-cudnn-runtime-ubuntu24.04" \

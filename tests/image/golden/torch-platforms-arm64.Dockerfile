@@ -29,7 +29,9 @@ COPY ["doc", "/bundle/doc/"]
 COPY ["code", "/bundle/code/"]
 
 # settings
-LABEL dev.modelpack.bundle.digest="sha256:0000000000000000000000000000000000000000000000000000000000000000" \
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
+    com.amazonaws.sagemaker.capabilities.multi-models="true" \
+    dev.modelpack.bundle.digest="sha256:0000000000000000000000000000000000000000000000000000000000000000" \
     dev.modelpack.tag="digits:1.0" \
     dev.modelpack.version="VERSION" \
     org.opencontainers.image.base.name="python:3.11-slim" \
