@@ -14,7 +14,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from modelpack.client.calls import Options, Reader, Send, Steps, Value
+from modelpack.client.calls import (
+    Describe,
+    Options,
+    Pause,
+    Reader,
+    Send,
+    Step,
+    Steps,
+    Value,
+    deadline_of,
+)
 from modelpack.client.opening import UNSET, changed, open_async
 from modelpack.client.place import Tls
 from modelpack.client.reply import Answer, Reply
@@ -50,10 +60,14 @@ class AsyncClient:
         )
         tls = Tls(verify=verify, ca=ca, cert=cert, key=key)
         self._wire, self._caller = open_async(url, tls, form)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
 
     async def service(self) -> Service:
         """Return what the server offers: name, version, apis.  Raises CallError."""
-        return self._caller.service or await self.reload()
+        if self._caller.service is not None:
+            return self._caller.service
+        return await self._described(Describe(None, self._options, deadline_of(self._options)))
 
     async def call(
         self,
@@ -111,7 +125,7 @@ class AsyncClient:
 
     async def _run(self, steps: Steps[Value]) -> Value:
         """Do what a call asks for, step by step."""
-        outcome: Reply | None = None
+        outcome: Reply | Service | None = None
         error: CallError | None = None
         while True:
             try:
@@ -120,13 +134,31 @@ class AsyncClient:
                 value: Value = done.value
                 return value
             outcome = error = None
-            if isinstance(step, Send):
-                try:
-                    outcome = await self._wire.send(step.request, step.deadline)
-                except CallError as failed:
-                    error = failed
-            else:
-                await asyncio.sleep(step.seconds)
+            try:
+                outcome = await self._done(step)
+            except CallError as failed:
+                error = failed
+
+    async def _done(self, step: Step) -> Reply | Service | None:
+        if isinstance(step, Send):
+            return await self._wire.send(step.request, step.deadline)
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        return await self._described(step)
+
+    async def _described(self, step: Describe) -> Service:
+        async with self._lock_here():
+            known = self._caller.service
+            if known is not None and known is not step.known:
+                return known
+            return await self._run(self._caller.described(step.options, step.deadline))
+
+    def _lock_here(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
 
 class AsyncRemoteApi:

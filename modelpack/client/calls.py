@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
@@ -61,10 +61,6 @@ class Pause:
     seconds: float
 
 
-Steps = Generator[Send | Pause, Any, Value]
-"""What a call asks for, one thing after the other, and what it returns in the end."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How calls are made."""
@@ -88,6 +84,23 @@ class Options:
         object.__setattr__(self, "headers", checked_headers(self.headers))
         if self.request_id is not None:
             checked_headers({"x-request-id": self.request_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Have ``Caller.described`` done by one at a time; the answer is what the server offers.
+
+    Nothing is to be asked when what is known is not ``known`` any more: somebody else has asked.
+    """
+
+    known: Service | None
+    options: Options
+    deadline: float
+
+
+Step = Send | Pause | Describe
+Steps = Generator[Step, Any, Value]
+"""What a call asks for, one thing after the other, and what it returns in the end."""
 
 
 class Reader(Protocol):
@@ -132,17 +145,18 @@ class Caller:
 
     def described(self, options: Options, deadline: float | None = None) -> Steps[Service]:
         """Read what the server offers."""
-        deadline = _deadline_of(options) if deadline is None else deadline
+        deadline = deadline_of(options) if deadline is None else deadline
         questions = self.dialect.describe()
         request = next(questions)
         while True:
-            headers = {**request.headers, **options.headers}
-            asked = Request(
-                method=request.method, path=request.path, headers=headers, body=request.body
-            )
-            reply, _ = yield from self._sent(asked, options, deadline, "")
+            asked = replace(request, headers={**request.headers, **options.headers})
             try:
-                request = questions.send(reply)
+                try:
+                    reply, _ = yield from self._sent(asked, options, deadline, "")
+                except CallError as error:
+                    request = questions.throw(error)
+                else:
+                    request = questions.send(reply)
             except StopIteration as done:
                 service: Service = done.value
                 self.service, self._read_at = service, monotonic()
@@ -157,10 +171,8 @@ class Caller:
     ) -> Steps[tuple[Answer, Reply, Api]]:
         """Call an api; raises CallError, and TypeError for arguments that it does not have."""
         began = monotonic()
-        deadline = _deadline_of(options)
-        service = self.service
-        if service is None:
-            service = yield from self.described(options, deadline)
+        deadline = deadline_of(options)
+        service: Service = self.service or (yield Describe(None, options, deadline))
         try:
             api, arguments = fitted(service, name, positional, named)
         except (TypeError, CallUnknownError):
@@ -204,14 +216,13 @@ class Caller:
 
         Called while an error is being handled: that is the one to tell of, whatever happens here.
         """
-        if self.service is not known and self.service is not None:
-            return self.service
-        if monotonic() - self._read_at < _STALE_S:
+        if self.service is known and monotonic() - self._read_at < _STALE_S:
             return known
         try:
-            return (yield from self.described(options, deadline))
+            fresh: Service = yield Describe(known, options, deadline)
         except CallError:
             return known
+        return fresh
 
     def _sent(
         self, request: Request, options: Options, deadline: float, request_id: str
@@ -286,15 +297,9 @@ def _timed(request: Request, deadline: float) -> Request:
     left_ms = int((deadline - monotonic()) * 1000)
     if left_ms < 1:
         raise CallTimeoutError("no time is left for the call", hint="give it a longer timeout")
-    headers = {**request.headers, "x-request-timeout-ms": str(left_ms)}
-    return Request(
-        method=request.method,
-        path=request.path,
-        headers=headers,
-        body=request.body,
-        is_stream=request.is_stream,
-    )
+    return replace(request, headers={**request.headers, "x-request-timeout-ms": str(left_ms)})
 
 
-def _deadline_of(options: Options) -> float:
+def deadline_of(options: Options) -> float:
+    """Return the time of ``monotonic`` at which a call that begins now is over."""
     return monotonic() + (FOREVER_S if options.timeout_s is None else options.timeout_s)

@@ -54,14 +54,17 @@ class Speaker:
         # A proxy is told the whole URL, unless there is TLS to the server through it.
         is_forwarded = proxy is not None and not place.is_tls
         self._target = place.url if is_forwarded else place.base
-        lines = [f"host: {place.authority}", f"user-agent: modelpack/{__version__}"]
+        self._host = place.authority
+        lines = [f"user-agent: modelpack/{__version__}"]
         if is_forwarded and proxy is not None and proxy.authorization:
             lines.append(f"proxy-authorization: {proxy.authorization}")
         self._lines = "\r\n".join(lines)
 
     def head(self, request: Request) -> bytes:
         """Return everything before the body."""
-        text = f"{request.method} {self._target}{request.path} HTTP/1.1\r\n{self._lines}\r\n"
+        host = request.host or self._host
+        text = f"{request.method} {self._target}{request.path} HTTP/1.1\r\nhost: {host}\r\n"
+        text += f"{self._lines}\r\n"
         for name, value in request.headers.items():
             text += f"{name}: {value}\r\n"
         if request.method != "GET" or request.body:

@@ -24,8 +24,17 @@ class HttpDialect:
         self._only_json = only_json
 
     def describe(self) -> Generator[Request, Reply, Service]:
-        """Read the document of the service."""
-        reply = yield Request(method="GET", path="/openapi.json")
+        """Read the document of the service.
+
+        A server shows its pages only to names that it knows, so that no browser is led to them under
+        a name of somebody else's.  A browser cannot choose what it says as ``Host``; we can.
+        """
+        try:
+            reply = yield Request(method="GET", path="/openapi.json")
+        except CallError as error:
+            if error.code != "host-refused":
+                raise
+            reply = yield Request(method="GET", path="/openapi.json", host="localhost")
         return service_of(reply.body)
 
     def request(

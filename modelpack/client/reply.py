@@ -20,6 +20,8 @@ class Request:
     """Route of the api, without the base of the server."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | bytearray | memoryview = b""
+    host: str = ""
+    """What to say as ``Host``; "": the server's own name."""
     is_stream: bool = False
     """True when the body of a good answer is wanted piece by piece."""
 

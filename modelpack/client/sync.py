@@ -10,12 +10,24 @@ One client serves any number of threads and keeps its connections between calls.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from modelpack.client.calls import Options, Reader, Send, Steps, Value, unknown_api
+from modelpack.client.calls import (
+    Describe,
+    Options,
+    Pause,
+    Reader,
+    Send,
+    Step,
+    Steps,
+    Value,
+    deadline_of,
+    unknown_api,
+)
 from modelpack.client.opening import UNSET, changed, open_sync
 from modelpack.client.place import Tls
 from modelpack.client.reply import Answer, Reply
@@ -61,11 +73,13 @@ class Client:
         )
         tls = Tls(verify=verify, ca=ca, cert=cert, key=key)
         self._wire, self._caller = open_sync(url, tls, form)
+        self._lock = threading.Lock()
 
     @property
     def service(self) -> Service:
         """What the server offers: name, version, apis.  Raises CallError."""
-        return self._caller.service or self.reload()
+        known = self._caller.service
+        return known or self._described(Describe(None, self._options, deadline_of(self._options)))
 
     @property
     def apis(self) -> dict[str, RemoteApi]:
@@ -145,7 +159,7 @@ class Client:
 
     def _run(self, steps: Steps[Value]) -> Value:
         """Do what a call asks for, step by step."""
-        outcome: Reply | None = None
+        outcome: Reply | Service | None = None
         error: CallError | None = None
         while True:
             try:
@@ -154,13 +168,25 @@ class Client:
                 value: Value = done.value
                 return value
             outcome = error = None
-            if isinstance(step, Send):
-                try:
-                    outcome = self._wire.send(step.request, step.deadline)
-                except CallError as failed:
-                    error = failed
-            else:
-                time.sleep(step.seconds)
+            try:
+                outcome = self._done(step)
+            except CallError as failed:
+                error = failed
+
+    def _done(self, step: Step) -> Reply | Service | None:
+        if isinstance(step, Send):
+            return self._wire.send(step.request, step.deadline)
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._described(step)
+
+    def _described(self, step: Describe) -> Service:
+        with self._lock:
+            known = self._caller.service
+            if known is not None and known is not step.known:
+                return known
+            return self._run(self._caller.described(step.options, step.deadline))
 
 
 class RemoteApi:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import ssl
 
 _JOINED_BYTES = 64 * 1024
+MOST_AT_ONCE = 256
+"""Most requests that wait for an answer; the others wait for their turn, within their time."""
+
 _MOST_WAITING_BYTES = 1024 * 1024
 """Most bytes of a stream that wait to be taken; the server waits with the rest."""
 
@@ -38,29 +41,30 @@ class AsyncWire:
         self._context: ssl.SSLContext | None = tls.context() if place.is_tls else None
         self._idle: list[_Connection] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def send(self, request: Request, deadline: float) -> Reply:
         """Return the answer; ``deadline`` is a time of ``monotonic``.
 
         Raises CallLostError and CallTimeoutError when there is none.
         """
-        connection = None
         try:
-            async with asyncio.timeout(max(0.0, deadline - monotonic())):
-                connection = self._take() or await self._connect()
-                incoming = await connection.ask(self._speaker.head(request), request.body)
-                if request.is_stream and incoming.status == 200:
-                    pieces = AsyncPieces(self, connection, deadline - monotonic())
-                    return Reply(200, incoming.headers, bytearray(), pieces)
-                while not incoming.is_done:
-                    await connection.read_more()
+            async with asyncio.timeout(max(0.0, deadline - monotonic())), self._room_here():
+                return await self._exchange(request, deadline)
         except TimeoutError:
-            if connection is not None:
-                connection.close()
             raise exchange.not_in_time(self.place) from None
+
+    async def _exchange(self, request: Request, deadline: float) -> Reply:
+        connection = self._take() or await self._connect()
+        try:
+            incoming = await connection.ask(self._speaker.head(request), request.body)
+            if request.is_stream and incoming.status == 200:
+                pieces = AsyncPieces(self, connection, deadline - monotonic())
+                return Reply(200, incoming.headers, bytearray(), pieces)
+            while not incoming.is_done:
+                await connection.read_more()
         except BaseException:
-            if connection is not None:
-                connection.close()
+            connection.close()
             raise
         self.give_back(connection)
         return incoming.reply()
@@ -78,10 +82,14 @@ class AsyncWire:
             self._idle.pop().close()
         await asyncio.sleep(0)  # transports close in the next round of the loop
 
-    def _take(self) -> _Connection | None:
+    def _room_here(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._idle, self._loop = [], loop  # those of a loop that is gone went with it
+        if self._loop is not loop:  # what belonged to a loop that is gone went with it
+            self._idle, self._loop = [], loop
+            self._room = asyncio.Semaphore(MOST_AT_ONCE)
+        return self._room
+
+    def _take(self) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -95,9 +103,8 @@ class AsyncWire:
         is_direct = self._proxy is None
         context = self._context if is_direct else None
         connection = _Connection(place)
-        limit = asyncio.timeout(exchange.CONNECT_TIMEOUT_S)
         try:
-            async with limit:
+            async with asyncio.timeout(exchange.CONNECT_TIMEOUT_S):
                 await loop.create_connection(
                     lambda: connection,
                     nearest.host,
@@ -107,12 +114,7 @@ class AsyncWire:
                 )
                 if self._proxy is not None and self._context is not None:
                     await self._pass_through(connection, self._proxy, self._context)
-        except TimeoutError as error:
-            connection.close()
-            if not limit.expired():
-                raise  # of the call
-            raise exchange.not_reached(nearest, error) from error
-        except OSError as error:
+        except OSError as error:  # TimeoutError is one
             connection.close()
             raise exchange.not_reached(nearest, error) from error
         except BaseException:

@@ -258,6 +258,8 @@ class Script:
     closes: bool = False
     """Whether a connection is closed after each answer without a word."""
     connections: int = 0
+    looks: int = 0
+    """How often the document was asked for."""
     context: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
@@ -302,6 +304,7 @@ class Script:
             head, _, rest = rest.partition(b"\r\n\r\n")
             heard = Heard(head.decode() + "\r\n", b"", number, time.monotonic())
             if "/openapi.json" in heard.head.partition("\r")[0]:
+                self.looks += 1
                 connection.sendall(answer(200, DOCUMENT))
                 continue
             self.heard.append(heard)

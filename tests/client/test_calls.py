@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import socket
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,6 +145,15 @@ def test_a_path_with_nothing_there_is_said_before_anything_is_sent(
         asks(served).value("size", file=tmp_path / "nothing.bin")
 
 
+def test_an_image_is_sent_as_it_looks(asks: Asks, served: str) -> None:
+    from PIL import Image
+
+    sent = asks(served).value("copy", file=Image.new("L", (3, 2), 7))
+
+    with Image.open(io.BytesIO(sent)) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((3, 2), 7)
+
+
 # --- streams ------------------------------------------------------------------------------------
 
 
@@ -260,6 +272,21 @@ def test_what_has_no_json_form_is_a_type_error(asks: Asks, served: str) -> None:
         asks(served).value("flower", flower=object())
 
 
+def test_a_server_that_does_not_know_the_name_it_is_called_by_shows_its_apis_all_the_same(
+    asks: Asks, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages are hidden from names that it does not know, because of browsers."""
+    known = socket.getaddrinfo
+
+    def look_up(host: Any, *rest: Any, **more: Any) -> Any:
+        return known("127.0.0.1" if host == "iris.example" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    client = asks(served.replace("127.0.0.1", "iris.example"))
+
+    assert client.value("predict", x=ROWS).tolist() == [6.0, 22.0]
+
+
 # --- how a call is made -------------------------------------------------------------------------
 
 
@@ -335,6 +362,15 @@ def test_positional_arguments_go_by_the_order_of_the_service(served: str) -> Non
             client.predict(ROWS, x=ROWS)
         with pytest.raises(TypeError, match="2 arguments at most"):
             client.predict(ROWS, 1, 2)
+
+
+def test_many_tasks_share_a_client(served: str) -> None:
+    async def all_of_them() -> list[Any]:
+        async with modelpack.AsyncClient(served) as client:
+            calls = (client.predict(x=np.full((1, 4), n, np.float32)) for n in range(600))
+            return await asyncio.gather(*calls)
+
+    assert [one.tolist() for one in asyncio.run(all_of_them())] == [[4.0 * n] for n in range(600)]
 
 
 def test_many_threads_share_a_client(served: str) -> None:

@@ -460,6 +460,26 @@ def test_what_a_server_offers_is_read_again_when_it_has_changed(
     assert sent[3].endswith(b'{"m":1}')
 
 
+def test_what_a_server_offers_is_read_by_one_for_all(script: Play) -> None:
+    server = script(answer(200))
+
+    async def many() -> None:
+        async with modelpack.AsyncClient(server.url) as client:
+            await asyncio.gather(*(client.predict(n=1) for _ in range(20)))
+
+    asyncio.run(many())
+    with modelpack.Client(server.url) as client:
+        words = ("predict", {"n": 1})
+        threads = [threading.Thread(target=client.call, args=words) for _ in range(10)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+
+    assert server.looks == 2
+    assert len(server.heard) == 30
+
+
 def test_an_api_that_went_away_is_said_as_it_was(
     asks: Asks, script: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
