@@ -235,6 +235,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
+def start_grpc() -> Callable[..., Any]:
+    """Return what starts servers in a folder, for as long as it is open."""
+    return starting
+
+
+@pytest.fixture(scope="session")
 def make() -> Callable[[str], Any]:
     """Return the class of a message."""
     return message
