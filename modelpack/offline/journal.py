@@ -65,6 +65,7 @@ class Journal:
     def open(self, job: Mapping[str, Any], *, restart: bool) -> None:
         """Begin a run, or read how far it came; raises ConflictError when it is of something else."""
         names = self._state.names()
+        self.records = []
         if restart or JOB not in names:
             if not restart and (foreign := self._part_files()):
                 raise ConflictError(
@@ -111,8 +112,8 @@ class Journal:
         # The records first: without them nothing counts.
         self._state.remove([name for name in names if name.endswith(".done")])
         self._state.remove([name for name in names if name.startswith("part-")])
-        self._state.remove([JOB, FINISHED])
         self._parts.remove(self._part_files())
+        self._state.remove([JOB, FINISHED])  # that it is over, last of all
 
     def _part_files(self) -> list[str]:
         """Return the parts that are there; in a folder of the user's nothing else is ever touched."""

@@ -85,14 +85,10 @@ def run_batch(
     with state.hold() as check:
         _check_free(job, state)
         journal = Journal(parts, state, suffix_of(form))
+        _check_unfinished(job, journal)
         journal.open(job.fingerprint(given, source, form), restart=job.restart)
         if job.restart:
             places.remove(job.dead_letter_at)
-        if (done := journal.finished()) is not None:
-            raise ConflictError(
-                f"'{job.output}' is done, {done.get('rows')} rows",
-                hint="give --restart to write it again, or another --output",
-            )
         run = _Run(job, form, given, journal, check)
         try:
             run.answer(open_engine, on_progress)
@@ -111,9 +107,8 @@ def run_batch(
             parts=len(journal.records),
             readings=run.readings,
         )
-        if job.is_folder:
-            journal.finish({"rows": summary.rows, "bad": summary.bad, "parts": summary.parts})
-        else:
+        journal.finish({"rows": summary.rows, "bad": summary.bad, "parts": summary.parts})
+        if not job.is_folder:
             journal.clear()
         return summary
 
@@ -132,10 +127,23 @@ def _check_free(job: Job, state: Place) -> None:
     if job.is_folder or job.restart or "job.json" in state.names():
         return
     if places.exists(job.output):
+        state.clear()
         raise ConflictError(
             f"'{job.output}' is there already",
             hint="give --restart to write it again, or another --output",
         )
+
+
+def _check_unfinished(job: Job, journal: Journal) -> None:
+    """Raise ConflictError when the run is over already, once what it may have left is tidied up."""
+    if job.restart or (done := journal.finished()) is None:
+        return
+    if not job.is_folder:
+        journal.clear()
+    raise ConflictError(
+        f"'{job.output}' is done, {done.get('rows')} rows",
+        hint="give --restart to write it again, or another --output",
+    )
 
 
 class _Run:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from modelpack.errors import BatchError, NotFoundError, UsageError
 from modelpack.offline.block import Position
 from modelpack.offline.inputs.arrays import NpyReader
-from modelpack.offline.inputs.base import Asked, Reader
+from modelpack.offline.inputs.base import Asked, Reader, Streams
 from modelpack.offline.inputs.files import (
     FilesReader,
     Listing,
@@ -121,13 +121,41 @@ def open_reader(given: Input, asked: Asked, position: Position | None = None) ->
         return FilesReader(given.listing, asked, position)
     if given.streams is None:
         raise BatchError("there is nothing to read")
-    match given.format:
+    streams = _Opened(given.streams)
+    try:
+        return _reader(given.format, streams, asked, position)
+    except BaseException:
+        streams.close()
+        raise
+
+
+def _reader(form: str, streams: Streams, asked: Asked, position: Position | None) -> Reader:
+    match form:
         case "csv":
-            return CsvReader(given.streams, asked, position)
+            return CsvReader(streams, asked, position)
         case "jsonl":
-            return JsonlReader(given.streams, asked, position)
+            return JsonlReader(streams, asked, position)
         case "npy":
-            return NpyReader(given.streams, asked, position)
+            return NpyReader(streams, asked, position)
         case "parquet":
-            return ParquetReader(given.streams, asked, position)
-    raise UsageError(f"'{given.format}' is not read", hint=f"one of {', '.join(FORMATS)}")
+            return ParquetReader(streams, asked, position)
+    raise UsageError(f"'{form}' is not read", hint=f"one of {', '.join(FORMATS)}")
+
+
+class _Opened:
+    """Streams that can be closed when nobody is there yet to do so."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._files: list[BinaryIO] = []
+        self.name = streams.name
+        self.size_bytes = streams.size_bytes
+
+    def open(self) -> BinaryIO:
+        file = self._streams.open()
+        self._files.append(file)
+        return file
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()

@@ -57,7 +57,11 @@ async def ask(endpoint: Endpoint, arguments: Arguments) -> Any:
     call = _Kept(endpoint)
     endpoint.begin(call, _asked(endpoint, call))
     endpoint.submit(call, arguments)
-    return await call.answer
+    try:
+        return await call.answer
+    except asyncio.CancelledError:
+        endpoint.drop(call)
+        raise
 
 
 async def _pieces(endpoint: Endpoint, arguments: Arguments) -> list[Any]:
@@ -92,13 +96,15 @@ class _Kept(HttpCall):
         """Hand the answer over."""
         self.is_done = True
         self.endpoint.count(self, 200)
-        self.answer.set_result(answer)
+        if not self.answer.done():  # the run was ended meanwhile
+            self.answer.set_result(answer)
 
     def refuse(self, problem: Problem, error: BaseException | None = None) -> None:
         """Hand the reason over; nothing is logged, since it goes beside the row."""
         self.is_done = True
         self.endpoint.count(self, problem.status, problem.code)
-        self.answer.set_exception(_refusal(problem, error))
+        if not self.answer.done():
+            self.answer.set_exception(_refusal(problem, error))
 
     def send(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Do nothing: nobody reads bytes."""

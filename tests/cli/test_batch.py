@@ -1,0 +1,231 @@
+"""``modelpack batch`` as people run it: a project, a model, a bundle; what is printed, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from modelpack.cli.batch import constants_of, progress_text
+from modelpack.errors import UsageError
+from modelpack.offline.pace import Progress
+
+if TYPE_CHECKING:
+    from modelpack.store import Entry
+    from tests.cli.conftest import Cli
+
+SLOW = """
+import time
+
+import modelpack
+
+
+@modelpack.service
+class Slow:
+    @modelpack.api(batch=True, max_batch_size=8)
+    def predict(
+        self, x: modelpack.Tensor["float32", "batch", 2]
+    ) -> modelpack.Tensor["float32", "batch"]:
+        if (x == 66666).any():
+            raise ValueError("no such row")
+        time.sleep(0.004)
+        return x.sum(axis=1)
+"""
+
+
+WHERE = """
+import sys
+
+import modelpack
+
+
+@modelpack.service
+class Where:
+    @modelpack.api
+    def prefix(self, name: str) -> str:
+        return f"{name} {sys.prefix}"
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    (folder / "service.py").write_text(SLOW)
+    return folder
+
+
+def write_rows(file: Path, count: int, bad: tuple[int, ...] = ()) -> None:
+    lines = [f"r{i},{66666 if i in bad else i},{i}" for i in range(count)]
+    file.write_text("\n".join(["id,a,b", *lines]) + "\n")
+
+
+def parts_of(folder: Path) -> list[Path]:
+    return list((folder / "out.csv.batch").glob("*.done"))
+
+
+def test_a_project_answers_a_table_and_says_what_it_did(cli: Cli, slow: Path) -> None:
+    write_rows(slow / "rows.csv", 100)
+    done = cli(
+        "batch", ".", "predict", "-i", "rows.csv", "--output", "out.csv", "--keep", "id", cwd=slow
+    )
+    assert done.status == 0, done.err
+    assert done.out == "out.csv\n"
+    assert "100 rows, " in done.err
+    assert "calls of" in done.err
+    rows = list(csv.DictReader((slow / "out.csv").read_text().splitlines()))
+    assert [(row["row"], row["id"], float(row["output"])) for row in rows] == [
+        (str(i), f"r{i}", 2.0 * i) for i in range(100)
+    ]
+
+
+def test_bad_rows_are_in_a_file_of_their_own_and_in_the_status(cli: Cli, slow: Path) -> None:
+    write_rows(slow / "rows.csv", 30, bad=(4, 20))
+    words = ["batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--output"]
+    done = cli(*words, "out.csv", cwd=slow)
+    assert done.status == 1
+    assert "error[bad-rows]: 2 of 30 rows have no answer, all others have" in done.err
+    lines = [json.loads(line) for line in (slow / "out.csv.bad.jsonl").read_text().splitlines()]
+    assert [(one["row"], one["error"]["detail"]) for one in lines] == [
+        (4, "ValueError: no such row"),
+        (20, "ValueError: no such row"),
+    ]
+    fine = cli(*words, "two.csv", "--max-bad", 2, "-o", "json", cwd=slow)
+    assert fine.status == 0, fine.err
+    facts = json.loads(fine.out)
+    assert (facts["rows"], facts["bad"], facts["dead_letter"]) == (30, 2, "two.csv.bad.jsonl")
+    stopped = cli(*words, "three.csv", "--max-bad", 1, cwd=slow)
+    stopped.failed_well(1, "bad-rows")
+
+
+def test_a_run_that_is_killed_again_and_again_loses_and_doubles_no_row(
+    slow: Path, tmp_path: Path
+) -> None:
+    """The whole program, killed at moments that nobody chose."""
+    count = 1500
+    write_rows(slow / "rows.csv", count, bad=(33, 700))
+    program = Path(sys.executable).with_name("modelpack")
+    words = [program, "batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--max-bad", "2"]
+    words += ["--output", "out.csv", "--part-rows", "64"]
+    moments = random.Random(7)
+    killed = 0
+    while True:
+        with (tmp_path / "log").open("ab") as log:
+            run = subprocess.Popen(words, cwd=slow, stdout=log, stderr=log)
+        wanted = len(parts_of(slow)) + moments.randint(1, 6)
+        while run.poll() is None and len(parts_of(slow)) < wanted:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.02))
+        if run.poll() is not None:
+            break
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        killed += 1
+    assert run.returncode == 0, (tmp_path / "log").read_text()
+    assert killed >= 3
+    rows = list(csv.DictReader((slow / "out.csv").read_text().splitlines()))
+    assert [int(row["row"]) for row in rows] == [i for i in range(count) if i not in (33, 700)]
+    assert all(float(row["output"]) == 2.0 * int(row["row"]) for row in rows)
+    lines = (slow / "out.csv.bad.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in lines] == [33, 700]
+
+
+def test_a_bare_model_answers_an_array(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.arange(20, dtype=np.float64).reshape(-1, 2))
+    done = cli("batch", onnx_file, "predict", "-i", "rows.npy", "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert (
+        np.load(tmp_path / "out.npy").tolist()
+        == (np.arange(20, dtype=np.float32).reshape(-1, 2) * 2).tolist()
+    )
+
+
+def test_constants_fill_parameters_that_no_row_has(cli: Cli, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.jsonl").write_text('"ann"\n{"name": "bob"}\n')
+    words = ["batch", project, "greet", "-i", "names.jsonl", "--output", "out.jsonl"]
+    done = cli(*words, "--set", "times=2", "--metrics", "counts.prom")
+    assert done.status == 0, done.err
+    assert (tmp_path / "out.jsonl").read_text().splitlines() == [
+        '{"row":0,"output":"hello ann hello ann"}',
+        '{"row":1,"output":"hello bob hello bob"}',
+    ]
+    assert (
+        'modelpack_requests_total{api="greet",status="200"} 2.0'
+        in (tmp_path / "counts.prom").read_text()
+    )
+
+
+@pytest.mark.network
+def test_a_bundle_answers_in_an_environment_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "where"
+    folder.mkdir()
+    (folder / "service.py").write_text(WHERE)
+    built = cli("build", cwd=folder)
+    assert built.status == 0, built.err
+    (tmp_path / "names.jsonl").write_text('"ann"\n')
+    tag = built.out.strip()
+    done = cli("batch", tag, "prefix", "-i", "names.jsonl", "--output", "out.jsonl")
+    assert done.status == 0, done.err
+    prefix = json.loads((tmp_path / "out.jsonl").read_text())["output"]
+    assert prefix.startswith("ann ")
+    assert "/envs/" in prefix
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["greet", "-i", "none.jsonl"], 3, "not-found"),
+        (["gret", "-i", "names.jsonl"], 3, "not-found"),
+        (["greet", "-i", "names.jsonl", "--set", "times"], 2, "usage"),
+        (["greet", "-i", "names.jsonl", "--engine", "spark"], 2, "usage"),
+        (["greet", "-i", "names.jsonl", "--batch-size", "0"], 2, "usage"),
+        (["greet", "-i", "names.jsonl", "--set", "name=x", "--set", "times=1"], 1, "batch-failed"),
+    ],
+)
+def test_mistakes_are_said_in_four_lines_and_leave_nothing(
+    inside: Cli, project: Path, words: list[str], status: int, code: str
+) -> None:
+    tmp_path = project.parent
+    (tmp_path / "names.jsonl").write_text('"ann"\n')
+    done = inside("batch", project, *words, "--output", "out.jsonl")
+    done.failed_well(status, code)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("out")]
+
+
+def test_ray_that_is_not_installed_is_asked_for(
+    inside: Cli, project: Path, bundle: Entry, tmp_path: Path
+) -> None:
+    (tmp_path / "names.jsonl").write_text('"ann"\n')
+    words = ["greet", "-i", "names.jsonl", "--output", "out.jsonl", "--engine", "ray"]
+    done = inside("batch", "hello:1", *words)
+    done.failed_well(6, "tool-missing")
+    assert "modelpack-cli[ray]" in done.err
+    inside("batch", project, *words).failed_well(2, "usage")
+
+
+def test_values_of_set_are_json_or_else_text() -> None:
+    assert constants_of(["a=1", "b=x y", "c=[1]", 'd="1"', "e="]) == {
+        "a": 1,
+        "b": "x y",
+        "c": [1],
+        "d": "1",
+        "e": "",
+    }
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        constants_of(["1=2"])
+
+
+def test_progress_has_rate_and_time_left() -> None:
+    now = Progress(rows=1234, bad=2, total=10000, share=0.1234, rate=5210.4, left_s=1.68)
+    assert progress_text(now) == " 12%  1,234 of 10,000 rows, 2 bad, 5,210 rows/s, 1.7 s left"
+    first = Progress(rows=1, bad=0, total=None, share=0.0, rate=0.4, left_s=None)
+    assert progress_text(first) == "  0%  1 rows, 0.4 rows/s"
