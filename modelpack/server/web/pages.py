@@ -25,8 +25,10 @@ from modelpack.server.web.replies import Reply, fields_of, problem_reply
 _FOLDER = Path(__file__).parent / "static"
 
 _SCRIPT = "text/javascript; charset=utf-8"
-_SCRIPTS = ("try", "try-answer", "try-arrays", "try-document", "try-draw", "try-fields", "try-html",
-            "try-request", "try-snippets", "try-table", "docs")  # fmt: skip
+_SCRIPTS = (
+    "try", "try-answer", "try-arrays", "try-client", "try-document", "try-draw", "try-fields",
+    "try-html", "try-request", "try-snippets", "try-table", "docs",
+)  # fmt: skip
 
 _FILES = {
     "/": ("try.html", "text/html; charset=utf-8"),

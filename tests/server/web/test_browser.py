@@ -286,6 +286,29 @@ def test_probes_can_be_asked_too(page: Any) -> None:
     assert "modelpack_requests_total" in page.send()
 
 
+def test_the_contracts_that_are_on_are_listed_and_can_be_tried(page: Any) -> None:
+    summary = page.browser.find_element("css selector", "#contract-oip summary")
+    assert summary.text == "Open Inference Protocol v2, with Triton's extensions oip"
+    summary.click()
+    line = page.browser.find_element(
+        "xpath", "//li[code[.='POST /v2/models/shown/infer']]/button[.='Try']"
+    )
+    line.click()
+
+    assert page.run("return document.activeElement.id") == "api"
+    answer = json.loads(page.send())
+    assert answer["model_name"] == "shown"
+    assert answer["outputs"][0]["data"] == [0]
+
+
+def test_without_contracts_there_is_no_list_of_them(
+    open_page: Callable[[Any], Any], start: Start
+) -> None:
+    page = open_page(start(Shown, faces="none"))
+
+    assert not page.find("contracts").is_displayed()
+
+
 def test_the_keyboard_is_enough(page: Any) -> None:
     """From the first element on, Tab reaches everything, and the arrows choose among buttons."""
     from selenium.webdriver import ActionChains

@@ -1,6 +1,6 @@
 // What can be asked, read from the OpenAPI document.
 //
-//   document ──operationsOf──► [{ method, path, tag, doc, example, fields, bodies, answers }]
+//   document ──operationsOf──► [{ method, path, name, tag, doc, example, fields, answers … }]
 //   document ──contractsOf───► [{ name, title, operations }]     contracts of other servers
 //
 // Only operations of the service itself have fields: what the contracts take is JSON of their own.
@@ -57,6 +57,7 @@ function operation(spec, method, path, one) {
     method: method.toUpperCase(),
     path,
     tag,
+    name: tag === "apis" ? one.operationId : null,
     doc: one.description ?? one.summary ?? "",
     example: json.example,
     fields: tag === "apis" ? fieldsOf(spec, schema, json.example ?? {}) : [],

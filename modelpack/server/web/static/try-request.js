@@ -1,13 +1,16 @@
 // The request that the form holds: one value for what is sent and what the snippets say.
 //
-//   requestOf(operation, form) ──► { method, url, headers, body, answer, payload }
+//   requestOf(operation, form) ──► { method, url, headers, body, answer, call, payload }
 //
 //   form     { mode, fields, text, file, accept }    mode: "fields" | "json" | "raw" | undefined
 //   body     what a snippet says of it, see try-snippets
 //   payload  what fetch takes
 //   answer   "json" | "text" | "stream" | the name of a file
+//   call     the same as a call of the api, see try-client; null for what is no api
 //
 // Raises an Error for people when something is missing or wrong.
+
+import { callOf } from "./try-client.js";
 
 const LONG_CHARS = 10_000;
 export const BODY_FILE = "body.json";
@@ -18,7 +21,8 @@ export function requestOf(operation, form) {
   const answer = answerKind(form.accept || answers[0] || "application/json", isStream);
   const [body, payload, type] = bodyOf(operation, form);
   const headers = type ? [["content-type", type], ...asked] : asked;
-  return { method, url: location.origin + path, headers, body, answer, payload };
+  const call = operation.name === null ? null : callOf(operation, form, body);
+  return { method, url: location.origin + path, headers, body, answer, call, payload };
 }
 
 function bodyOf(operation, { mode, fields, text, file }) {

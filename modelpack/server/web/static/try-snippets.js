@@ -7,16 +7,24 @@
 //   parts   [{ name, file } | { name, text, json }]
 //   answer  "json" | "text" | "stream" | the name of a file to keep it in
 
+import { client } from "./try-client.js";
+
 const SHOWN = ["json", "text", "stream"];
 
-export const LANGUAGES = { curl: "curl", python: "Python", javascript: "JavaScript", go: "Go" };
+export const LANGUAGES = {
+  curl: "curl",
+  python: "Python",
+  javascript: "JavaScript",
+  go: "Go",
+  modelpack: "modelpack.Client",
+};
 
 export function snippet(language, request) {
-  return { curl, python, javascript, go }[language](request);
+  return { curl, python, javascript, go, modelpack: client }[language](request);
 }
 
 const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
-const literal = (text) => JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
+export const literal = (text) => JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
 
 function isJson(text) {
   try {
@@ -50,7 +58,7 @@ function curl({ method, url, headers, body, answer }) {
 }
 
 // JSON as Python writes it; numbers stay as they are.
-function pythonOf(json) {
+export function pythonOf(json) {
   const words = { true: "True", false: "False", null: "None" };
   return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (one) =>
     one.startsWith('"') ? literal(JSON.parse(one)) : words[one],
