@@ -37,6 +37,9 @@ DTYPES = {
 }  # fmt: skip
 """TensorFlow's names of the datatypes."""
 
+WHICHEVER = "0"
+"""The version that clients name which mean none: ovmsclient has a 0 in every path."""
+
 _VERBS = (PREDICT, CLASSIFY, REGRESS)
 _NAME = "signature_name"
 _VERSION, _LABEL = "/versions/{version}", "/labels/{label}"
@@ -51,8 +54,8 @@ class TfServingFace(Face):
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
         self._shared = Shared(catalog)
-        versions = sorted({str(catalog.number), catalog.version})
-        self._middles = [f"/versions/{one}" for one in versions]
+        self._versions = {str(catalog.number), catalog.version, WHICHEVER}
+        self._middles = [f"/versions/{one}" for one in sorted(self._versions)]
         self._middles += [f"/labels/{one}" for one in labels_of(catalog)]
         self.doors: list[Door] = list(self._doors())
         root = "/v1/models/{model}"
@@ -132,7 +135,7 @@ class TfServingFace(Face):
         label = request.path_params.get("label", "")
         catalog = self.catalog
         served = catalog.models.get(name)
-        if served is None or version not in ("", str(catalog.number), catalog.version):
+        if served is None or version not in {"", *self._versions}:
             raise RefusedRequest(no_servable(name, version))
         if label and label not in labels_of(catalog):
             text = "Unrecognized servable version label"
@@ -160,7 +163,8 @@ def labels_of(catalog: Catalog) -> Sequence[str]:
 
 def no_servable(name: str, version: str = "") -> Problem:
     """No model has that name, or not in that version."""
-    request = f"Specific({name[:100]}, {version[:100]})" if version else f"Latest({name[:100]})"
+    is_any = version in ("", WHICHEVER)
+    request = f"Latest({name[:100]})" if is_any else f"Specific({name[:100]}, {version[:100]})"
     return Problem(404, "unknown-model", "Servable not found for request", request)
 
 

@@ -119,6 +119,7 @@ def ask(client: httpx.Client, path: str, body: Any) -> Any:
         ),
         ("half.bare:predict", {"inputs": [[1, 2], [3, 4], [5, 6]]}, {"outputs": [9.0, 12.0]}),
         ("half/versions/1:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
+        ("half/versions/0:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
         ("half/labels/stable:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
         ("half/labels/latest:predict", {"instances": [1.0]}, {"predictions": [2.5]}),
     ],
