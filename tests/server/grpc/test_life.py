@@ -280,3 +280,37 @@ def test_connections_are_secured_as_those_of_http_are(
         code, _ = why(lambda: channel.unary_unary(CHECK)(b"", timeout=5))
     assert code == "UNAVAILABLE"
     assert why(lambda: server.channel.unary_unary(CHECK)(b"", timeout=5))[0] == "UNAVAILABLE"
+
+
+def test_a_call_that_outlasts_the_grace_period_is_cut_off(
+    serve_grpc: Start, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPACK_GRACE_S", "1")
+    server = serve_grpc()
+    body = make("inference.ModelInferRequest")(**slow(60.0)).SerializeToString()
+    call = server.channel.unary_unary(INFER).future(body, timeout=60)
+    until(lambda: "slow" in _in_flight(server))
+
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+
+    assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert server.process.wait(20) == 1
+    assert time.monotonic() - began < 10
+    server.process.returncode = 0  # for the fixture, which asks that all end well
+    assert server.events("stopped")[0]["clean"] is False
+
+
+def test_a_second_interrupt_ends_at_once(serve_grpc: Start, make: Any) -> None:
+    server = serve_grpc()
+    body = make("inference.ModelInferRequest")(**slow(60.0)).SerializeToString()
+    call = server.channel.unary_unary(INFER).future(body, timeout=60)
+    until(lambda: "slow" in _in_flight(server))
+
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGINT)
+
+    assert server.process.wait(20) == 130
+    server.process.returncode = 0
+    assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
