@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -74,8 +74,8 @@ def ways(model: str) -> Mapping[str, Request]:
     }
 
 
-def compare(rounds: int = 3, seconds: float = 2.0) -> Costs:
-    """Measure all ways to both apis; raises RuntimeError when a request failed."""
+def compare(rounds: int = 3, seconds: float = 2.0, only: Collection[str] = ()) -> Costs:
+    """Measure all ways to both apis, or some; raises RuntimeError when a request failed."""
     machine = pins()
     with tempfile.TemporaryDirectory(prefix="bench-faces-") as name:
         folder = Path(name)
@@ -85,6 +85,8 @@ def compare(rounds: int = 3, seconds: float = 2.0) -> Costs:
             for number in range(rounds + 1):  # the first one warms up
                 for model in ("tiny", "mlp"):
                     for way, request in ways(model).items():
+                        if only and way not in only:
+                            continue
                         one = wrk(
                             server.url, request, server.tree, machine,
                             connections=32, seconds=1 if number == 0 else seconds,
