@@ -7,6 +7,8 @@
 Each contract has a tag with its name; each of its operations that tag and an id of its own.  What
 always holds: a path and method that two have is described by the one that answers it: the service's
 own first, then the contracts in their order; of contracts it has both tags.  An id never comes twice.
+
+``x-grpc`` says what OpenAPI has no words for: the port and the services of gRPC, if it is on.
 """
 
 from __future__ import annotations
@@ -37,6 +39,16 @@ TITLES: Mapping[str, str] = {
 }
 """What the contracts are called where people read of them."""
 
+GRPC_SERVICES: Mapping[str, str] = {
+    "inference.GRPCInferenceService": "",
+    "tensorflow.serving.PredictionService": "tfserving",
+    "tensorflow.serving.ModelService": "tfserving",
+    "grpc.health.v1.Health": "",
+    "grpc.reflection.v1.ServerReflection": "",
+    "grpc.reflection.v1alpha.ServerReflection": "",
+}
+"""Services that gRPC has, and the contract that each needs; "": it is always there."""
+
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 """Keys of a path item that are operations."""
 
@@ -50,6 +62,10 @@ def document_of(
     document = openapi_document(spec, version)
     if settings.metrics_port is not None:
         del document["paths"]["/metrics"]  # they are asked for elsewhere
+    if settings.grpc_port is not None:
+        names = {face.name for face in faces.all}
+        services = [name for name, needs in GRPC_SERVICES.items() if not needs or needs in names]
+        document["x-grpc"] = {"port": settings.grpc_port, "services": services}
     own = {api.route for api in spec.apis}
     ids = {one["operationId"] for item in document["paths"].values() for one in _operations(item)}
     for face in faces.all:

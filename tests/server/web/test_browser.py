@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -307,6 +308,18 @@ def test_without_contracts_there_is_no_list_of_them(
     page = open_page(start(Shown, faces="none"))
 
     assert not page.find("contracts").is_displayed()
+
+
+def test_grpc_is_shown_with_its_port(open_page: Callable[[Any], Any], start: Start) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = open_page(start(Shown, faces="none", grpc_port=port))
+
+    summary = page.browser.find_element("css selector", "#contract-grpc summary")
+    assert summary.text == f"gRPC port {port}"
+    summary.click()
+    assert "inference.GRPCInferenceService" in page.text("contract-grpc")
 
 
 def test_the_keyboard_is_enough(page: Any) -> None:

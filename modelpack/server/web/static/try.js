@@ -191,7 +191,8 @@ async function copy() {
 
 function showContracts(spec) {
   const contracts = contractsOf(spec);
-  at("contracts").hidden = contracts.length === 0;
+  const grpc = spec["x-grpc"];
+  at("contracts").hidden = contracts.length === 0 && !grpc;
   at("contract-list").replaceChildren(
     ...contracts.map(({ name, title, operations: paths }) =>
       html(
@@ -201,7 +202,14 @@ function showContracts(spec) {
         html("ul", {}, ...paths.map(pathLine)),
       ),
     ),
+    ...(grpc ? [grpcPart(grpc)] : []),
   );
+}
+
+function grpcPart({ port, services }) {
+  const lines = services.map((name) => html("li", {}, html("code", { textContent: name })));
+  const title = html("summary", {}, "gRPC ", html("code", { textContent: `port ${port}` }));
+  return html("details", { id: "contract-grpc" }, title, html("ul", {}, ...lines));
 }
 
 function pathLine({ method, path, summary }) {
