@@ -12,6 +12,7 @@ environment and its model come to them by themselves.
 from __future__ import annotations
 
 import importlib
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class RayEngine:
 
         ``address`` None: as ``RAY_ADDRESS`` says, else a cluster of this machine alone.
         """
+        # Ray tells its makers of its use unless this is set before it starts.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = _ray()
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
