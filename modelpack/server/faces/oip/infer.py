@@ -28,6 +28,7 @@ from modelpack.server.bodies.readers import LIGHT_BINARY_BYTES, LIGHT_BYTES, Rea
 from modelpack.server.bodies.writers import Write
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
+from modelpack.server.faces.oip.columns import as_rows, is_table
 from modelpack.server.faces.oip.cut import cut
 from modelpack.server.faces.oip.data import UNSURE, parsed, refusal
 from modelpack.server.faces.oip.plan import Plan, Planner
@@ -80,6 +81,8 @@ class Reader:
         """Return the plan for a frame, and keep it; raises ValueError when it is not sure."""
         try:
             head = parse(frame)
+            if is_table(head):
+                raise ValueError
             plan = self._planner.plan(head)
         except (BadJson, InputError) as error:
             raise ValueError from error  # which of them it is, the whole body shows
@@ -117,6 +120,8 @@ class Reader:
         """Read a body that is out of the ordinary, or say what is wrong with it."""
         head = parse(text)
         check_depth(head)
+        if is_table(head):
+            head = as_rows(head, self._planner.ports)
         plan = self._planner.plan(head)
         _check_length(plan, behind)
         given = {one["name"]: one for one in head["inputs"]}

@@ -10,7 +10,7 @@ Read of a request (Open Inference Protocol, required API; Triton's extensions in
     outputs[].parameters.binary_data                                    (binary tensor data)
     parameters.priority, .timeout in microseconds                       (schedule policy)
     outputs[].parameters.classification                                 (classification)
-    parameters.content_type, inputs[].parameters.content_type           (MLServer: ``base64``)
+    parameters.content_type, inputs[].parameters.content_type           (MLServer: ``base64``, ``pd``)
 
 Any other parameter is passed over, as the protocol has it.  What would change the answer if it were
 passed over is refused: a sequence, shared memory.
@@ -94,6 +94,11 @@ class Planner:
         self._writer = writer
         self._ports = {port.name: port for port in served.inputs}
         self._readers = FastReaders()
+
+    @property
+    def ports(self) -> tuple[InputPort, ...]:
+        """The inputs of the model."""
+        return self._served.inputs
 
     def plan(self, head: Any) -> Plan:
         """Return the plan for a request, given as parsed JSON; raises InputError."""
