@@ -66,6 +66,7 @@ def test_the_client_of_the_page_gets_what_it_says(
 
 
 def test_pages_with_clients_were_found() -> None:
-    wanted = {"kserve", "seldon", "tensorflow-serving", "torchserve"}
+    wanted = {"azure-ml", "kserve", "mlflow", "sagemaker", "seldon"}
+    wanted |= {"tensorflow-serving", "torchserve"}
 
     assert wanted <= {page.stem for page in pages()}
