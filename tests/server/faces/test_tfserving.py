@@ -56,6 +56,12 @@ class Half:
     def bare(self, x: modelpack.Tensor["float32", "n", 2]) -> modelpack.Tensor["float32", 2]:
         return x.sum(axis=0)
 
+    @modelpack.api(batch=True)
+    def pair(
+        self, a: modelpack.Tensor["float32", "batch"], b: modelpack.Tensor["float32", "batch"]
+    ) -> modelpack.Tensor["float32", "batch"]:
+        return a + b
+
     @modelpack.api(batch=True, nan="error")
     def strict(
         self, x: modelpack.Tensor["float32", "batch"]
@@ -284,6 +290,9 @@ MALFORMED = [
     ("half:predict", '{"instances": [1], "signature_name": "x"}', 'name: "x" not found'),
     ("half:predict", '{"instances": [1], "signature_name": "count"}', "piece by piece"),
     ("half.bare:predict", '{"instances": [[1, 2], [3, 4], [5, 6]]}', "one row for each instance"),
+    ("half.pair:predict", '{"inputs": {"a": [1, 2], "b": [1]}}', "2 rows as in the others"),
+    ("half.pair:predict", '{"instances": [{"a": 1, "b": 1}, {"a": 1}]}', "/instances/1"),
+    ("half.pair:predict", '{"inputs": [1, 2]}', "the keys 'a', 'b'"),
     ("half.length:predict", '{"inputs": {"b64": "?"}}', "/inputs"),
     ("half.length:predict", '{"inputs": {"b64": 3}}', "/inputs"),
     ("half.strict:predict", '{"instances": [NaN]}', "/instances/0"),
