@@ -46,6 +46,7 @@ REFUSALS: Mapping[int, str] = {
     404: "There is no such model or version.",
     405: "The path answers to other methods.",
     409: "It cannot be done in this state.",
+    410: "It was there, and is no more.",
     413: "The body is longer than the server takes.",
     415: "The content type or coding is not one that is read here.",
     422: "The values are refused by a declared range or by the service.",

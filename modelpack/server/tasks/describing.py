@@ -16,6 +16,7 @@ from modelpack.server.faces.openapi_parts import (
     record,
     said,
 )
+from modelpack.server.tasks.describing_bento import bento_paths
 from modelpack.server.tasks.documents import TASK
 from modelpack.server.tasks.record import STATUSES
 
@@ -68,7 +69,7 @@ def task_paths(spec: ServiceSpec, *, lists: bool) -> dict[str, Any]:
     paths["/tasks/{id}/retry"] = {"post": _op("Run a task again", again, (404, 409, 410, 503))}
     if lists:
         paths["/tasks"] = {"get": _list()}
-    return paths
+    return paths | bento_paths(spec, document["paths"])
 
 
 def _submit(api: str, native: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class Whole:
 def test_nothing_is_answered_that_is_not_promised(
     start: Start, tmp_path: Path, service: type, faces: str
 ) -> None:
-    running = start(service, faces=faces)
+    store = str(tmp_path / "tasks.db")
+    running = start(service, faces=faces, tasks=faces != "none", tasks_store=store)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     program = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
