@@ -225,6 +225,44 @@ def by_tensors(client: httpx.Client, case: Case, form: Callable[[Any], Any]) -> 
     return rows
 
 
+def sagemaker(client: httpx.Client, case: Case) -> list[Any]:
+    answer = post(client, "/invocations", {"instances": case.rows})["predictions"]
+    return by_row(answer) if case.is_batched else list(answer)
+
+
+def sagemaker_csv(client: httpx.Client, case: Case) -> list[Any]:
+    lines = [",".join(map(str, row)) if case.is_batched else csv_cell(row) for row in case.rows]
+    head = {"content-type": "text/csv; header=absent"}
+    answer = client.post("/invocations", content="\n".join(lines), headers=head).json()
+    return by_row(answer["predictions"]) if case.is_batched else list(answer["predictions"])
+
+
+def csv_cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def sagemaker_lines(client: httpx.Client, case: Case) -> list[Any]:
+    head = {"content-type": "application/jsonlines"}
+    body = b"\n".join(orjson.dumps({case.parameter: row}) for row in case.rows)
+    answer = client.post(f"/endpoints/{case.name}/invocations", content=body, headers=head)
+    return [orjson.loads(line) for line in answer.content.splitlines()]
+
+
+def mlflow_records(client: httpx.Client, case: Case) -> list[Any]:
+    names = "abcd" if case.is_batched else [case.parameter]
+    rows = case.rows if case.is_batched else [[row] for row in case.rows]
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    answer = post(client, "/invocations", {"dataframe_records": records})["predictions"]
+    return by_row(answer) if case.is_batched else list(answer)
+
+
+def azure(client: httpx.Client, case: Case) -> list[Any]:
+    rows = case.rows if case.is_batched else [[row] for row in case.rows]
+    names = list("abcd") if case.is_batched else [case.parameter]
+    answer = post(client, "/score", {"input_data": {"columns": names, "data": rows}})
+    return by_row(answer) if case.is_batched else list(answer)
+
+
 CONTRACTS: dict[str, Ask] = {
     "native": native,
     "oip": oip,
@@ -239,6 +277,11 @@ CONTRACTS: dict[str, Ask] = {
     "seldon, ndarray": seldon_array,
     "seldon, tensor or strData": seldon_values,
     "seldon, jsonData": seldon_object,
+    "sagemaker": sagemaker,
+    "sagemaker, CSV": sagemaker_csv,
+    "sagemaker, JSON lines": sagemaker_lines,
+    "mlflow, records": mlflow_records,
+    "azure": azure,
 }
 
 

@@ -49,7 +49,8 @@ ADA = {"name": "Ada", "age": 36}
 
 def ask(url: str, path: str, body: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data)
+    head = {} if isinstance(body, bytes) else {"content-type": "application/json"}
+    request = urllib.request.Request(url + path, data, head)
     with urllib.request.urlopen(request, timeout=20) as answer:
         found = answer.read()
     try:
@@ -87,6 +88,18 @@ def table(factor: int) -> list[tuple[str, Any, Any]]:
         ("/predictions/crew.older", {"who": ADA}, older),
         ("/predictions/crew.size", b"abcd", 4 * factor),
         ("/explanations/crew", b"ab", "ab" * factor),
+        (
+            "/invocations",
+            {"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}},
+            {"predictions": [3.0 * factor]},
+        ),
+        (
+            "/endpoints/crew-explain/invocations",
+            {"instances": ["a", "b"]},
+            {"predictions": ["a" * factor, "b" * factor]},
+        ),
+        ("/endpoints/crew-older/invocations", {"inputs": {"who": ADA}}, {"predictions": older}),
+        ("/score", {"input_data": [[1, 2]]}, [3.0 * factor]),
     ]
 
 
