@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.catalog import Catalog
@@ -37,7 +37,7 @@ _BEHIND = 2
 NO_CACHE = (b"cache-control", b"no-store")
 SOON = (b"retry-after", b"1")
 
-Answer = Callable[[Scope, Receive], Awaitable[Reply]]
+Answer = Callable[[Scope, Receive], Awaitable[ASGIApp]]
 
 
 class Desk:

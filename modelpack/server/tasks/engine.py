@@ -32,8 +32,9 @@ from modelpack.server.tasks.telling import Teller
 from modelpack.server.tasks.thread import StoreThread
 from modelpack.server.tasks.webhooks import Hosts, secrets_here
 
-LEASE_S = 10.0
-"""How long a task is held without a sign of life."""
+LEASE_S = 60.0
+"""How long a task is held without a sign of life: a method may keep the interpreter to itself for a
+while.  Of a killed process of the same machine SQLite learns at once."""
 
 BEAT_S = 2.0
 """How often there is one."""
@@ -190,7 +191,13 @@ class Tasks:
         rooms = self._rooms(catalog) if catalog.problem() is None and most > 0 else {}
         if not rooms:
             return
-        claims = await self.store.write(lambda store: store.claim(rooms, most, LEASE_S))
+        held = list(self._running)
+
+        def claim_some(store: TaskStore) -> list[Claim]:
+            store.renew(held, LEASE_S)  # after a long silence they would be taken from ourselves
+            return store.claim(rooms, most, LEASE_S)
+
+        claims = await self.store.write(claim_some)
         self._complained = False
         for claim in claims:
             served = catalog.api(claim.api)

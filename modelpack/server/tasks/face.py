@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.routing import Route
-from starlette.types import Receive, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.faces.catalog import Catalog
@@ -39,7 +39,7 @@ from modelpack.server.tasks.desk import NO_CACHE, SOON, Answer, Desk, Page, know
 from modelpack.server.tasks.documents import task_document
 from modelpack.server.tasks.engine import Tasks
 from modelpack.server.tasks.record import CANCELLED, FAILED, STATUSES, Task
-from modelpack.server.web.replies import Reply, fields_of
+from modelpack.server.web.replies import REQUEST_ID, Reply, fields_of
 
 MAX_LISTED = 1000
 _LISTED = 100
@@ -142,16 +142,23 @@ class TasksFace(Face):
         task = known(await self.tasks.again(before.id))
         return _task_reply(task, 202, (b"location", f"/tasks/{task.id}".encode()))
 
-    async def _forget(self, scope: Scope, _receive: Receive) -> Reply:
+    async def _forget(self, scope: Scope, _receive: Receive) -> ASGIApp:
         task_id = scope["path_params"]["name"]
         known(await self.tasks.wait(task_id, 0))
         await self.tasks.forget(task_id)
-        return Reply(204, _JSON, b"")
+        return _nothing
 
 
 _LIST_OFF = Problem(
     403, "list-refused", "list refused", "tasks are not listed here; the operator sets tasks_list"
 )
+
+
+async def _nothing(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer 204, which has neither body nor length (RFC 9110, 8.6)."""
+    headers = [(b"x-request-id", scope[REQUEST_ID])]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _wrong_state(detail: str) -> Problem:

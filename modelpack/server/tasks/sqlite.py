@@ -4,6 +4,7 @@
     bodies   what was submitted, until the task has succeeded           ├─ one file, mode 0600
     results  what the api answered                                      │  (and -wal, -shm beside it)
     totals   how many and how many bytes, kept by triggers             ─┘
+    FILE-owners/   a lock of each process, so that a killed one is noticed at once
 
 The write-ahead log lets readers and one writer go on at the same time (sqlite.org/wal.html);
 ``synchronous=FULL`` brings what was said to be kept onto the disk first, so that it is there after a
@@ -21,6 +22,7 @@ from pathlib import Path
 import orjson
 
 from modelpack.errors import TaskStoreError
+from modelpack.server.tasks.owners import Owners
 from modelpack.server.tasks.record import (
     CANCELLED,
     FAILED,
@@ -73,6 +75,7 @@ class SqliteStore:
         self._file = file
         try:
             self._db = open_file(file)
+            self._owners = Owners(file.with_name(file.name + "-owners"))
         except (OSError, sqlite3.Error) as cause:
             raise TaskStoreError(
                 f"tasks cannot be kept in '{file}': {cause}",
@@ -199,23 +202,35 @@ class SqliteStore:
 
     def _claim(self, task_id: str, now: float, lease_s: float) -> Claim:
         api, run, fields, request_id, timeout_s = self._db.execute(
-            "UPDATE tasks SET status = 'running', due = ?, started = ?, run = run + 1, runs = runs + 1"
-            " WHERE id = ? RETURNING api, run, fields, request_id, timeout_s",
-            (now + lease_s, now, task_id),
+            "UPDATE tasks SET status = 'running', due = ?, started = ?, owner = ?, run = run + 1,"
+            " runs = runs + 1 WHERE id = ? RETURNING api, run, fields, request_id, timeout_s",
+            (now + lease_s, now, self._owners.name, task_id),
         ).fetchone()
         (body,) = self._db.execute("SELECT data FROM bodies WHERE id = ?", (task_id,)).fetchone()
         return Claim(task_id, api, run, orjson.loads(fields), body, request_id, timeout_s)
 
     def _take_from_the_lost(self, now: float) -> None:
+        gone = [one for one in self._others() if self._owners.is_gone(one)]
         lost = self._db.execute(
             "UPDATE tasks SET losses = losses + 1, status = 'queued', due = ?, started = NULL"
-            " WHERE service = ? AND due < ? AND status <> 'queued' AND status = 'running'"
-            " RETURNING id, losses",
-            (now, self._service, now),
+            " WHERE service = ? AND status <> 'queued' AND status = 'running'"
+            " AND (due < ? OR owner IN (SELECT value FROM json_each(?))) RETURNING id, losses",
+            (now, self._service, now, orjson.dumps(gone).decode()),
         ).fetchall()
         for task_id, losses in lost:
             if losses >= MAX_LOSSES:
                 self._end(task_id, FAILED, None, LOST)
+        for one in gone:
+            self._owners.bury(one)
+
+    def _others(self) -> list[str]:
+        """Return the other processes that hold tasks."""
+        rows = self._db.execute(
+            "SELECT DISTINCT owner FROM tasks WHERE service = ? AND status <> 'queued'"
+            " AND status = 'running' AND owner <> ?",
+            (self._service, self._owners.name),
+        ).fetchall()
+        return [owner for (owner,) in rows]
 
     def renew(self, held: Sequence[tuple[str, int]], lease_s: float) -> set[tuple[str, int]]:
         """Hold tasks for longer."""
@@ -378,3 +393,4 @@ class SqliteStore:
         """Let go of the file."""
         with suppress(sqlite3.Error):
             self._db.close()
+        self._owners.close()

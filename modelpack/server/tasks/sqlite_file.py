@@ -14,7 +14,7 @@ from pathlib import Path
 from modelpack.server.tasks.record import GONE, QUEUED, RUNNING, Task
 from modelpack.server.tasks.sqlite_schema import SCHEMA, VERSION
 
-BUSY_S = 10.0
+BUSY_S = 5.0
 """Longest that a call waits for those of other processes."""
 
 

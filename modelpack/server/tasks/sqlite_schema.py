@@ -25,6 +25,7 @@ SCHEMA = (
         created REAL NOT NULL,
         started REAL,
         finished REAL,
+        owner TEXT,
         run INTEGER NOT NULL DEFAULT 0,
         runs INTEGER NOT NULL DEFAULT 0,
         losses INTEGER NOT NULL DEFAULT 0,

@@ -4,7 +4,7 @@
                          ◄── RedisStore    a server: processes of any number of machines
 
 Whoever claims a task holds it for ``lease_s`` and renews that meanwhile; when a lease ends, the task
-is given to somebody else.  A run that lost its task that way finds out when it comes with a result:
+is given to somebody else, at once where the store knows that its process is gone.  A run that lost its task that way finds out when it comes with a result:
 ``finish`` takes that of the newest run alone.
 """
 

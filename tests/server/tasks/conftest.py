@@ -112,19 +112,30 @@ class Client:
         """Return a task once it is over."""
         end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
-            answer = self.http.get(task["url"], headers={"prefer": "wait=5"})
+            answer = self.get(task["url"], headers={"prefer": "wait=5"})
             found: dict[str, Any] = answer.json()
-            if found.get("status") not in ("queued", "running"):
+            if answer.status_code == 200 and found["status"] not in ("queued", "running"):
                 return found
+            assert answer.status_code == 200, answer.text
         raise AssertionError("it is not over")
 
     def result(self, task: dict[str, Any]) -> httpx.Response:
         """Return the result of a task once it is over."""
         self.over(task)
-        return self.http.get(task["result_url"])
+        return self.get(task["result_url"])
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        """Ask, again when the worker that was asked is lost, or being made."""
+        for _ in range(50):
+            with suppress(httpx.TransportError):
+                answer = self.http.get(path, **more)
+                if answer.status_code != 503:
+                    return answer
+            time.sleep(0.2)
+        raise AssertionError("nobody answers")
 
     def metric(self, line: str) -> float:
-        text = self.http.get("/metrics").text
+        text = self.get("/metrics").text
         return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(line))
 
 

@@ -319,9 +319,12 @@ def test_nobody_else_may_read_the_file_of_tasks(tmp_path: Path) -> None:
     store = SqliteStore(file, "digits", Limits(10, 1000, 60))
     submit(store)
 
-    modes = {stat.S_IMODE(one.stat().st_mode) for one in file.parent.iterdir()}
+    files = [one for one in file.parent.rglob("*") if one.is_file()]
+    modes = {stat.S_IMODE(one.stat().st_mode) for one in files}
 
+    assert len(files) >= 3
     assert modes == {0o600}
+    assert stat.S_IMODE((file.parent / "tasks.sqlite-owners").stat().st_mode) == 0o700
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     store.close()
 
@@ -385,3 +388,21 @@ def test_a_call_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     assert store.get(task.id) is None
     assert submit(store).number == 1
     store.close()
+
+
+def test_the_tasks_of_a_process_that_is_gone_are_taken_at_once(tmp_path: Path) -> None:
+    limits = Limits(10, 1000, 60)
+    ours, theirs, third = (SqliteStore(tmp_path / "t", "digits", limits) for _ in range(3))
+    task, held = submit(ours), submit(ours)
+    (claim,) = theirs.claim({"predict": 1}, 1, 60)
+    third.claim({"predict": 1}, 1, 60)
+    assert ours.claim(ROOM, 10, 60) == []
+    theirs.close()  # as the kernel does when a process ends
+
+    (again,) = ours.claim(ROOM, 10, 60)
+
+    assert (again.id, again.run) == (task.id, claim.run + 1)
+    assert known(ours, held).status == "running"
+    ours.close()
+    third.close()
+    assert list((tmp_path / "t-owners").iterdir()) == []
