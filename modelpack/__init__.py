@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from modelpack import models
     from modelpack.client.aio import AsyncClient
+    from modelpack.client.errors import CallError
     from modelpack.client.retry import Retry
     from modelpack.client.sync import Client
     from modelpack.embed import load
-    from modelpack.errors import CallError, InputError, ModelpackError
+    from modelpack.errors import InputError, ModelpackError
     from modelpack.sdk.hints import Range
     from modelpack.sdk.model import Model
     from modelpack.sdk.placement import device
@@ -58,7 +59,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncClient": "modelpack.client.aio",
-    "CallError": "modelpack.errors",
+    "CallError": "modelpack.client.errors",
     "Client": "modelpack.client.sync",
     "InputError": "modelpack.errors",
     "Model": "modelpack.sdk.model",

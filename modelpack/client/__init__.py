@@ -20,11 +20,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelpack.client.aio import AsyncClient
+    from modelpack.client.errors import (
+        CallError,
+        CallLostError,
+        CallOverloadedError,
+        CallRefusedError,
+        CallTimeoutError,
+        CallUnknownError,
+    )
     from modelpack.client.reply import Answer
     from modelpack.client.retry import Retry
     from modelpack.client.sync import Client
 
-__all__ = ["Answer", "AsyncClient", "Client", "Retry"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "CallError",
+    "CallLostError",
+    "CallOverloadedError",
+    "CallRefusedError",
+    "CallTimeoutError",
+    "CallUnknownError",
+    "Client",
+    "Retry",
+]
 
 _HOMES = {
     "Answer": "modelpack.client.reply",
@@ -32,13 +51,14 @@ _HOMES = {
     "Client": "modelpack.client.sync",
     "Retry": "modelpack.client.retry",
 }
+"""Where names are from; the others are errors."""
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'modelpack.client' has no attribute '{name}'")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES.get(name, "modelpack.client.errors")), name)
     globals()[name] = value
     return value

@@ -25,12 +25,12 @@ from modelpack.client.calls import (
     Value,
     deadline_of,
 )
+from modelpack.client.errors import CallError
 from modelpack.client.opening import UNSET, changed, open_async
 from modelpack.client.place import Tls
 from modelpack.client.reply import Answer, Reply
 from modelpack.client.retry import Retry
 from modelpack.client.schema import Service
-from modelpack.errors import CallError
 
 
 class AsyncClient:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelpack.client import values
 from modelpack.client.decoding import Schema
+from modelpack.client.errors import CallError
 from modelpack.client.reply import Reply
 from modelpack.client.schema import BINARY, FORM, JSON, NPY, Api, Parameter
-from modelpack.errors import CallError
 
 if TYPE_CHECKING:
     from modelpack.client.values import Array

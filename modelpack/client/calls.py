@@ -23,18 +23,12 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from modelpack.client.errors import CallError, CallRefusedError, CallTimeoutError, CallUnknownError
 from modelpack.client.exchange import checked_headers
 from modelpack.client.reply import Answer, Reply, Request
 from modelpack.client.retry import Retry
 from modelpack.client.schema import Api, Service
-from modelpack.errors import (
-    CallError,
-    CallRefusedError,
-    CallTimeoutError,
-    CallUnknownError,
-    UsageError,
-    did_you_mean,
-)
+from modelpack.errors import UsageError, did_you_mean
 
 Value = TypeVar("Value")
 

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 
 import httptools
 
+from modelpack.client.errors import CallLostError, CallTimeoutError
 from modelpack.client.place import Place, Proxy
 from modelpack.client.reply import Reply, Request
-from modelpack.errors import CallLostError, CallTimeoutError, UsageError
+from modelpack.errors import UsageError
 from modelpack.version import __version__
 
 CONNECT_TIMEOUT_S = 10.0

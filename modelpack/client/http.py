@@ -11,9 +11,9 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from modelpack.client import bodies, problems, tensors
+from modelpack.client.errors import CallError
 from modelpack.client.reply import Reply, Request
 from modelpack.client.schema import BINARY, NDJSON, Api, Service, service_of
-from modelpack.errors import CallError
 
 
 class HttpDialect:

@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from modelpack.client.reply import Reply
-from modelpack.client.retry import seconds_of
-from modelpack.errors import (
+from modelpack.client.errors import (
     CallError,
     CallOverloadedError,
     CallRefusedError,
     CallTimeoutError,
     CallUnknownError,
-    Issue,
 )
+from modelpack.client.reply import Reply
+from modelpack.client.retry import seconds_of
+from modelpack.errors import Issue
 
 PREFIX = "urn:modelpack:error:"
 

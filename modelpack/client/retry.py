@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from modelpack.errors import CallError, CallLostError, CallOverloadedError, UsageError
+from modelpack.client.errors import CallError, CallLostError, CallOverloadedError
+from modelpack.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

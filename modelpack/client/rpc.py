@@ -15,10 +15,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from modelpack.client import problems
+from modelpack.client.errors import CallError
 from modelpack.client.reply import Reply, Request
 from modelpack.client.schema import NDJSON, Api, Parameter, Service
 from modelpack.client.tensors import DTYPES, Tensor, tensors_of, value_of
-from modelpack.errors import CallError
 
 _SERVICE = "/inference.GRPCInferenceService/"
 

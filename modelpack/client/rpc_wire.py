@@ -19,10 +19,11 @@ from typing import Any
 
 from modelpack.client import exchange
 from modelpack.client.calls import FOREVER_S
+from modelpack.client.errors import CallError, CallLostError
 from modelpack.client.place import Place, Tls
 from modelpack.client.problems import error_of
 from modelpack.client.reply import Reply, Request
-from modelpack.errors import CallError, CallLostError, ToolMissingError, UsageError
+from modelpack.errors import ToolMissingError, UsageError
 
 _STATUSES = {
     "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404,

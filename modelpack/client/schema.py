@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from modelpack.client.decoding import Decode, Schema, decoder
-from modelpack.errors import CallError
+from modelpack.client.errors import CallError
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -28,12 +28,12 @@ from modelpack.client.calls import (
     deadline_of,
     unknown_api,
 )
+from modelpack.client.errors import CallError
 from modelpack.client.opening import UNSET, changed, open_sync
 from modelpack.client.place import Tls
 from modelpack.client.reply import Answer, Reply
 from modelpack.client.retry import Retry
 from modelpack.client.schema import Api, Service
-from modelpack.errors import CallError
 
 
 class Client:

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelpack.client import values
+from modelpack.client.errors import CallError, CallRefusedError
 from modelpack.client.reply import Reply
 from modelpack.client.schema import Api, Parameter
-from modelpack.errors import CallError, CallRefusedError, Issue
+from modelpack.errors import Issue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

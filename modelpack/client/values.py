@@ -15,7 +15,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelpack.errors import CallError, NotFoundError
+from modelpack.client.errors import CallError
+from modelpack.errors import NotFoundError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,10 +20,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelpack.client import exchange
+from modelpack.client.errors import CallLostError, CallTimeoutError
 from modelpack.client.exchange import Incoming, Speaker
 from modelpack.client.place import Place, Proxy, Tls
 from modelpack.client.reply import Reply, Request
-from modelpack.errors import CallLostError, CallTimeoutError
 
 if TYPE_CHECKING:
     import ssl

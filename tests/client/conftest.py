@@ -25,7 +25,6 @@ import pytest
 
 from modelpack import AsyncClient, Client
 from modelpack.client.reply import Answer
-from modelpack.client.schema import Service
 
 SERVICE = '''
 from __future__ import annotations
@@ -155,10 +154,6 @@ class Asker:
     def call(self, api: str, arguments: Mapping[str, Any] | None = None, **how: Any) -> Answer:
         found = self.client.call(api, arguments, **how)
         return found if isinstance(found, Answer) else self._runner.run(found)
-
-    def service(self) -> Service:
-        found = self.client.service
-        return found if isinstance(found, Service) else self._runner.run(found())
 
     def value(self, api: str, /, **arguments: Any) -> Any:
         found = getattr(self.client, api)(**arguments)

@@ -6,7 +6,7 @@ import asyncio
 import io
 import socket
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import modelpack
-from modelpack.errors import CallRefusedError, CallUnknownError, NotFoundError, UsageError
+from modelpack.client.errors import CallRefusedError, CallUnknownError
+from modelpack.errors import NotFoundError, UsageError
 
 Asks = Any
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -66,12 +67,7 @@ def test_several_arrays_travel_as_binary_tensors_where_the_server_takes_them(
     asks: Asks, served: str
 ) -> None:
     """JSON has no NaN: only bytes can have brought it there."""
-    client = asks(served)
-    known = client.service()
-    paths = known.paths | {"/v2/models/garden.pair/infer"}
-    client.client._caller.service = replace(known, paths=paths)
-
-    answer = client.call("pair", {"a": np.array([1, 2]), "b": np.array([np.nan, 0.25])})
+    answer = asks(served).call("pair", {"a": np.array([1, 2]), "b": np.array([np.nan, 0.25])})
 
     assert "inference-header-content-length" in answer.headers
     assert np.isnan(answer.value[0])

@@ -37,3 +37,10 @@ def test_importing_modelpack_loads_no_client() -> None:
 
     assert not [name for name in modules if name.startswith("modelpack.client")]
     assert modules & {"ssl", "socket", *HEAVY} == set()
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    from modelpack import client
+
+    for name in client.__all__:
+        assert getattr(client, name).__name__ == name

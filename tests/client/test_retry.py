@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from modelpack import CallError, Retry
-from modelpack.client.retry import seconds_of
-from modelpack.errors import (
+from modelpack.client.errors import (
     CallLostError,
     CallOverloadedError,
     CallRefusedError,
     CallTimeoutError,
-    UsageError,
 )
+from modelpack.client.retry import seconds_of
+from modelpack.errors import UsageError
 from tests.client.conftest import DOCUMENT, HANG_UP, answer
 
 QUICK = Retry(first_s=0.001, longest_s=0.002)

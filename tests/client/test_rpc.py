@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import modelpack
-from modelpack.errors import (
+from modelpack.client.errors import (
     CallLostError,
     CallRefusedError,
     CallTimeoutError,
     CallUnknownError,
-    UsageError,
 )
+from modelpack.errors import UsageError
 from tests.client.conftest import SERVICE, Certificate, serving
 
 pytest.importorskip("grpc")

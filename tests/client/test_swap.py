@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelpack.errors import CallUnknownError
+from modelpack.client.errors import CallUnknownError
 from tests.client.conftest import serving
 
 SERVICE = """

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 import modelpack
-from modelpack.client.place import place_of, proxy_for
-from modelpack.errors import (
+from modelpack.client.errors import (
     CallError,
     CallLostError,
     CallRefusedError,
     CallTimeoutError,
     CallUnknownError,
-    UsageError,
 )
+from modelpack.client.place import place_of, proxy_for
+from modelpack.errors import UsageError
 from tests.client.conftest import DOCUMENT, Certificate, answer, requests_of
 
 Asks = Any
