@@ -148,6 +148,10 @@ class Endpoint:
         else:
             self.submit(call, arguments)
 
+    def read_aside(self, call: HttpCall, body: bytes, read: Read) -> None:
+        """Read the body of a call that has begun in a thread, then queue it; raises Overloaded."""
+        self._aside.begin(call, body, read)
+
     def _was_read(
         self, call: HttpCall, arguments: Arguments | None, error: BaseException | None
     ) -> None:

@@ -1,7 +1,7 @@
 """Requests whose body decides that they are not one call of the api behind their path.
 
     Spread(endpoint, [values, values …]) ──call──► one call each, a few at a time ──► All([answers])
-    Elsewhere(endpoint, arguments)       ──call──► the queue of another api
+    Elsewhere(endpoint, body, read)      ──call──► read as another api's, and queued there
 
 Both stand in ``Arguments.take``.  What always holds: to the outside it stays one request, which is
 answered once and counted once, with as many rows as it has parts; the parts have its deadline and
@@ -15,11 +15,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from modelpack.sdk.api import Arguments
 from modelpack.server.batching.batcher import Batcher
 from modelpack.server.batching.call import Call
 from modelpack.server.batching.crowd import Crowd
+from modelpack.server.bodies.readers import Read
 from modelpack.server.endpoint import Endpoint, HttpCall
+from modelpack.server.problems import problem_from
 
 MOST_AT_ONCE = 32
 """Parts of one request that wait or run at a time; other requests go between them."""
@@ -137,14 +138,27 @@ class Spread:
 class Elsewhere:
     """A request for another api than the one behind its path."""
 
-    def __init__(self, endpoint: Endpoint, arguments: Arguments) -> None:
-        """``arguments`` are those of the other api, ``endpoint``."""
+    def __init__(self, endpoint: Endpoint, body: bytes, read: Read) -> None:
+        """``read`` makes the arguments of the other api, ``endpoint``, of the body."""
         self._endpoint = endpoint
-        self._arguments = arguments
+        self._body = body
+        self._read = read
 
     def __call__(self, call: HttpCall) -> None:
-        """Move the request there; it is counted there."""
+        """Move the request there; it is counted there.
+
+        Files are opened in a thread, as they are where the api itself is asked.
+        """
+        endpoint = self._endpoint
         call.endpoint.stats.in_flight -= 1
-        call.endpoint = self._endpoint
-        self._endpoint.stats.in_flight += 1
-        self._endpoint.submit(call, self._arguments)
+        endpoint.stats.in_flight += 1
+        call.endpoint = endpoint
+        try:
+            if endpoint.reader.has_files:
+                endpoint.read_aside(call, self._body, self._read)
+                return
+            arguments = self._read(self._body)
+        except Exception as error:  # whatever the bytes made fail is answered
+            call.refuse(problem_from(error), error)
+        else:
+            endpoint.submit(call, arguments)

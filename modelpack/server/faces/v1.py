@@ -202,14 +202,14 @@ class Asking:
         message, has_tokens = self._parse(body)
         if event is None:
             event, message = events.unwrap(message, codecs.parse)
-        return self._take(message, event, has_tokens=has_tokens)
+        return self._take(body, message, event, has_tokens=has_tokens)
 
     def _read(self, body: bytes) -> Arguments:
         message, has_tokens = self._parse(body)
         event = None
         if self._shared.has_kserve and events.is_envelope(message):
             event, message = events.unwrap(message, codecs.parse)
-        return self._take(message, event, has_tokens=has_tokens)
+        return self._take(body, message, event, has_tokens=has_tokens)
 
     def _parse(self, body: bytes) -> tuple[Any, bool]:
         return tokens.parse(body) if self._shared.has_tensors else (codecs.parse(body), False)
@@ -228,29 +228,30 @@ class Asking:
         arrays = array_decoder(renamed, _unsure)
         return None if arrays is None else row_decoder(renamed, arrays) or arrays
 
-    def _take(self, message: Any, event: Event | None, *, has_tokens: bool) -> Arguments:
-        try:
-            return self._arguments(message, event, has_tokens=has_tokens)
-        except (InputError, RecursionError):
-            codecs.check_depth(message)
-            raise
-
-    def _arguments(self, message: Any, event: Event | None, *, has_tokens: bool) -> Arguments:
+    def _take(
+        self, body: bytes, message: Any, event: Event | None, *, has_tokens: bool
+    ) -> Arguments:
+        """Return the arguments of what was parsed of a body."""
         if not isinstance(message, dict):
             raise _refusal("", f"an object with {self._forms}", describe(message))
-        asking, is_tensors = self, self._is_tensors or has_tokens
-        if self._shared.has_tensors and "signature_name" in message:
-            is_tensors = True
+        asking = self
+        is_signed = self._shared.has_tensors and "signature_name" in message
+        if is_signed:
             asking = self._of_signature(message["signature_name"])
-        given = asking.given(message, has_tokens=has_tokens)
-        if given.rows is None:
-            is_tensors = True
-        arguments = given.arguments
-        arguments.write = asking._answer(given, is_tensors, event)
-        if asking is not self:
-            take = Elsewhere(asking.served.endpoint, arguments)
-            return Arguments({}, arguments.rows, arguments.write, take=take)
-        return arguments
+
+        def read(_body: bytes) -> Arguments:
+            try:
+                given = asking.given(message, has_tokens=has_tokens)
+            except (InputError, RecursionError):
+                codecs.check_depth(message)
+                raise
+            is_tensors = asking._is_tensors or is_signed or has_tokens or given.rows is None
+            given.arguments.write = asking._answer(given, is_tensors, event)
+            return given.arguments
+
+        if asking is self:
+            return read(body)
+        return Arguments({}, 1, take=Elsewhere(asking.served.endpoint, body, read))
 
     def given(self, message: Mapping[str, Any], *, has_tokens: bool) -> Given:
         """Return what a message gives to the api; raises InputError."""

@@ -290,6 +290,8 @@ MALFORMED = [
     ("half:predict", '{"instances": [1], "signature_name": "x"}', 'name: "x" not found'),
     ("half:predict", '{"instances": [1], "signature_name": "count"}', "piece by piece"),
     ("half.bare:predict", '{"instances": [[1, 2], [3, 4], [5, 6]]}', "one row for each instance"),
+    ("half:predict", '{"inputs": {"b64": "?"}, "signature_name": "length"}', "/inputs"),
+    ("half:predict", '{"inputs": [1], "signature_name": "scores"}', "/inputs"),
     ("half.pair:predict", '{"inputs": {"a": [1, 2], "b": [1]}}', "2 rows as in the others"),
     ("half.pair:predict", '{"instances": [{"a": 1, "b": 1}, {"a": 1}]}', "/instances/1"),
     ("half.pair:predict", '{"inputs": [1, 2]}', "the keys 'a', 'b'"),
