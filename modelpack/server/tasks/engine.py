@@ -23,7 +23,7 @@ from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.observe.logs import event, log_internal
 from modelpack.server.observe.stats import TaskStats
-from modelpack.server.problems import INTERNAL, write_problem
+from modelpack.server.problems import INTERNAL, UNAVAILABLE, write_problem
 from modelpack.server.tasks.opening import open_store
 from modelpack.server.tasks.record import FAILED, Claim, NewTask, Result, Task
 from modelpack.server.tasks.running import Outcome, run_task
@@ -123,7 +123,7 @@ class Tasks:
         while True:
             task = await self.store.read(lambda store: store.get(task_id))
             left_s = end - monotonic()
-            if task is None or task.is_over or left_s <= 0 or self._is_stopping:
+            if task is None or task.is_over or left_s <= 0 or self._is_draining:
                 return task
             over = self._over.setdefault(task_id, asyncio.Event())
             with suppress(TimeoutError):
@@ -131,6 +131,11 @@ class Tasks:
                     await over.wait()
             self._over.pop(task_id, None)
             pause_s = min(pause_s * 1.5, POLL_S)
+
+    @property
+    def _is_draining(self) -> bool:
+        """True when the server was told to stop: nobody is kept waiting then."""
+        return self._is_stopping or self._catalog().problem() is UNAVAILABLE
 
     async def cancel(self, task_id: str) -> Task | None:
         """Cancel a task unless it is over; returns it as it is then."""

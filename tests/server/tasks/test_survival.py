@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,14 @@ def test_a_server_that_is_stopped_finishes_what_it_can_and_puts_back_the_rest(
     short = client.submit("nap", {"seconds": 0.5})
     long = client.submit("nap", {"seconds": 30})
     wait_until(lambda: state(client, long) == "running")
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as aside:
+        waiting = aside.submit(client.http.get, long["url"], headers={"prefer": "wait=20"})
+        time.sleep(0.2)
 
-    assert server.stop() == 0
+        assert server.stop() == 0
+        assert waiting.result().json()["status"] == "running"  # nobody is kept waiting
+    assert time.monotonic() - began < 15
     server = spawn(text(1).replace("asyncio.sleep(seconds)", "asyncio.sleep(0)"))
 
     began = time.monotonic()
@@ -174,14 +181,15 @@ def test_runner_processes_and_redis_change_nothing_for_a_client(
         url = request.getfixturevalue("redis_url")
         settings = {"tasks_store": url, "tasks_password": "of-tests"}
     else:
-        settings = {"runner": "process"}
+        settings = {"runner": "process", "request_timeout_s": 0.5}
     server = spawn(text(1), **settings)
-    task = server.client.submit("note", {"name": "one"}, headers={"idempotency-key": place})
+    body = {"name": "one", "seconds": 2.0}  # longer than a request may take there
+    task = server.client.submit("note", body, headers={"idempotency-key": place})
 
     assert server.client.result(task).json() == "one 1"
     assert server.stop() == 0
     server = spawn(text(2), **settings)
-    again = server.client.submit("note", {"name": "one"}, headers={"idempotency-key": place})
+    again = server.client.submit("note", body, headers={"idempotency-key": place})
     assert again["id"] == task["id"]
     assert server.client.result(task).json() == "one 1"
 
