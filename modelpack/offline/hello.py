@@ -15,8 +15,6 @@ from typing import Any
 
 from modelpack.errors import BatchError
 
-NUMBERS = "fiu"
-
 
 @dataclass(frozen=True, slots=True)
 class Param:
@@ -37,6 +35,11 @@ class Param:
     def is_array(self) -> bool:
         """True for an array of numbers or booleans."""
         return self.dtype is not None and self.dtype != "str"
+
+    @property
+    def is_floats(self) -> bool:
+        """True for an array of floats, into which whole numbers fit as well."""
+        return self.dtype is not None and self.dtype.startswith("float")
 
     @property
     def is_object(self) -> bool:

@@ -3,7 +3,7 @@
     FILE.csv .tsv .jsonl .npy .parquet, a folder of files, the same under s3://
         └──open_reader──► Reader.take(rows, most bytes) ──► Block, with the place where it ends
 
-    ``lines``   csv, tsv, jsonl, ndjson, plain or with .gz
+    ``records`` csv, tsv                      ``lines``   jsonl, ndjson; plain or with .gz
     ``arrays``  npy
     ``tables``  parquet
     ``files``   a folder or a prefix

@@ -19,7 +19,8 @@ from modelpack.offline.inputs.files import (
     folder_listing,
     prefix_listing,
 )
-from modelpack.offline.inputs.lines import CsvReader, JsonlReader
+from modelpack.offline.inputs.lines import JsonlReader
+from modelpack.offline.inputs.records import CsvReader
 from modelpack.offline.inputs.tables import ParquetReader, load_parquet
 from modelpack.offline.objects import Objects, is_object
 
