@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -99,7 +98,7 @@ def _in(
     name: str, operation: Mapping[str, Any], values: list[str], error: dict[str, Any]
 ) -> dict[str, Any]:
     """Return an operation with a version or a label in its path."""
-    there = deepcopy(dict(operation))
+    there = {**operation, "responses": {**operation["responses"]}}
     hole = path_parameter(name, f"The {name} of the model that is asked.", values)
     there["parameters"] = [*there.get("parameters", []), hole]
     there["summary"] = f"{there['summary']}, in a {name}"

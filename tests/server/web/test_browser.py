@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -429,3 +430,59 @@ def test_the_pages_ask_nobody_else(page: Any, server: Any) -> None:
     asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}  # fmt: skip
     assert f"{server.url}/predict" in asked
     assert all(url.startswith((server.url, "data:", "blob:")) for url in asked)
+
+
+NPY = [
+    np.array([1.5, -2.25, 65504, 6e-8], "float16"),
+    np.array([0.1, 1e-45, 3.4028235e38, -0.0], "float32"),
+    np.array([0.1, 5e-324, 1.7976931348623157e308], ">f8"),
+    np.array([[-(2**63), 2**63 - 1]], "int64"),
+    np.array([2**64 - 1], ">u8"),
+    np.array([-128, 127], "int8"),
+    np.array([True, False]),
+    np.asfortranarray(np.arange(24, dtype=">i2").reshape(2, 3, 4)),
+    np.zeros((2, 0), "float32"),
+    np.array(7, "int32"),
+]
+
+
+def test_npy_files_of_every_dtype_are_read_exactly(page: Any) -> None:
+    for array in NPY:
+        file = io.BytesIO()
+        np.save(file, array)
+        text = read_npy(page, file.getvalue())
+
+        again = np.array(json.loads(text), array.dtype).reshape(array.shape)
+        assert again.tobytes() == array.tobytes(), array.dtype
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x93NUMPY\x01\x00", "this is no .npy file"),
+        (b"PK" + b"\0" * 40, "this is no .npy file"),
+        (np.array([1.0, np.nan]), "NaN and infinities have no form in JSON"),
+        (np.array(["a"]), "only .npy files of plain numbers"),
+        (np.array([{}], object), "only .npy files of plain numbers"),
+        (np.arange(99.0), "cut short"),
+    ],
+    ids=["head", "zip", "nan", "texts", "objects", "cut"],
+)
+def test_what_is_no_such_file_is_said(page: Any, data: Any, said: str) -> None:
+    if isinstance(data, np.ndarray):
+        file = io.BytesIO()
+        np.save(file, data)
+        data = file.getvalue()[: -8 if said == "cut short" else None]
+
+    assert said in read_npy(page, data)
+
+
+def read_npy(page: Any, data: bytes) -> str:
+    """Return what the page makes of a file: JSON, or what is wrong with it."""
+    found: str = page.browser.execute_async_script(
+        "const [bytes, done] = arguments;"
+        "import('/static/try-arrays.js').then((m) => m.readNpy(new Uint8Array(bytes).buffer).json)"
+        ".then(done, (error) => done(error.message))",
+        list(data),
+    )
+    return found

@@ -43,12 +43,13 @@ def paths(catalog: Catalog) -> dict[str, Any]:
     }
     for served in catalog.models.values():
         items |= _of_model(served)
+        if catalog.settings.repository_control:  # else they only say that they are turned off
+            items |= _control_of(served)
     return items
 
 
 def _of_model(served: Served) -> dict[str, Any]:
     name, root = served.name, f"/v2/models/{served.name}"
-    repository = f"/v2/repository/models/{name}"
     inputs = parts.record({"name": parts.TEXT, "inputs": parts.array(_TENSOR)})
     return {
         root: _get(f"Inputs and outputs of {name}", inputs),
@@ -59,8 +60,15 @@ def _of_model(served: Served) -> dict[str, Any]:
         f"{root}/infer_stream": {"post": _infer(served, is_stream=True)},
         f"{root}/generate": {"post": _generate(served)},
         f"{root}/generate_stream": {"post": _generate(served, is_stream=True)},
-        f"{repository}/load": {"post": _control("Load the service again")},
-        f"{repository}/unload": {"post": _control("Refused: all models of a service end together")},
+    }
+
+
+def _control_of(served: Served) -> dict[str, Any]:
+    root = f"/v2/repository/models/{served.name}"
+    refused = "Refused: all models of a service end together"
+    return {
+        f"{root}/load": {"post": _control("Load the service again")},
+        f"{root}/unload": {"post": _control(refused)},
     }
 
 

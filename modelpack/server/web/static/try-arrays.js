@@ -170,10 +170,12 @@ const READERS = {
   u2: (view, at, little) => String(view.getUint16(at, little)),
   u4: (view, at, little) => String(view.getUint32(at, little)),
   u8: (view, at, little) => String(view.getBigUint64(at, little)),
-  f2: (view, at, little) => String(half(view.getUint16(at, little))),
+  f2: (view, at, little) => decimal(half(view.getUint16(at, little))),
   f4: (view, at, little) => shortest(view.getFloat32(at, little)),
-  f8: (view, at, little) => String(view.getFloat64(at, little)),
+  f8: (view, at, little) => decimal(view.getFloat64(at, little)),
 };
+
+const decimal = (value) => (Object.is(value, -0) ? "-0.0" : String(value));
 
 // IEEE 754 binary16.
 function half(bits) {
@@ -188,11 +190,11 @@ function half(bits) {
 
 // The shortest text that is the same float32: 0.1 and not 0.10000000149011612.
 function shortest(value) {
-  for (let digits = 6; digits <= 9; digits += 1) {
+  for (let digits = 6; value !== 0 && digits <= 9; digits += 1) {
     const text = Number(value.toPrecision(digits));
     if (Math.fround(text) === value) {
       return String(text);
     }
   }
-  return String(value);
+  return decimal(value);
 }
