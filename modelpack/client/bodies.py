@@ -54,9 +54,10 @@ def body_of(api: Api, arguments: Mapping[str, Any]) -> Body:
     if len(arguments) == 1 and (whole := api.whole) is not None and whole.name in arguments:
         if whole.name in files:
             return Body(BINARY, files[whole.name][0])
-        array = values.array_of(arguments[whole.name], whole.dtype or "str")
+        dtype = whole.dtype or "str"
+        array = values.array_of(arguments[whole.name], dtype)
         if array is not None:
-            return _array_body(array)
+            return _array_body(array, dtype)
     if files and FORM in api.bodies:
         return _form(api, arguments, files)
     return json_of(api, arguments)
@@ -76,11 +77,11 @@ def _cast(api: Api, name: str, value: Any) -> Any:
     return value if array is None else array
 
 
-def _array_body(array: Array) -> Body:
+def _array_body(array: Array, dtype: str) -> Body:
     shape = ",".join(map(str, array.shape))
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     data = memoryview(little.data).cast("B") if little.size else b""
-    return Body(BINARY, data, {_DTYPE: array.dtype.name, _SHAPE: shape})
+    return Body(BINARY, data, {_DTYPE: dtype, _SHAPE: shape})
 
 
 def _form(api: Api, arguments: Mapping[str, Any], files: Mapping[str, tuple[bytes, str]]) -> Body:

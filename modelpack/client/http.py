@@ -42,9 +42,10 @@ class HttpDialect:
     ) -> Request:
         """Return the request for arguments."""
         headers = dict(about)
-        if not self._only_json and (path := _oip_path(service, api)) is not None:
-            found = tensors.numeric(api, arguments)
-            if found is not None and len(found) > 1:
+        if len(arguments) > 1 and not self._only_json:
+            path = _oip_path(service, api)
+            found = None if path is None else tensors.numeric(api, arguments)
+            if path is not None and found is not None:
                 data, size = tensors.to_binary(found)
                 headers["content-type"] = BINARY
                 headers[tensors.HEAD_LENGTH] = str(size)
