@@ -154,7 +154,9 @@ def is_row_of(parameter: Parameter, raw: Any) -> bool:
 
 
 def row_of(answer: Any) -> Any:
-    """Return the only row of an answer."""
+    """Return the only row of an answer, in the form that the answer has."""
+    if isinstance(answer, tuple):
+        return [column[0] for column in answer]
     columns = predictions.columns_of(answer)
     if columns is not None:
         return {name: column[0] for name, column in columns.items()}

@@ -62,6 +62,10 @@ class Half:
     ) -> modelpack.Tensor["float32", "batch"]:
         return a + b
 
+    @modelpack.api(batch=True)
+    def split(self, x: modelpack.Tensor["float32", "batch"]) -> tuple[list[float], list[str]]:
+        return x.tolist(), [str(one) for one in x]
+
     @modelpack.api(batch=True, nan="error")
     def strict(
         self, x: modelpack.Tensor["float32", "batch"]
@@ -122,6 +126,21 @@ def ask(client: httpx.Client, path: str, body: Any) -> Any:
             "half:predict",
             {"signature_name": "length", "instances": [{"b64": "QUJD"}, {"file": {"b64": ""}}]},
             {"predictions": [3, 0]},
+        ),
+        (
+            "half.split:predict",
+            {"instances": [1.0, 2.0]},
+            {
+                "predictions": [
+                    {"output": 1.0, "output_1": "1.0"},
+                    {"output": 2.0, "output_1": "2.0"},
+                ]
+            },
+        ),
+        (
+            "half.split:predict",
+            {"inputs": [1.0]},
+            {"outputs": {"output": [1.0], "output_1": ["1.0"]}},
         ),
         ("half.bare:predict", {"inputs": [[1, 2], [3, 4], [5, 6]]}, {"outputs": [9.0, 12.0]}),
         ("half/versions/1:predict", {"instances": [1.0]}, {"predictions": [2.5]}),

@@ -34,6 +34,10 @@ class Kitten:
     def labels(self, texts: list[str]) -> list[str]:
         return [text.upper() for text in texts]
 
+    @modelpack.api(batch=True)
+    def both(self, texts: list[str]) -> tuple[list[str], list[int]]:
+        return texts, [len(text) for text in texts]
+
     @modelpack.api
     def join(self, first: str, second: list[int]) -> str:
         return f"{first}{second}"
@@ -93,6 +97,20 @@ def test_a_form_has_the_file_in_a_part(client: httpx.Client, files: Any, answer:
 )
 def test_json_is_a_row_rows_or_a_native_body(client: httpx.Client, body: Any, answer: Any) -> None:
     assert client.post("/predictions/kitten.rows", json=body).json() == answer
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({"data": "abc"}, ["abc", 3]),
+        ({"data": ["abc", ""]}, [["abc", ""], [3, 0]]),
+        ({"texts": ["abc"]}, [["abc"], [3]]),
+    ],
+)
+def test_a_row_of_several_columns_has_the_form_of_the_answer(
+    client: httpx.Client, body: Any, answer: Any
+) -> None:
+    assert client.post("/predictions/kitten.both", json=body).json() == answer
 
 
 def test_arrays_may_be_bytes_as_at_the_api_itself(client: httpx.Client) -> None:
@@ -170,7 +188,7 @@ def test_models_are_listed_page_by_page(client: httpx.Client) -> None:
     assert "nextPageToken" not in second
 
 
-OTHERS = ("explain", "rows", "labels", "join", "count")
+OTHERS = ("explain", "rows", "labels", "both", "join", "count")
 
 
 @pytest.mark.parametrize("path", ["kitten.rows", "kitten.rows/1", "kitten.rows/all"])

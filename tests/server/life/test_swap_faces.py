@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -128,3 +129,45 @@ def test_contracts_hold_in_all_processes_and_take_another_version(
     assert caught.value.code == 404
     with caught.value as answer:
         assert json.load(answer)["error"].endswith("Specific(crew, 7)")
+
+
+STEPS = """
+import asyncio
+import modelpack
+
+@modelpack.service
+class Steps:
+    @modelpack.api
+    async def predict(self, n: int) -> int:
+        await asyncio.sleep(0.002)
+        return n * {factor}
+
+    @modelpack.api
+    def other(self, n: int) -> int:
+        return n * {factor}
+"""
+
+
+def test_a_request_of_many_calls_is_answered_by_one_version(
+    launch: Launch, project: Project, load: Callable[..., Any]
+) -> None:
+    """More instances than are asked at a time, so that a swap comes between them."""
+    folder = project(STEPS.replace("{factor}", "1"))
+    server = launch(folder, workers=1)
+    numbers = list(range(100))
+    body = json.dumps({"instances": numbers})
+    signed = json.dumps({"signature_name": "other", "instances": numbers})
+    asked = [load(server, "/v1/models/steps:predict", one, clients=3) for one in (body, signed)]
+
+    for factor in (2, 3, 4):
+        (folder / "service.py").write_text(STEPS.replace("{factor}", str(factor)))
+        assert server.admin("POST", "/swap", {})[0] == 200
+        for one in asked:
+            one.wait_for(2)
+
+    answers = [answer for one in asked for answer in one.stop()]
+    assert {status for status, _ in answers} == {200}
+    found = {tuple(json.loads(answer)["predictions"]) for _, answer in answers}
+    assert found == {tuple(n * factor for n in numbers) for factor in (1, 2, 3, 4)}
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
