@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from modelpack.errors import UsageError
 from modelpack.server.tasks.webhooks import (
@@ -131,6 +132,18 @@ def test_the_end_of_a_task_is_told_with_its_result_and_signed(
     assert not is_signed(headers, body + b" ", NEW)
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     assert headers["content-type"] == "application/json"
+
+
+def test_the_official_library_takes_the_message(told: Any, receiver: Receiver) -> None:
+    told.submit("double", {"x": [3]}, headers={"modelpack-webhook": receiver.url})
+    wait_for(receiver, 1)
+    headers, body = receiver.got[0]
+
+    for secret in (OLD, NEW):
+        message = Webhook(f"whsec_{secret}").verify(body, headers)
+        assert message["data"]["result"] == [6]
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(b"o" * 24).decode()).verify(body, headers)
 
 
 @pytest.mark.parametrize(
