@@ -36,6 +36,12 @@ class Shown:
     ) -> modelpack.Tensor["int64", "batch", 2, 3]:
         return x * 2
 
+    @modelpack.api(batch=True)
+    def halves(self, x: modelpack.Tensor["uint8", "batch", 64]) -> list[list[int]]:
+        """How much ink is in the left and the right half of each picture."""
+        pictures = x.reshape(-1, 8, 8).astype("int64")
+        return [[int(p[:, :4].sum()), int(p[:, 4:].sum())] for p in pictures]
+
     @modelpack.api(example={"text": "it's <b>bold</b>"})
     def echo(self, text: str) -> dict[str, Any]:
         return {"text": text, "large": 2**60 + 1}
@@ -249,6 +255,30 @@ def test_a_picture_can_be_drawn(page: Any) -> None:
     )
     assert left_ink == 0  # it was mirrored
     assert right_ink > 1000
+
+
+def test_a_picture_that_an_array_is_can_be_drawn(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    page.choose("/halves")
+    page.browser.find_element("css selector", "#fields summary").click()
+    canvas = page.browser.find_element("css selector", "canvas")
+    page.run("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    left = ActionChains(page.browser).move_to_element_with_offset(canvas, -90, -100)
+    left.click_and_hold().move_by_offset(0, 200).release().perform()
+    page.put("draw-peak-x", "16")
+    page.browser.find_element("xpath", "//button[.='Use the drawing']").click()
+    assert page.text("shape-x") == "Shape 1 × 64"
+
+    ((left_ink, right_ink),) = json.loads(page.send())
+    assert left_ink >= 16 * 6
+    assert right_ink == 0
+
+
+def test_an_array_that_is_no_picture_is_not_drawn(page: Any) -> None:
+    for path in ("/predict", "/double"):
+        page.choose(path)
+        assert page.all("#fields canvas") == []
 
 
 def test_a_file_that_is_missing_is_said_and_one_in_json_is_base64(page: Any) -> None:

@@ -6,7 +6,7 @@
 //   part()   the same as a part of a form: { name, file, blob } or { name, text, json }
 //   fill     sets the value to what JSON text says
 
-import { drawing } from "./try-draw.js";
+import { pictureDrawing } from "./try-draw.js";
 import { html, labelText } from "./try-html.js";
 import { arrayField } from "./try-table.js";
 
@@ -124,7 +124,7 @@ function fileField(field, changed, accept = "") {
 function imageField(field, changed) {
   const made = fileField(field, show, "image/*");
   const picture = html("img", { alt: `Preview of ${field.name}`, hidden: true, className: "preview" });
-  const draw = drawing(field.name, (file) => {
+  const draw = pictureDrawing(field.name, (file) => {
     made.input.value = "";
     made.drawn = file;
     preview();

@@ -1,12 +1,11 @@
-// An array as a table of cells, as text, or out of a file; all three are the same value.
+// An array as a table of cells, as text, out of a file, or drawn; all of them are the same value.
 //
-//   cells ──┐
-//   text  ──┼─► held { json, shape } ──► json()
-//   file  ──┘
+//   cells, text, file, drawing ──► held { json, shape } ──► json()
 //
 // The text may be JSON, or rows as a spreadsheet copies them.  What is too long to be shown is held.
 
 import { readNpy, readText, rowsOf } from "./try-arrays.js";
+import { arrayDrawing } from "./try-draw.js";
 import { html, labelText, pretty } from "./try-html.js";
 
 const SHOWN_CHARS = 100_000;
@@ -83,6 +82,7 @@ export function arrayField(field, changed) {
     text,
     html("label", { htmlFor: file.id, textContent: "Out of a file: .npy, .csv, .json" }),
     file,
+    ...[arrayDrawing(field, (numbers) => attempt(() => readText(numbers, field.shape, field.dtype)))].filter(Boolean),
     status,
   );
   text.setAttribute("aria-describedby", status.id);
