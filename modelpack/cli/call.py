@@ -24,7 +24,7 @@ def call(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[URL|SERVER] [API]",
+            metavar="URL|SERVER API",
             help="a server and one of its apis; default: the only one that runs here, its only api",
         ),
     ] = None,

@@ -40,8 +40,9 @@ def aim_of(words: Sequence[str]) -> tuple[str, str | None]:
     """
     if len(words) > 2:
         raise UsageError("'modelpack call' takes a server and an api", hint="and no third word")
-    if words and "://" in words[0]:
-        return words[0], words[1] if len(words) > 1 else None
+    if words and _is_address(words[0]):
+        url = words[0] if "://" in words[0] else f"http://{words[0]}"
+        return url, words[1] if len(words) > 1 else None
     from modelpack.cli.running import all_running, find
 
     running = all_running()
@@ -56,6 +57,12 @@ def aim_of(words: Sequence[str]) -> tuple[str, str | None]:
         names = ", ".join(f"{one.service} ({one.pid})" for one in running[:5])
         raise UsageError(f"{len(running)} servers run here", hint=f"name one: {names}")
     return _reachable(running[0].url), words[0] if words else None
+
+
+def _is_address(word: str) -> bool:
+    """Say whether a word is a URL, or a host and a port."""
+    host, colon, port = word.rpartition(":")
+    return "://" in word or bool(colon and host and port.isdigit())
 
 
 def _reachable(url: str) -> str:

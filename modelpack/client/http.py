@@ -11,9 +11,11 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from modelpack.client import bodies, problems, tensors
-from modelpack.client.errors import CallError
+from modelpack.client.errors import CallError, CallUnknownError
 from modelpack.client.reply import Reply, Request
 from modelpack.client.schema import BINARY, NDJSON, Api, Service, service_of
+
+_NO_DOCUMENT = "does the URL name a server of modelpack, and nothing behind it?"
 
 
 class HttpDialect:
@@ -33,6 +35,7 @@ class HttpDialect:
             reply = yield Request(method="GET", path="/openapi.json")
         except CallError as error:
             if error.code != "host-refused":
+                error.hint = _NO_DOCUMENT if isinstance(error, CallUnknownError) else error.hint
                 raise
             reply = yield Request(method="GET", path="/openapi.json", host="localhost")
         return service_of(reply.body)

@@ -234,6 +234,7 @@ def test_without_a_url_the_server_that_runs_here_is_called(
     assert inside("call", "predict", *x, env=at_home).out == "10.0\n"
     assert inside("call", "garden", "predict", *x, env=at_home).out == "10.0\n"
     assert inside("call", url.rpartition(":")[2], "/predict", *x, env=at_home).out == "10.0\n"
+    assert inside("call", url.removeprefix("http://"), "predict", *x).out == "10.0\n"
 
 
 def test_without_a_server_it_says_what_to_do(inside: Cli) -> None:
@@ -315,6 +316,13 @@ def test_a_server_that_is_not_there_is_said(inside: Cli) -> None:
 
     done.failed_well(1, "unreachable")
     assert time.monotonic() - began < 10
+
+
+def test_a_url_of_something_else_is_said(inside: Cli, url: str) -> None:
+    done = inside("call", f"{url}/predict", "--set", "x=[[1,2,3,4]]")
+
+    done.failed_well(3, "not-found")
+    assert "does the URL name a server of modelpack, and nothing behind it?" in done.err
 
 
 def test_columns_named_as_parameters_are_those(inside: Cli, url: str, tmp_path: Path) -> None:
