@@ -166,10 +166,10 @@ class Journal:
             bad_sha256=hashlib.sha256(lines).hexdigest() if bad else None,
             columns=columns,
         )
-        self._parts.write(record.file, data)
+        self._parts.write(record.file, data, is_new=True)
         if bad:
-            self._state.write(_name(number, ".bad"), lines)
-        self._state.write(_name(number, ".done"), _json(asdict(record)))
+            self._state.write(_name(number, ".bad"), lines, is_new=True)
+        self._state.write(_name(number, ".done"), _json(asdict(record)), is_new=True)
         self.records.append(record)
         return record
 

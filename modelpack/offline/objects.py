@@ -82,10 +82,11 @@ class Objects:
         """Return the object as a file; raises NotFoundError."""
         return io.BufferedReader(ObjectFile(self), _BUFFER_BYTES)
 
-    def put(self, data: bytes) -> None:
-        """Write an object."""
+    def put(self, data: bytes, *, is_new: bool = False) -> None:
+        """Write an object; ``is_new``: raises ConflictError when there is one."""
+        condition = {"IfNoneMatch": "*"} if is_new else {}
         with readable(self.url, "write it"):
-            self.client.put_object(Bucket=self.bucket, Key=self.key, Body=data)
+            self.client.put_object(Bucket=self.bucket, Key=self.key, Body=data, **condition)
 
     def put_chunks(self, chunks: Iterator[bytes]) -> None:
         """Write an object of any length, in parts; nothing is there when a chunk fails."""

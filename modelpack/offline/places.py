@@ -39,8 +39,11 @@ class Place(Protocol):
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield a file piece by piece; raises NotFoundError."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file so that it is there whole or not at all, whatever happens."""
+    def write(self, name: str, data: bytes, *, is_new: bool = False) -> None:
+        """Write a file so that it is there whole or not at all, whatever happens.
+
+        ``is_new``: nobody else can have written it; raises ConflictError when somebody has.
+        """
 
     def remove(self, names: list[str]) -> None:
         """Remove files; one that is not there is as good."""
@@ -85,8 +88,8 @@ class LocalPlace:
         except FileNotFoundError as cause:
             raise NotFoundError(f"there is no '{self.folder / name}'") from cause
 
-    def write(self, name: str, data: bytes) -> None:
-        """See ``Place``."""
+    def write(self, name: str, data: bytes, *, is_new: bool = False) -> None:  # noqa: ARG002
+        """See ``Place``; the lock keeps others away."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / name, iter([data]))
 
@@ -128,7 +131,8 @@ class LocalPlace:
 class RemotePlace:
     """A prefix of a bucket.
 
-    Nobody can hold one, so the last run to begin owns it: the one before sees that, and stops.
+    Nobody can hold one, so the last run to begin owns it: the one before sees that, and stops.  Should
+    both write before it does, parts and records are only made, never replaced: one of them fails.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -151,9 +155,15 @@ class RemotePlace:
             while data := file.read(CHUNK):
                 yield data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, is_new: bool = False) -> None:
         """See ``Place``."""
-        self._at(name).put(data)
+        try:
+            self._at(name).put(data, is_new=is_new)
+        except ConflictError as cause:
+            raise ConflictError(
+                f"another run writes to '{self.name}'",
+                hint="see that it has ended, and give the same command again",
+            ) from cause
 
     def remove(self, names: list[str]) -> None:
         """See ``Place``."""

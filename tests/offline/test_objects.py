@@ -143,6 +143,28 @@ def test_the_run_that_began_last_owns_the_place(
     assert run_batch(job, doubling, source={}).rows == 50
 
 
+def test_two_runs_that_write_at_once_are_not_mixed(
+    bucket: Objects, rows_csv: Path, doubling: Any
+) -> None:
+    given = put(bucket, "rows.csv", rows_csv.read_bytes())
+    job = job_of(bucket, given, "parts/", output_format="csv")
+
+    class Overtaken(doubling):  # type: ignore[misc]
+        def receive(self) -> Any:
+            if self.chunks > 4:  # somebody who has not seen yet that the place is no longer theirs
+                for number in range(9):
+                    with suppress(ConflictError):
+                        name = f"{bucket.key}/parts/part-{number:06d}.csv"
+                        bucket.at(name).put(b"theirs", is_new=True)
+            return super().receive()
+
+    with pytest.raises(ConflictError, match="another run writes"):
+        run_batch(job, Overtaken, source={})
+    assert run_batch(job, doubling, source={}).rows == 50
+    found = [n for n in names_in(bucket) if n.startswith("parts/part-")]
+    assert all(bucket.at(f"{bucket.key}/{n}").read() != b"theirs" for n in found)
+
+
 def test_long_arrays_are_read_and_written_in_parts(bucket: Objects, doubling: Any) -> None:
     import io
 
