@@ -25,8 +25,8 @@ from modelpack.server.faces.scoring import Scoring
 from modelpack.server.problems import Headers, Problem
 from modelpack.server.web.replies import Reply, problem_reply
 
-SPOKEN = "2.22.0"
-"""Version of MLflow whose forms are spoken here: they have not changed since 2.0."""
+SPOKEN = "3.17.2"
+"""Version of MLflow whose client is known to be content; the forms are those of 2.0."""
 
 
 class _Health:

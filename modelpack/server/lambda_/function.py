@@ -13,6 +13,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from time import time
 from typing import Any
 
@@ -20,6 +21,7 @@ import orjson
 
 from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
+from modelpack.sdk.service import ServiceSpec
 from modelpack.server.lambda_.events import InvocationFailedError, Request, request_of, result_of
 from modelpack.server.lambda_.exchange import BrokenOffError, Exchange, exchange
 from modelpack.server.life.lifecycle import Server, Surroundings
@@ -34,12 +36,17 @@ _REQUEST_ID = b"x-request-id"
 class Function:
     """A service that is asked by events."""
 
-    def __init__(self, source: Source, settings: ServerSettings, *, tag: str = "") -> None:
-        """Import the service; raises what ``Source.open`` does."""
+    def __init__(
+        self, source: Source, settings: ServerSettings, *, tag: str = "", is_shared: bool = False
+    ) -> None:
+        """Import the service; raises what ``Source.open`` does.
+
+        ``is_shared``: several events may be under way at once, and share batches.
+        """
         # Never listens; the server takes nobody in before it is told to.
         self._socket = socket.socket()
         around = Surroundings(is_one_of_several=True)
-        spec = source.open()
+        spec = source.open() if is_shared else _without_waiting(source.open())
         self.name = spec.name
         self._server = Server(spec, settings, self._socket, tag=tag, around=around)
         self._running: asyncio.Future[int] | None = None
@@ -96,6 +103,17 @@ class Function:
     def _default_path(self) -> str:
         route: str = self._server.versions.current.catalog.default.api.route
         return route
+
+
+def _without_waiting(spec: ServiceSpec) -> ServiceSpec:
+    """Return a service whose calls never wait for company: there is one at a time."""
+    apis = tuple(
+        api
+        if api.batch is None
+        else replace(api, batch=replace(api.batch, max_wait_ms=0.0, latency_ms=None))
+        for api in spec.apis
+    )
+    return replace(spec, apis=apis)
 
 
 def _parsed(event: bytes) -> Any:

@@ -115,7 +115,8 @@ class Loop:
         return status
 
     async def _opened(self, source: Source, settings: ServerSettings, tag: str) -> Function:
-        function = await asyncio.to_thread(Function, source, settings, tag=tag)
+        is_shared = self._width > 1
+        function = await asyncio.to_thread(Function, source, settings, tag=tag, is_shared=is_shared)
         await function.open()
         return function
 

@@ -260,6 +260,12 @@ def begin() -> Iterator[Begin]:
 
 
 @pytest.fixture
+def code() -> str:
+    """The service that the functions of these tests have."""
+    return SERVICE
+
+
+@pytest.fixture
 def bundle(tmp_path: Path) -> Callable[..., Path]:
     """Write an unpacked bundle of some code, or of ``SERVICE``."""
     return lambda code=SERVICE: write_bundle(tmp_path / "bundle", code)

@@ -126,6 +126,20 @@ def test_it_does_not_mind_to_be_frozen(begin: Begin, bundle: Callable[..., Path]
     assert api.wait(second).json == "waited"
 
 
+def test_a_lone_event_waits_for_no_company(
+    begin: Begin, bundle: Callable[..., Path], code: str
+) -> None:
+    """Whatever the service says: none can come before it is answered."""
+    patient = code.replace("batch=True", "batch=True, max_wait_ms=5000")
+    assert patient != code
+    api, _ = begin("ours", bundle(patient))
+    api.invoke({"path": "/trace", "body": {}})
+    began = time.monotonic()
+
+    assert api.invoke({"x": [[1, 2]]}).json == [3.0]
+    assert time.monotonic() - began < 3
+
+
 def test_the_trace_of_an_invocation_is_in_the_environment(
     begin: Begin, bundle: Callable[..., Path]
 ) -> None:
