@@ -149,15 +149,15 @@ class Asker:
 
     def __init__(self, client: Client | AsyncClient, runner: asyncio.Runner) -> None:
         self.client = client
-        self._runner = runner
+        self.runner = runner
 
     def call(self, api: str, arguments: Mapping[str, Any] | None = None, **how: Any) -> Answer:
         found = self.client.call(api, arguments, **how)
-        return found if isinstance(found, Answer) else self._runner.run(found)
+        return found if isinstance(found, Answer) else self.runner.run(found)
 
     def value(self, api: str, /, **arguments: Any) -> Any:
         found = getattr(self.client, api)(**arguments)
-        return self._runner.run(found) if asyncio.iscoroutine(found) else found
+        return self.runner.run(found) if asyncio.iscoroutine(found) else found
 
     def pieces(self, api: str, *, most: int | None = None, **arguments: Any) -> list[Any]:
         """Read a stream, or the beginning of it; what came before an error is in ``read``."""
@@ -179,12 +179,12 @@ class Asker:
                         break
             return self.read
 
-        return self._runner.run(take())
+        return self.runner.run(take())
 
     def close(self) -> None:
         found = self.client.close()
         if found is not None:
-            self._runner.run(found)
+            self.runner.run(found)
 
 
 Asks = Callable[..., Asker]
@@ -236,6 +236,21 @@ DOCUMENT = (
 )
 
 
+STREAM = DOCUMENT.replace(
+    b'"200":{"content":{"application/json"', b'"200":{"content":{"application/x-ndjson"'
+)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a piece of an answer that comes in chunks."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+BEGIN_STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
 def answer(status: int, body: bytes = b"1", *headers: str, kind: str = "application/json") -> bytes:
     """Return the bytes of an answer with a length."""
     lines = [f"HTTP/1.1 {status} X", f"content-type: {kind}", f"content-length: {len(body)}"]
@@ -252,6 +267,7 @@ class Script:
     url: str = ""
     closes: bool = False
     """Whether a connection is closed after each answer without a word."""
+    document: bytes = DOCUMENT
     connections: int = 0
     looks: int = 0
     """How often the document was asked for."""
@@ -300,7 +316,7 @@ class Script:
             heard = Heard(head.decode() + "\r\n", b"", number, time.monotonic())
             if "/openapi.json" in heard.head.partition("\r")[0]:
                 self.looks += 1
-                connection.sendall(answer(200, DOCUMENT))
+                connection.sendall(answer(200, self.document))
                 continue
             self.heard.append(heard)
             play = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

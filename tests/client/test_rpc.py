@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,21 @@ Asks = Any
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 
+@contextmanager
+def both_ports(folder: Path, *words: str) -> Iterator[tuple[str, str]]:
+    """Serve; yields the URL for HTTP and the address for gRPC."""
+    (folder / "service.py").write_text(SERVICE)
+    with serving(folder, *words, "--grpc-port", "0") as url:
+        found = re.search(r'"grpc":"([^"]+)"', (folder / "log").read_text())
+        assert found is not None
+        yield url, found[1]
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The URLs of one server, for HTTP and for gRPC."""
-    folder = tmp_path_factory.mktemp("garden")
-    (folder / "service.py").write_text(SERVICE)
-    with serving(folder, "--grpc-port", "0") as url:
-        found = re.search(r'"grpc":"([^"]+)"', (folder / "log").read_text())
-        assert found is not None
-        yield url, f"grpc://{found[1]}"
+    with both_ports(tmp_path_factory.mktemp("garden")) as (url, address):
+        yield url, f"grpc://{address}"
 
 
 @pytest.fixture
@@ -158,19 +165,23 @@ def test_a_certificate_is_checked_always(asks: Asks, tmp_path: Path) -> None:
         asks("grpcs://127.0.0.1:1", ca=tmp_path / "nothing.pem")
 
 
-def test_tls_of_the_server_is_spoken_on_both_ports(
-    asks: Asks, tmp_path: Path, certificate: Certificate
-) -> None:
-    (tmp_path / "service.py").write_text(SERVICE)
+@pytest.fixture(scope="module")
+def secure(
+    tmp_path_factory: pytest.TempPathFactory, certificate: Certificate
+) -> Iterator[tuple[str, str]]:
+    """The URLs of one server that speaks TLS on both ports."""
     words = ("--tls-cert", str(certificate.file), "--tls-key", str(certificate.key))
+    with both_ports(tmp_path_factory.mktemp("garden"), *words) as (url, address):
+        yield url, f"grpcs://{address}"
 
-    with serving(tmp_path, *words, "--grpc-port", "0") as url:
-        found = re.search(r'"grpc":"([^"]+)"', (tmp_path / "log").read_text())
-        assert found is not None
-        for one in (url, f"grpcs://{found[1]}"):
-            assert asks(one, ca=certificate.file).value("predict", x=ROWS).tolist() == [6.0, 22.0]
-            with pytest.raises(CallLostError):
-                asks(one, retry=modelpack.Retry(attempts=1)).value("predict", x=ROWS)
+
+def test_tls_of_the_server_is_spoken_on_both_ports(
+    asks: Asks, secure: tuple[str, str], certificate: Certificate
+) -> None:
+    for url in secure:
+        assert asks(url, ca=certificate.file).value("predict", x=ROWS).tolist() == [6.0, 22.0]
+        with pytest.raises(CallLostError):
+            asks(url, retry=modelpack.Retry(attempts=1)).value("predict", x=ROWS)
 
 
 def test_without_its_packages_it_says_what_to_install() -> None:

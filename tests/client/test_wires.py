@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import modelpack
@@ -23,7 +24,15 @@ from modelpack.client.errors import (
 )
 from modelpack.client.place import place_of, proxy_for
 from modelpack.errors import UsageError
-from tests.client.conftest import DOCUMENT, Certificate, answer, requests_of
+from tests.client.conftest import (
+    BEGIN_STREAM,
+    DOCUMENT,
+    STREAM,
+    Certificate,
+    answer,
+    chunk,
+    requests_of,
+)
 
 Asks = Any
 Play = Any
@@ -149,6 +158,88 @@ def test_a_server_of_another_kind_is_said(asks: Asks, document: bytes) -> None:
         with pytest.raises(CallError, match="not what a service shows"):
             call(asks, f"http://127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
+
+
+# --- streams ------------------------------------------------------------------------------------
+
+
+def test_a_stream_whose_next_piece_does_not_come_is_given_up(asks: Asks, script: Play) -> None:
+    def stall(connection: socket.socket) -> None:
+        connection.sendall(BEGIN_STREAM + chunk(b"1\n"))
+        connection.settimeout(10)
+        connection.recv(1)
+
+    client = asks(script(stall, document=STREAM).url, timeout_s=0.3)
+
+    with pytest.raises(CallTimeoutError):
+        client.pieces("predict", n=1)
+    assert client.read == [1]
+
+
+def test_a_stream_that_breaks_off_is_not_taken_for_a_whole_one(asks: Asks, script: Play) -> None:
+    def cut(connection: socket.socket) -> None:
+        connection.sendall(BEGIN_STREAM + chunk(b"1\n2\n3"))
+
+    client = asks(script(cut, document=STREAM).url)
+
+    with pytest.raises(CallLostError):
+        client.pieces("predict", n=1)
+    assert client.read == [1, 2]
+
+
+def test_pieces_may_be_cut_anywhere(asks: Asks, script: Play) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(BEGIN_STREAM + b"".join(chunk(bytes([b])) for b in b"12\n\n345\n6"))
+        connection.sendall(chunk(b""))
+
+    client = asks(script(drip, document=STREAM).url)
+
+    assert client.pieces("predict", n=1) == [12, 345, 6]
+
+
+def test_a_slow_reader_holds_its_stream_back(asks: Asks, script: Play) -> None:
+    """What is not taken stays with the server, and not in the memory of the client."""
+    sent = 0
+    stopped = threading.Event()
+
+    def pour(connection: socket.socket) -> None:
+        nonlocal sent
+        piece = chunk(b"7\n" * 32768)
+        connection.settimeout(0.5)
+        connection.sendall(BEGIN_STREAM)
+        try:
+            while sent < 200_000_000:
+                connection.sendall(piece)
+                sent += len(piece)
+        except TimeoutError:
+            stopped.set()
+
+    client = asks(script(pour, document=STREAM).url)
+    stream = client.value("predict", n=1)
+
+    def first() -> Any:
+        return next(stream)
+
+    async def first_awaited() -> Any:
+        piece = await anext(stream)
+        await asyncio.get_running_loop().run_in_executor(None, stopped.wait, 20)
+        return piece
+
+    if isinstance(client.client, modelpack.Client):
+        assert first() == 7
+        assert stopped.wait(20)
+        stream.close()
+    else:
+        assert client.runner.run(first_awaited()) == 7
+        client.runner.run(stream.close())
+    assert stopped.is_set()
+    assert sent < 50_000_000
+
+
+def test_long_bodies_go_both_ways(asks: Asks, served: str) -> None:
+    rows = np.random.default_rng(1).random((500_000, 4), dtype=np.float32)
+
+    assert np.array_equal(asks(served).value("predict", x=rows), rows.sum(axis=1))
 
 
 # --- connections that are kept ------------------------------------------------------------------
