@@ -271,7 +271,8 @@ def test_a_picture_that_an_array_is_can_be_drawn(page: Any) -> None:
     assert page.text("shape-x") == "Shape 1 × 64"
 
     ((left_ink, right_ink),) = json.loads(page.send())
-    assert left_ink >= 16 * 6
+    # A stroke 280 / 12 wide and about 200 + 280 / 12 long, in pixels of 280 / 8.
+    assert left_ink == pytest.approx(16 * (280 / 12) * (200 + 280 / 12) / 35**2, rel=0.1)
     assert right_ink == 0
 
 

@@ -42,9 +42,27 @@ function sizeOf(shape) {
   return open < 2 && size.length === 2 && size.every((side) => side >= 8 && side <= 64) ? size : null;
 }
 
+// The drawing in another size.  A smaller pixel is the mean of those that it is made of: browsers
+// skip most of them.
 function scaled(canvas, width, height) {
   const small = html("canvas", { width, height });
-  small.getContext("2d", { willReadFrequently: true }).drawImage(canvas, 0, 0, width, height);
+  const pen = small.getContext("2d", { willReadFrequently: true });
+  if (width > SIDE || height > SIDE) {
+    pen.drawImage(canvas, 0, 0, width, height);
+    return small;
+  }
+  const { data } = canvas.getContext("2d").getImageData(0, 0, SIDE, SIDE);
+  const sums = new Float64Array(width * height);
+  const counts = new Uint32Array(width * height);
+  for (let i = 0; i < SIDE * SIDE; i += 1) {
+    const row = Math.floor((Math.floor(i / SIDE) * height) / SIDE);
+    const at = row * width + Math.floor(((i % SIDE) * width) / SIDE);
+    sums[at] += data[4 * i];
+    counts[at] += 1;
+  }
+  const image = pen.createImageData(width, height);
+  sums.forEach((sum, at) => image.data.set([0, 0, 0].fill(sum / counts[at]).concat(255), 4 * at));
+  pen.putImageData(image, 0, 0);
   return small;
 }
 
@@ -53,7 +71,7 @@ function drawing(name, setting, words, take) {
   const canvas = html("canvas", { width: SIDE, height: SIDE, className: "canvas" });
   canvas.setAttribute("aria-label", `Draw ${name} with the pointer`);
   canvas.setAttribute("role", "img");
-  const pen = canvas.getContext("2d");
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
   const light = html("input", { type: "checkbox", id: `draw-light-${name}`, checked: true });
   const wipe = () => {
     pen.fillStyle = light.checked ? "black" : "white";

@@ -60,8 +60,8 @@ function curl({ method, url, headers, body, answer }) {
 // JSON as Python writes it; numbers stay as they are.
 export function pythonOf(json) {
   const words = { true: "True", false: "False", null: "None" };
-  return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (one) =>
-    one.startsWith('"') ? literal(JSON.parse(one)) : words[one],
+  return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null|[,:]\s*/g, (one) =>
+    one.startsWith('"') ? literal(JSON.parse(one)) : (words[one] ?? `${one[0]} `),
   );
 }
 
