@@ -25,7 +25,7 @@ from modelpack.errors import PortInUseError
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.grpc import health, oip, reflection, tfserving
 from modelpack.server.grpc.calls import Unary, answering
-from modelpack.server.grpc.listener import target_of
+from modelpack.server.grpc.listener import target_of, turn_away
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.grpc.streams import Streams
 from modelpack.server.http.heads import RequestIds
@@ -86,6 +86,7 @@ class GrpcServer:
         await self._starting
         began = monotonic()
         try:
+            await turn_away(self._settings.grpc_port or 0, min(LINGER_S, grace_s))
             ending = asyncio.ensure_future(server.stop(grace_s))
             await asyncio.wait((ending,), timeout=min(LINGER_S, grace_s))
             self._serving.ending.set()
