@@ -29,7 +29,7 @@ from modelpack.server.bodies.writers import Write
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.oip.columns import as_rows, is_table
-from modelpack.server.faces.oip.cut import cut
+from modelpack.server.faces.oip.cut import ID, cut, place
 from modelpack.server.faces.oip.data import UNSURE, parsed, refusal
 from modelpack.server.faces.oip.plan import Plan, Planner
 from modelpack.server.faces.oip.write import HEADER_LENGTH
@@ -71,13 +71,16 @@ class Reader:
                 raise refusal("", f"a JSON part of {header} bytes", f"{len(body)} bytes in all")
             text, behind = body[:header], memoryview(body)[header:]
         try:
-            frame, pieces = cut(text)
-            plan = self._plans.get(frame) or self._learn(frame, len(pieces))
-            return self._arguments(plan, pieces, behind)
+            frame, pieces, id_ = cut(text)
+            plan = self._plans.get(frame) or self._learn(frame, len(pieces), has_id=id_ is not None)
+            arguments = self._arguments(plan, pieces, behind)
+            if id_ is not None:
+                arguments.write = plan.write_for(b'"%b"' % id_ if id_ else b"")
+            return arguments
         except UNSURE:
             return self._read_whole(text, behind)
 
-    def _learn(self, frame: bytes, pieces: int) -> Plan:
+    def _learn(self, frame: bytes, pieces: int, *, has_id: bool) -> Plan:
         """Return the plan for a frame, and keep it; raises ValueError when it is not sure."""
         try:
             head = parse(frame)
@@ -88,7 +91,9 @@ class Reader:
             raise ValueError from error  # which of them it is, the whole body shows
         places = [one.at for one in plan.sent if one.size is None]
         data = [one.get("data") for one in head["inputs"] if one.get("data") is not None]
-        if len(places) != pieces or data != [[index] for index in range(pieces)]:
+        if len(places) != pieces or data != [place(index) for index in range(pieces)]:
+            raise ValueError
+        if has_id and head.get("id") != ID:
             raise ValueError
         if len(frame) <= MAX_FRAME_BYTES:
             if len(self._plans) >= MAX_PLANS:

@@ -19,9 +19,12 @@ passed over is refused: a sequence, shared memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import orjson
 
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe, shorten
@@ -78,6 +81,8 @@ class Plan:
     rest: Mapping[str, Any]
     """Arguments that the request leaves out."""
     write: Write
+    write_for: Callable[[bytes], Write]
+    """Returns what writes the answer to the same request with an id, given as JSON."""
     rows: int | None
     """Rows of the request; None: the arguments show it."""
     raw_bytes: int
@@ -120,14 +125,13 @@ class Planner:
             raise refusal("/inputs", f"also the input {names}", f"{len(inputs)} others")
         _refuse_state(parameters)
         is_binary = _flag(parameters, "binary_data_output", "/parameters") or False
-        write = self._writer.writer(
-            self._wanted(head, is_binary=is_binary), is_binary=is_binary, id=_id(head)
-        )
+        wanted = self._wanted(head, is_binary=is_binary)
         timeout_us = _whole(parameters, "timeout", "/parameters")
         priority = _whole(parameters, "priority", "/parameters")
         return self._made(
             tuple(sent.values()),
-            write,
+            partial(self._writer.writer, wanted, is_binary=is_binary),
+            _id(head),
             timeout_us / 1e6 if timeout_us else None,
             _PRIORITIES.get(priority, _LOW) if priority else None,
         )
@@ -153,17 +157,24 @@ class Planner:
         at = f"/{port.name}"
         read = (lambda data: _one_element(data, shape)) if port.datatype == BYTES else None
         sent = self._tensor(port, at, port.datatype, shape, size, read=read)
-        return self._made((sent,), self._writer.writer(None, is_binary=True, id=""), None, None)
+        write_for = partial(self._writer.writer, None, is_binary=True)
+        return self._made((sent,), write_for, b"", None, None)
 
     def _made(
-        self, sent: tuple[Sent, ...], write: Write, timeout_s: float | None, priority: int | None
+        self,
+        sent: tuple[Sent, ...],
+        write_for: Callable[[bytes], Write],
+        id_: bytes,
+        timeout_s: float | None,
+        priority: int | None,
     ) -> Plan:
         names = {one.name for one in sent}
         parameters = self._served.endpoint.decodes.parameters
         return Plan(
             sent,
             {one.name: one.default for one in parameters if one.name not in names},
-            write,
+            write_for(id_),
+            write_for,
             self._rows(sent),
             sum(one.size or 0 for one in sent),
             timeout_s,
@@ -332,10 +343,11 @@ def _whole(of: Mapping[str, Any], key: str, at: str) -> int | None:
     raise refusal(f"{at}/{key}", "a whole number from 0", describe(value))
 
 
-def _id(head: Mapping[str, Any]) -> str:
+def _id(head: Mapping[str, Any]) -> bytes:
+    """Return the id as JSON; b"": there is none."""
     value = head.get("id")
     if value is None or isinstance(value, str):
-        return value or ""
+        return orjson.dumps(value) if value else b""
     raise refusal("/id", "a string", describe(value))
 
 

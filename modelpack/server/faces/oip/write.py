@@ -59,13 +59,13 @@ class AnswerWriter:
         self._refuses_nan = served.api.nan == "error"
         self._has_rows = served.api.batch is not None
 
-    def writer(self, wanted: Sequence[Wanted] | None, *, is_binary: bool, id: str) -> Write:
+    def writer(self, wanted: Sequence[Wanted] | None, id_: bytes, *, is_binary: bool) -> Write:
         """Return what writes the answers to requests that want the same.
 
         wanted      outputs, in their order; None: all, binary or not as ``is_binary`` says
-        id          comes back in the answer; "": none was given
+        id_         comes back in the answer, as JSON; b"": none was given
         """
-        begin = self._begin + (b',"id":' + orjson.dumps(id) if id else b"") + b',"outputs":['
+        begin = self._begin + (b',"id":' + id_ if id_ else b"") + b',"outputs":['
         if wanted is None and not is_binary:
             return partial(self._write_json, begin)
         return partial(self._write, begin, wanted, is_binary)

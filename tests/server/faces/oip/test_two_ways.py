@@ -54,11 +54,12 @@ def outcome(read: Any, *arguments: Any) -> Any:
         found = read(*arguments)
     except (InputError, BadJson) as error:
         return type(error).__name__
-    return {
+    arrays = {
         name: (str(value.dtype), value.shape, value.tolist())
         for name, value in found.values.items()
         if isinstance(value, np.ndarray)
     }
+    return arrays, found.write(0.5)
 
 
 def both_ways(body: bytes) -> None:
@@ -88,6 +89,18 @@ DATA = st.one_of(
     st.lists(FLAT, max_size=3),
     ODD,
 )
+MORE: list[dict[str, Any]] = [
+    {},
+    {"id": "7f3a"},
+    {"id": 'é "\\'},
+    {"id": ""},
+    {"id": "@id"},
+    {"id": 7},
+    {"parameters": {"id": "x"}},
+    {"parameters": {"id": "x"}, "id": "@id"},
+    {"parameters": {"data": [9]}, "id": "7"},
+    {"note": "@0", "id": "7"},
+]
 DATATYPES = {"f": "FP32", "i": "INT16", "b": "BOOL", "t": "BYTES"}
 
 
@@ -104,7 +117,9 @@ def bodies(draw: st.DrawFn) -> bytes:
         keys = draw(st.permutations(sorted(one)))
         inputs.append({key: one[key] for key in keys})
     option = draw(st.sampled_from([0, orjson.OPT_INDENT_2]))
-    return orjson.dumps({"inputs": inputs}, None, option) if _fits(inputs) else b"{}"
+    more = draw(st.sampled_from(MORE))
+    body = {"inputs": inputs, **more} if draw(st.booleans()) else {**more, "inputs": inputs}
+    return orjson.dumps(body, None, option) if _fits(inputs) else b"{}"
 
 
 def _fits(value: Any) -> bool:
@@ -123,7 +138,15 @@ def _shape(data: Any) -> list[int]:
     return shape
 
 
+HOLE = b'{"inputs":[{"name":"f","shape":[1],"datatype":"FP32",'
+
+
 @given(bodies())
+@example(b'{"p":{"data":[9]},' + HOLE[1:] + b'"d\\u0061ta":["@0"]}]}')
+@example(b'{"p":{"data":[9]},' + HOLE[1:] + b'"d\\u0061ta":[0]}]}')
+@example(HOLE + b'"data":[1]}],"p":{"id":"a"},"id":"@id"}')
+@example(HOLE + b'"data":[1]}],"id":"\xff"}')
+@example(HOLE + b'"data":[1]}],"id":"a","id":"b"}')
 @example(b'{"inputs":[{"name":"f","shape":[1],"datatype":"FP32","data":[1e999]}]}')
 @example(b'{"inputs":[{"name":"f","shape":[1],"datatype":"FP32","data":[01]}]}')
 @example(b'{"inputs":[{"name":"f","shape":[2],"datatype":"FP32","data":[1,2,]}]}')
@@ -157,6 +180,7 @@ def test_long_arrays_are_read_in_parts() -> None:
 def test_a_cut_puts_a_place_for_each_array() -> None:
     body = b'{"inputs":[{"data":[1,[2]]},{"data" : [[3],[4]]}]}'
 
-    assert cut(b"{}") == (b"{}", [])
-    assert cut(b'{"data":[1,2]}') == (b'{"data":[0]}', [b"[1,2]"])
-    assert cut(body[28:]) == (b'{"data" : [0]}]}', [b"[[3],[4]]"])
+    assert cut(b"{}") == (b"{}", [], None)
+    assert cut(b'{"data":[1,2]}') == (b'{"data":["@0"]}', [b"[1,2]"], None)
+    assert cut(b'{"data":[1],"id": "x"}') == (b'{"data":["@0"],"id": "@id"}', [b"[1]"], b"x")
+    assert cut(body[28:]) == (b'{"data" : ["@0"]}]}', [b"[[3],[4]]"], None)
