@@ -25,7 +25,7 @@ from modelpack.server.observe.logs import event, log_internal
 from modelpack.server.observe.stats import TaskStats
 from modelpack.server.problems import INTERNAL, UNAVAILABLE, write_problem
 from modelpack.server.tasks.opening import open_store
-from modelpack.server.tasks.record import FAILED, Claim, NewTask, Result, Task
+from modelpack.server.tasks.record import FAILED, QUEUED, RUNNING, Claim, NewTask, Result, Task
 from modelpack.server.tasks.running import Outcome, run_task
 from modelpack.server.tasks.store import StoreFailed, TaskStore
 from modelpack.server.tasks.telling import Teller
@@ -123,7 +123,8 @@ class Tasks:
         while True:
             task = await self.store.read(lambda store: store.get(task_id))
             left_s = end - monotonic()
-            if task is None or task.is_over or left_s <= 0 or self._is_draining:
+            is_pending = task is not None and task.status in (QUEUED, RUNNING)
+            if not is_pending or left_s <= 0 or self._is_draining:
                 return task
             over = self._over.setdefault(task_id, asyncio.Event())
             with suppress(TimeoutError):
@@ -228,27 +229,17 @@ class Tasks:
 
     # Running
 
-    async def run(self, claim: Claim, endpoint: Endpoint) -> None:
-        """Run a task and keep what comes of it."""
-        key = claim.id, claim.run
+    async def run(self, run: _Run) -> None:
+        """Keep what comes of a run."""
+        claim = run.claim
         self.stats.began(claim.api)
-        try:
-            outcome = await run_task(endpoint, claim)
-        except asyncio.CancelledError:
-            outcome = Outcome(None)
-        except Exception as error:
-            log_internal(error)
-            status, kind, body, _ = write_problem(INTERNAL, claim.request_id.encode())
-            outcome = Outcome(Result(status, kind.decode(), (), body, INTERNAL.code))
-        finally:
-            self.stats.ended(claim.api)
-        run = self._running[key]
-        run.is_kept = True
+        await asyncio.wait((run.call,))
+        self.stats.ended(claim.api)
         try:
             if not run.is_lost:
-                await self._keep(claim, outcome)
+                await self._keep(claim, _outcome_of(run))
         finally:
-            del self._running[key]
+            del self._running[claim.id, claim.run]
             self._tell(claim.id)
             self._wake.set()
 
@@ -337,9 +328,8 @@ class _Run:
         """When its version was seen to be no longer the one that answers."""
         self.is_lost = False
         """True when nobody wants its result any more."""
-        self.is_kept = False
-        """True from when its result is being kept."""
-        self.task = asyncio.ensure_future(tasks.run(claim, endpoint))
+        self.call = asyncio.ensure_future(run_task(endpoint, claim))
+        self.task = asyncio.ensure_future(tasks.run(self))
 
     def lose(self) -> None:
         """End it without a result."""
@@ -347,6 +337,17 @@ class _Run:
         self.cancel()
 
     def cancel(self) -> None:
-        """End it; it is put back unless it is lost."""
-        if not self.is_kept:
-            self.task.cancel()
+        """End it; it is put back unless it is lost, or has its result already."""
+        self.call.cancel()
+
+
+def _outcome_of(run: _Run) -> Outcome:
+    """Return what became of a call that has ended; one that was cancelled is put back."""
+    if run.call.cancelled():
+        return Outcome(None)
+    error = run.call.exception()
+    if error is None:
+        return run.call.result()
+    log_internal(error)
+    status, kind, body, _ = write_problem(INTERNAL, run.claim.request_id.encode())
+    return Outcome(Result(status, kind.decode(), (), body, INTERNAL.code))

@@ -244,7 +244,8 @@ def test_what_is_thrown_away_is_gone(client: Any) -> None:
     assert "content-length" not in answer.headers
 
     for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", ""), ("POST", "/retry")):
-        answer = client.http.request(method, task["url"] + path)
+        asked = {"prefer": "wait=20"}  # there is nothing to wait for
+        answer = client.http.request(method, task["url"] + path, headers=asked, timeout=5)
         assert (answer.status_code, answer.json()["code"]) == (410, "task-gone")
     anew = client.submit("double", {"x": [2]}, headers={"idempotency-key": "short-lived"})
     assert anew["id"] != task["id"]
