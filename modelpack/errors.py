@@ -26,6 +26,7 @@
     │   └── UnreachableError                  no network, or nobody there
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
     ├── BenchError  GoalMissedError  TooLargeError   exit 1
+    ├── TaskStoreError                exit 1  tasks cannot be kept there
     ├── LambdaRuntimeError            exit 1
     ├── BatchError  BadRowsError      exit 1  a run over many rows
     ├── CallError                     exit 1  a server did not answer a call (client/errors.py)

@@ -43,7 +43,8 @@ def open_redis(url: str, service: str, limits: Limits) -> RedisStore:
         import redis
     except ImportError as cause:
         raise UsageError(
-            "tasks in Redis need its client", hint="pip install 'modelpack[redis]'"
+            "tasks in Redis need its client",
+            hint="pip install 'modelpack-cli[redis]', or among the requirements of a bundle: redis",
         ) from cause
     client: Redis = redis.Redis.from_url(
         url,
