@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -211,14 +212,16 @@ def write_bundle(folder: Path, code: str = SERVICE, service: str = "service:Many
 OURS = (sys.executable, "-I", "-m", "modelpack.server")
 AWS = (sys.executable, "-m", "awslambdaric", "modelpack.server.lambda_.handler.handler")
 
-Begin = Callable[..., tuple[RuntimeApi, "subprocess.Popen[str]"]]
+Begin = Callable[..., tuple[RuntimeApi, Any]]
 
 
-def _begin(words: tuple[str, ...], bundle: Path, **environ: str) -> Any:
+@contextmanager
+def running(who: str, bundle: Path, **environ: str) -> Iterator[tuple[RuntimeApi, Any]]:
+    """Run a function in a process of its own; gives its Runtime API and the process."""
     api = RuntimeApi()
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MODELPACK_")}
     process = subprocess.Popen(
-        words,
+        OURS if who == "ours" else AWS,
         env={
             **clean,
             "MODELPACK_BUNDLE": str(bundle),
@@ -232,31 +235,23 @@ def _begin(words: tuple[str, ...], bundle: Path, **environ: str) -> Any:
         text=True,
         cwd="/",
     )
-    return api, process
-
-
-def _end(api: RuntimeApi, process: subprocess.Popen[str]) -> None:
-    process.terminate()
     try:
-        process.communicate(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-    api.close()
+        yield api, process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        api.close()
 
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
     """Start a function; it is ended after the test."""
-    begun = []
-
-    def start(who: str, bundle: Path, **environ: str) -> Any:
-        begun.append(_begin(OURS if who == "ours" else AWS, bundle, **environ))
-        return begun[-1]
-
-    yield start
-    for api, process in begun:
-        _end(api, process)
+    with ExitStack() as stack:
+        yield lambda who, bundle, **environ: stack.enter_context(running(who, bundle, **environ))
 
 
 @pytest.fixture
@@ -277,15 +272,13 @@ def function(
 ) -> Iterator[RuntimeApi]:
     """The Runtime API of a function with our loop, and of one with AWS's own client."""
     bundle = write_bundle(tmp_path_factory.mktemp("function") / "bundle")
-    api, process = _begin(OURS if request.param == "ours" else AWS, bundle)
-    yield api
-    _end(api, process)
+    with running(request.param, bundle) as (api, _):
+        yield api
 
 
 @pytest.fixture(scope="module")
 def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeApi]:
     """A function whose answers are sent as they are made."""
     bundle = write_bundle(tmp_path_factory.mktemp("streaming") / "bundle")
-    api, process = _begin(OURS, bundle, MODELPACK_LAMBDA_INVOKE_MODE="RESPONSE_STREAM")
-    yield api
-    _end(api, process)
+    with running("ours", bundle, MODELPACK_LAMBDA_INVOKE_MODE="RESPONSE_STREAM") as (api, _):
+        yield api
