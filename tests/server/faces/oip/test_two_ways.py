@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -161,6 +162,37 @@ def test_however_a_request_is_broken_both_ways_agree(
     body: bytes, at: int, junk: bytes, gone: int
 ) -> None:
     both_ways(body[:at] + junk + body[at + gone :])
+
+
+SIZES = st.one_of(st.integers(0, 40), st.integers(-2, 2**70), st.sampled_from([None, True, 8.0]))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "name": st.sampled_from("fibt"),
+                "datatype": st.sampled_from([*DATATYPES.values(), "FP64"]),
+                "shape": st.lists(st.integers(0, 4) | st.sampled_from([2**62, -1]), max_size=3),
+                "parameters": st.fixed_dictionaries({"binary_data_size": SIZES}),
+            }
+        ),
+        max_size=3,
+    ),
+    st.binary(max_size=60),
+    st.integers(-3, 3) | st.integers(0, 10**18),
+)
+def test_whatever_stands_behind_the_json_is_read_or_refused(
+    inputs: Any, behind: bytes, off: int
+) -> None:
+    """Sizes that overflow, lengths that do not agree: an error of the request, and of nothing else."""
+    text = json.dumps({"inputs": inputs}).encode()
+
+    found = outcome(reader().read, max(0, len(text) + off), text + behind)
+
+    assert found in ("InputError", "BadJson") or sum(
+        one["parameters"]["binary_data_size"] or 0 for one in inputs
+    ) == len(behind)
 
 
 def test_long_arrays_are_read_in_parts() -> None:
