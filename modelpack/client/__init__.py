@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from modelpack.client.aio import AsyncClient
     from modelpack.client.errors import (
         CallError,
+        CallForbiddenError,
         CallLostError,
         CallOverloadedError,
         CallRefusedError,
@@ -36,6 +37,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "CallError",
+    "CallForbiddenError",
     "CallLostError",
     "CallOverloadedError",
     "CallRefusedError",

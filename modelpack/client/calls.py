@@ -23,7 +23,13 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from modelpack.client.errors import CallError, CallRefusedError, CallTimeoutError, CallUnknownError
+from modelpack.client.errors import (
+    CallError,
+    CallLostError,
+    CallRefusedError,
+    CallTimeoutError,
+    CallUnknownError,
+)
 from modelpack.client.exchange import checked_headers
 from modelpack.client.reply import Answer, Reply, Request
 from modelpack.client.retry import Retry
@@ -231,6 +237,8 @@ class Caller:
                     return reply, failures + 1
                 raise self.dialect.error(reply, request_id)
             except CallError as error:
+                if request.method == "GET" and isinstance(error, CallLostError):
+                    error.may_have_run = False  # it does no harm to look twice
                 failures += 1
                 error.attempts = failures
                 error.request_id = error.request_id or request_id

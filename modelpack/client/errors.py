@@ -2,6 +2,7 @@
 
     CallError                     exit 1  a server did not give the answer
     ├── CallRefusedError          exit 2  and will not: the request has to be another one
+    │   └── CallForbiddenError    exit 4  because of who asks
     ├── CallUnknownError          exit 3  the server has no such api
     ├── CallOverloadedError               not now: too many requests, or not ready
     ├── CallTimeoutError                  not in the time that there was
@@ -52,6 +53,13 @@ class CallRefusedError(CallError):
 
     code = "call-refused"
     exit_code = 2
+
+
+class CallForbiddenError(CallRefusedError):
+    """Who asks is not known, or may not (401, 403)."""
+
+    code = "call-forbidden"
+    exit_code = 4
 
 
 class CallUnknownError(CallError):

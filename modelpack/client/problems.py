@@ -15,6 +15,7 @@ from typing import Any
 
 from modelpack.client.errors import (
     CallError,
+    CallForbiddenError,
     CallOverloadedError,
     CallRefusedError,
     CallTimeoutError,
@@ -89,6 +90,8 @@ def _class_for(status: int) -> type[CallError]:
         return CallTimeoutError
     if status == 404:
         return CallUnknownError
+    if status in (401, 403):
+        return CallForbiddenError
     return CallRefusedError if status < 500 else CallError
 
 

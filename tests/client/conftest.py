@@ -291,8 +291,8 @@ class Script:
             while True:
                 connection, _ = self._listener.accept()
                 self._open.append(connection)
-                self._begin(self._talk, connection, self.connections)
                 self.connections += 1
+                self._begin(self._talk, connection, self.connections - 1)
 
     def _talk(self, connection: socket.socket, number: int) -> None:
         with suppress(OSError):

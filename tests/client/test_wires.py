@@ -17,6 +17,7 @@ import pytest
 import modelpack
 from modelpack.client.errors import (
     CallError,
+    CallForbiddenError,
     CallLostError,
     CallRefusedError,
     CallTimeoutError,
@@ -132,6 +133,15 @@ def test_an_error_page_of_a_gateway_is_known_by_its_status(asks: Asks, script: P
         call(asks, script(answer(502, b"<html>", kind="text/html")).url)
 
     assert caught.value.code == "call-failed"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_not_ask_is_told_how_to_say_who_asks(asks: Asks, script: Play, status: int) -> None:
+    with pytest.raises(CallForbiddenError) as caught:
+        call(asks, script(answer(status)).url)
+
+    assert caught.value.exit_code == 4
+    assert "authorization" in str(caught.value.hint)
 
 
 def test_a_redirect_is_not_followed_but_named(asks: Asks, script: Play) -> None:
