@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
 from modelpack import paths
 from modelpack.config.serving import ServerSettings
+from modelpack.errors import TaskStoreError
 from modelpack.server.observe.logs import event
 from modelpack.server.tasks.record import Limits
 from modelpack.server.tasks.store import TaskStore
@@ -35,15 +37,30 @@ def open_store(settings: ServerSettings, service: str) -> TaskStore:
 
 
 def default_file(service: str, port: int) -> Path:
-    """Return the file of a server that was told none; its folder is there then."""
+    """Return the file of a server that was told none; its folder is there then.
+
+    Raises TaskStoreError when the folder for temporary files is somebody else's.
+    """
     name = re.sub(r"[^A-Za-z0-9._-]", "-", f"{service}-{port}.sqlite")
     folder = paths.home_dir() / "tasks"
     if _may_write(folder):
         return folder / name
     # A container with a read-only root: what is there lasts as long as the container.
     aside = Path(tempfile.gettempdir(), f"modelpack-tasks-{os.getuid()}")
+    _check_private(aside)
     event("tasks-are-temporary", folder=str(aside), help="let tasks_store name a file on a volume")
     return aside / name
+
+
+def _check_private(folder: Path) -> None:
+    """Make a folder that is ours alone: where all may write, another user may have made it before."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise TaskStoreError(
+            f"'{folder}' is not a folder of this user alone",
+            hint="let tasks_store name a file on a disk of this machine that may be written",
+        )
 
 
 def _may_write(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+
+from modelpack.errors import TaskStoreError
+from modelpack.server.tasks.opening import default_file
 
 Spawn = Callable[..., Any]
 
@@ -242,17 +246,18 @@ def test_a_server_that_cannot_keep_tasks_does_not_begin(
     assert "Traceback" not in said
 
 
-def test_where_nothing_may_be_written_tasks_are_kept_aside_and_that_is_said(
+def test_where_nothing_may_be_written_tasks_are_kept_aside_in_a_folder_of_ones_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from modelpack.server.tasks import opening
-
     (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("MODELPACK_HOME", str(tmp_path / "home"))
-    usual = opening.default_file("digits", 3000)
+    usual = default_file("digits", 3000)
     monkeypatch.setenv("MODELPACK_HOME", str(tmp_path / "file" / "home"))
-    aside = opening.default_file("odd / name", 3000)
+    aside = default_file("odd / name", 3000)
 
     assert usual == tmp_path / "home" / "tasks" / "digits-3000.sqlite"
-    assert aside.name == "odd---name-3000.sqlite"
-    assert aside.parent.name == f"modelpack-tasks-{os.getuid()}"
+    assert aside == tmp_path / f"modelpack-tasks-{os.getuid()}" / "odd---name-3000.sqlite"
+    aside.parent.chmod(0o777)
+    with pytest.raises(TaskStoreError, match="of this user alone"):
+        default_file("digits", 3000)
