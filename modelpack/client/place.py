@@ -13,7 +13,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -90,7 +92,8 @@ class Tls:
     verify: bool = True
     """Whether its certificate is checked; without it anybody can answer."""
     ca: str | os.PathLike[str] | None = None
-    """File with the authorities to trust; None: those of the system."""
+    """File with the authorities to trust; None: those of the system, and those of certifi if it is
+    installed and ``SSL_CERT_FILE`` names no others."""
     cert: str | os.PathLike[str] | None = None
     """File with our certificate, and the key unless that has a file of its own."""
     key: str | os.PathLike[str] | None = None
@@ -101,6 +104,9 @@ class Tls:
 
         try:
             context = ssl.create_default_context(cafile=_path(self.ca))
+            if self.ca is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+                with suppress(ImportError):  # a Python that brings its own OpenSSL knows none
+                    context.load_verify_locations(import_module("certifi").where())
             if self.cert is not None:
                 context.load_cert_chain(os.fspath(self.cert), _path(self.key))
         except (OSError, ssl.SSLError) as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -46,12 +47,13 @@ class GrpcWire:
         self._grpc = library()
         self._credentials = _credentials(self._grpc, place, tls)
         self._channel: Any = None
+        self._lock = threading.Lock()
 
     def send(self, request: Request, deadline: float) -> Reply:
         """Return the answer; raises CallLostError and CallTimeoutError when there is none."""
         left_s = _left(deadline, self.place)
         metadata = _metadata(request.headers)
-        channel = self._channel or self._open()
+        channel = self._open()
         try:
             if request.is_stream:
                 call = channel.stream_stream(request.path)(
@@ -72,14 +74,15 @@ class GrpcWire:
             channel.close()
 
     def _open(self) -> Any:
-        options = _options(self.place)
-        if self._credentials is None:
-            self._channel = self._grpc.insecure_channel(self.place.address, options)
-        else:
-            self._channel = self._grpc.secure_channel(
-                self.place.address, self._credentials, options
-            )
-        return self._channel
+        with self._lock:
+            if self._channel is None:
+                target, options = self.place.address, _options(self.place)
+                self._channel = (
+                    self._grpc.insecure_channel(target, options)
+                    if self._credentials is None
+                    else self._grpc.secure_channel(target, self._credentials, options)
+                )
+            return self._channel
 
 
 class _Pieces:

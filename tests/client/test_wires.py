@@ -23,7 +23,7 @@ from modelpack.client.errors import (
     CallTimeoutError,
     CallUnknownError,
 )
-from modelpack.client.place import place_of, proxy_for
+from modelpack.client.place import Tls, place_of, proxy_for
 from modelpack.errors import UsageError
 from tests.client.conftest import (
     BEGIN_STREAM,
@@ -491,6 +491,13 @@ def test_a_server_is_believed_by_the_authority_that_is_named(
 
     assert call(asks, server.url, ca=certificate.file) == 2
     assert call(asks, server.url, verify=False) == 2
+
+
+def test_the_well_known_authorities_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert len(Tls().context().get_ca_certs()) > 50
 
 
 def test_a_server_that_nobody_vouches_for_is_not_believed(
