@@ -160,8 +160,12 @@ def batch(
     wishes = Wishes(flags=flags, batch_size=batch_size, timeout_s=timeout)
     job.written_format(job.find_input())  # before anything is made ready for nothing
     opened, open_engine = _opened(source, job, wishes, engine=engine, ray_address=ray_address)
-    with _Shown() as shown:
-        summary = run_batch(job, open_engine, source=opened.identity, on_progress=shown.show)
+    try:
+        with _Shown() as shown:
+            summary = run_batch(job, open_engine, source=opened.identity, on_progress=shown.show)
+    except KeyboardInterrupt:
+        console.note("what is done is kept: the same command goes on from there")
+        raise
     if metrics is not None:
         _write_metrics(metrics, summary, opened)
     _tell(summary, job, is_json=form is Format.JSON)

@@ -53,6 +53,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _BUNDLES = {
     "serve",
+    "batch",
     "inspect",
     "tag",
     "delete",

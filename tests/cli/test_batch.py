@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +56,26 @@ class Where:
     @modelpack.api
     def prefix(self, name: str) -> str:
         return f"{name} {sys.prefix}"
+"""
+
+
+SIZES = """
+from typing import TypedDict
+
+import modelpack
+from PIL.Image import Image
+
+
+class Size(TypedDict):
+    width: int
+    height: int
+
+
+@modelpack.service
+class Sizes:
+    @modelpack.api
+    def size(self, image: Image) -> Size:
+        return {"width": image.width, "height": image.height}
 """
 
 
@@ -229,3 +252,63 @@ def test_progress_has_rate_and_time_left() -> None:
     assert progress_text(now) == " 12%  1,234 of 10,000 rows, 2 bad, 5,210 rows/s, 1.7 s left"
     first = Progress(rows=1, bad=0, total=None, share=0.0, rate=0.4, left_s=None)
     assert progress_text(first) == "  0%  1 rows, 0.4 rows/s"
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(cli: Cli, slow: Path) -> None:
+    write_rows(slow / "rows.csv", 600)
+    program = Path(sys.executable).with_name("modelpack")
+    words = ["batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--output", "out.csv"]
+    run = subprocess.Popen(
+        [program, *words, "--part-rows", "64"], cwd=slow, stderr=subprocess.PIPE, text=True
+    )
+    while run.poll() is None and len(parts_of(slow)) < 2:
+        time.sleep(0.002)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "the same command goes on from there" in said
+    done = cli(*words, "--part-rows", 64, "-o", "json", cwd=slow)
+    assert done.status == 0, done.err
+    facts = json.loads(done.out)
+    assert 128 <= facts["resumed_rows"] < 600
+    assert len((slow / "out.csv").read_text().splitlines()) == 601
+
+
+def test_a_folder_of_images_is_answered_by_name(cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "sizes"
+    (folder / "images").mkdir(parents=True)
+    (folder / "service.py").write_text(SIZES)
+    for width in (3, 5):
+        Image.new("L", (width, 2)).save(folder / "images" / f"{width}.png")
+    (folder / "images" / "broken.png").write_bytes(b"no image")
+    words = ["batch", ".", "size", "-i", "images", "--max-bad", 1, "--output", "out.jsonl"]
+    done = cli(*words, cwd=folder)
+    assert done.status == 0, done.err
+    assert [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()] == [
+        {"row": 0, "file": "3.png", "width": 3, "height": 2},
+        {"row": 1, "file": "5.png", "width": 5, "height": 2},
+    ]
+    bad = json.loads((folder / "out.jsonl.bad.jsonl").read_text())
+    assert bad["error"]["code"] == "bad-input"
+    assert bad["error"]["detail"].startswith("/image: expected an image file")
+
+
+def test_a_terminal_shows_a_line_that_is_drawn_anew(slow: Path) -> None:
+    import pty
+
+    write_rows(slow / "rows.csv", 400)
+    program = Path(sys.executable).with_name("modelpack")
+    words = ["batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--output", "out.csv"]
+    ours, theirs = pty.openpty()
+    run = subprocess.Popen([program, *words], cwd=slow, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the terminal is closed at the end of the program
+        while data := os.read(ours, 4096):
+            said += data
+    os.close(ours)
+    assert run.wait(timeout=60) == 0
+    assert b"\r\x1b[2K" in said
+    assert re.search(rb"\d+%  \d+ rows, [\d,]+ rows/s", said), said

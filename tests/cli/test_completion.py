@@ -24,7 +24,7 @@ def offered(*words: str) -> list[str]:
 
 
 def test_commands_are_offered_by_their_beginning() -> None:
-    assert offered("b") == ["bench", "build"]
+    assert offered("b") == ["batch", "bench", "build"]
     assert {"build", "deploy", "deployments", "serve"} <= set(offered(""))
     assert "__complete" not in offered("")
     assert offered("models", "l") == ["list"]
