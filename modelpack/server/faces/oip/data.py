@@ -217,6 +217,17 @@ def raw_reader(datatype: str, shape: Shape, at: str) -> RawReader:
     return read
 
 
+def bare_text_reader(shape: Shape) -> RawReader:
+    """Return what makes a BYTES tensor of one element, which is all there is."""
+
+    def read(data: bytes | memoryview) -> Array:
+        array: Array = np.empty(1, object)
+        array[0] = bytes(data)
+        return array.reshape(shape)
+
+    return read
+
+
 def _elements(data: bytes | memoryview, count: int, at: str) -> Array:
     """Return the elements of a BYTES tensor."""
     body, found, start, end = bytes(data), [], 0, len(data)

@@ -24,22 +24,27 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import orjson
-
 from modelpack.sdk.tensor import TensorValue
-from modelpack.sdk.values import describe, shorten
+from modelpack.sdk.values import describe
 from modelpack.server.bodies.writers import Write
 from modelpack.server.faces.catalog import Served
-from modelpack.server.faces.oip.cut import MAX_AXES
 from modelpack.server.faces.oip.data import (
     BYTES,
     FastReader,
     FastReaders,
     RawReader,
-    fits_memory,
+    bare_text_reader,
     item_bytes,
     raw_reader,
     refusal,
+)
+from modelpack.server.faces.oip.fields import (
+    flag_in,
+    id_of,
+    list_in,
+    number_in,
+    object_in,
+    shape_of,
 )
 from modelpack.server.faces.oip.write import AnswerWriter, Wanted
 from modelpack.server.faces.tensors import DATATYPES, InputPort, Shape, bare
@@ -109,8 +114,8 @@ class Planner:
         """Return the plan for a request, given as parsed JSON; raises InputError."""
         if not isinstance(head, dict):
             raise refusal("", "an object with 'inputs'", describe(head))
-        parameters = _object(head, "parameters", "")
-        inputs = _list(head, "inputs", "")
+        parameters = object_in(head, "parameters", "")
+        inputs = list_in(head, "inputs", "")
         content = parameters.get(_CONTENT)
         sent: dict[str, Sent] = {}
         for index, one in enumerate(inputs):
@@ -124,14 +129,14 @@ class Planner:
             names = ", ".join(f"'{name}'" for name in missing)
             raise refusal("/inputs", f"also the input {names}", f"{len(inputs)} others")
         _refuse_state(parameters)
-        is_binary = _flag(parameters, "binary_data_output", "/parameters") or False
+        is_binary = flag_in(parameters, "binary_data_output", "/parameters") or False
         wanted = self._wanted(head, is_binary=is_binary)
-        timeout_us = _whole(parameters, "timeout", "/parameters")
-        priority = _whole(parameters, "priority", "/parameters")
+        timeout_us = number_in(parameters, "timeout", "/parameters")
+        priority = number_in(parameters, "priority", "/parameters")
         return self._made(
             tuple(sent.values()),
             partial(self._writer.writer, wanted, is_binary=is_binary),
-            _id(head),
+            id_of(head),
             timeout_us / 1e6 if timeout_us else None,
             _PRIORITIES.get(priority, _LOW) if priority else None,
         )
@@ -155,7 +160,7 @@ class Planner:
         else:
             shape = _filled(port, one_row, size)
         at = f"/{port.name}"
-        read = (lambda data: _one_element(data, shape)) if port.datatype == BYTES else None
+        read = bare_text_reader(shape) if port.datatype == BYTES else None
         sent = self._tensor(port, at, port.datatype, shape, size, read=read)
         write_for = partial(self._writer.writer, None, is_binary=True)
         return self._made((sent,), write_for, b"", None, None)
@@ -204,11 +209,11 @@ class Planner:
         if not isinstance(datatype, str) or datatype not in KNOWN:
             expected = f"a datatype, such as {port.datatype}"
             raise refusal(f"{at}/datatype", expected, describe(datatype))
-        shape = _shape(one.get("shape"), datatype, f"{at}/shape")
-        parameters = _object(one, "parameters", at)
+        shape = shape_of(one.get("shape"), datatype, f"{at}/shape")
+        parameters = object_in(one, "parameters", at)
         if "shared_memory_region" in parameters:
             raise refusal(f"{at}/parameters", "data in the request", "a shared memory region")
-        size = _whole(parameters, "binary_data_size", f"{at}/parameters")
+        size = number_in(parameters, "binary_data_size", f"{at}/parameters")
         if (size is None) == (one.get("data") is None):
             both = "both" if size is not None else "neither"
             raise refusal(at, "either data or the parameter binary_data_size", both)
@@ -257,7 +262,7 @@ class Planner:
         """Return the outputs that are asked for; None: all."""
         declared = {port.name for port in self._served.outputs.declared}
         wanted = []
-        for index, one in enumerate(_list(head, "outputs", "")):
+        for index, one in enumerate(list_in(head, "outputs", "")):
             at = f"/outputs/{index}"
             name = one.get("name") if isinstance(one, dict) else None
             if not isinstance(name, str):
@@ -265,11 +270,11 @@ class Planner:
             if declared and name not in declared:
                 known = ", ".join(f"'{name}'" for name in sorted(declared))
                 raise refusal(f"{at}/name", f"one of the outputs {known}", describe(name))
-            parameters = _object(one, "parameters", at)
+            parameters = object_in(one, "parameters", at)
             if "shared_memory_region" in parameters:
                 raise refusal(f"{at}/parameters", "data in the answer", "a shared memory region")
-            binary = _flag(parameters, "binary_data", f"{at}/parameters")
-            classes = _whole(parameters, "classification", f"{at}/parameters") or 0
+            binary = flag_in(parameters, "binary_data", f"{at}/parameters")
+            classes = number_in(parameters, "classification", f"{at}/parameters") or 0
             wanted.append(Wanted(name, is_binary if binary is None else binary, classes))
         if len({one.name for one in wanted}) < len(wanted):
             raise refusal("/outputs", "each output once", "one of them again")
@@ -288,67 +293,6 @@ def _filled(port: InputPort, shape: Shape, size: int) -> Shape:
         told = ", ".join("?" if length < 0 else str(length) for length in shape)
         raise refusal("", f"the bytes of one row, {port.datatype}[{told}]", f"{size} bytes")
     return shape
-
-
-def _one_element(data: bytes | memoryview, shape: Shape) -> Any:
-    import numpy as np
-
-    array = np.empty(1, object)
-    array[0] = bytes(data)
-    return array.reshape(shape)
-
-
-def _shape(raw: Any, datatype: str, at: str) -> Shape:
-    if not isinstance(raw, list) or any(type(one) is not int or one < 0 for one in raw):
-        raise refusal(at, "a list of lengths", shorten(str(raw)) if raw is not None else "nothing")
-    shape = tuple(raw)
-    if len(shape) > MAX_AXES:
-        raise refusal(at, f"at most {MAX_AXES} axes", f"{len(shape)} axes")
-    if not fits_memory(datatype, shape):
-        raise refusal(at, "a shape that fits into memory", shorten(str(raw), 80))
-    return shape
-
-
-def _object(of: Mapping[str, Any], key: str, at: str) -> Mapping[str, Any]:
-    value = of.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise refusal(f"{at}/{key}", "an object", describe(value))
-    return value
-
-
-def _list(of: Mapping[str, Any], key: str, at: str) -> list[Any]:
-    value = of.get(key)
-    if value is None and key != "inputs":
-        return []
-    if not isinstance(value, list):
-        got = "nothing" if value is None else describe(value)
-        raise refusal(f"{at}/{key}", "a list of tensors", got)
-    return value
-
-
-def _flag(of: Mapping[str, Any], key: str, at: str) -> bool | None:
-    value = of.get(key)
-    if value is None or isinstance(value, bool):
-        return value
-    raise refusal(f"{at}/{key}", "true or false", describe(value))
-
-
-def _whole(of: Mapping[str, Any], key: str, at: str) -> int | None:
-    """Return a number that may not be negative; None: it is not there."""
-    value = of.get(key)
-    if value is None or (type(value) is int and value >= 0):
-        return value
-    raise refusal(f"{at}/{key}", "a whole number from 0", describe(value))
-
-
-def _id(head: Mapping[str, Any]) -> bytes:
-    """Return the id as JSON; b"": there is none."""
-    value = head.get("id")
-    if value is None or isinstance(value, str):
-        return orjson.dumps(value) if value else b""
-    raise refusal("/id", "a string", describe(value))
 
 
 def _refuse_state(parameters: Mapping[str, Any]) -> None:
