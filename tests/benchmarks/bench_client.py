@@ -47,19 +47,22 @@ HEADERS = {
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """Serve the echo; yields its URL."""
+def served() -> Iterator[tuple[str, str]]:
+    """Serve the echo; yields its URL, and its address for gRPC."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "service.py").write_text(SERVICE)
         program = Path(sys.executable).with_name("modelpack")
         with subprocess.Popen(
-            [program, "serve", "--port", "0"], cwd=folder, stderr=subprocess.PIPE, text=True
+            [program, "serve", "--port", "0", "--grpc-port", "0"],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as server:
             try:
                 assert server.stderr is not None
                 for line in server.stderr:
-                    if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                        yield found[0]
+                    if found := re.search(r'"url":"([^"]+)","grpc":"([^"]+)"', line):
+                        yield found[1], found[2]
                         break
             finally:
                 server.terminate()
@@ -79,10 +82,10 @@ def timed(call: Callable[[], object], seconds: float) -> float:
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     x = np.ones((1, 4), "float32")
-    with served() as url, asyncio.Runner() as runner, httpx.Client() as theirs:
+    with served() as (url, rpc), asyncio.Runner() as runner, httpx.Client() as theirs:
         address = url.removeprefix("http://")
         plain = http.client.HTTPConnection(address)
-        ours = modelpack.Client(url)
+        ours, over_grpc = modelpack.Client(url), modelpack.Client(f"grpc://{rpc}")
         aio, aio_theirs = modelpack.AsyncClient(url), httpx.AsyncClient()
         path = f"{url}/predict"
 
@@ -107,6 +110,7 @@ def main() -> None:
                 lambda: theirs.post(path, content=x.tobytes(), headers=HEADERS).content,
                 1,
             ),
+            "modelpack.Client, gRPC": (lambda: over_grpc.predict(x=x), 1),
             "modelpack.AsyncClient": (of_hundred(lambda: aio.predict(x=x)), 100),
             "httpx.AsyncClient, bare": (of_hundred(sent), 100),
         }
@@ -119,6 +123,7 @@ def main() -> None:
             print(f"{name:26} {statistics.median(times):6.0f} µs   ({spread})")
         plain.close()
         ours.close()
+        over_grpc.close()
         runner.run(aio.close())
         runner.run(aio_theirs.aclose())
 
