@@ -26,7 +26,7 @@ import numpy as np
 
 from modelpack.sdk.api import Arguments
 from modelpack.sdk.tensor import TensorValue
-from modelpack.sdk.values import describe
+from modelpack.sdk.values import describe, escape
 from modelpack.sdk.whole import alone
 from modelpack.server.bodies.binary import DTYPE, SHAPE, shape_text
 from modelpack.server.bodies.codecs import MAX_DEPTH, check_depth, parse
@@ -170,6 +170,9 @@ class Reader:
         extra = {} if extra is None else extra
         if not isinstance(extra, dict):
             raise wrong(f"/{self._dialect.extra}", "an object", describe(extra))
+        if unknown := [name for name in extra if name not in self._own]:
+            at = f"/{self._dialect.extra}/{escape(unknown[0])}"
+            raise wrong(at, "a parameter of the api", "an unknown key")
         given = self._dialect.forms[key](self._endpoint, raw[key], f"/{key}", extra)
         return form.asked(self._endpoint, given)
 

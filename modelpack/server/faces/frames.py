@@ -43,7 +43,7 @@ def columns(endpoint: Endpoint, raw: Any, at: str, common: Common) -> Given:
     api = endpoint.decodes
     if not common:
         return rows.from_columns(api, raw, at)
-    sole = rows.sole_parameter(api)
+    sole = rows.sole_parameter(api, common)
     if not rows.is_named(api, raw) and sole is not None:
         raw = {sole.name: raw}
     return rows.from_columns(api, {**common, **raw} if isinstance(raw, dict) else raw, at)
@@ -88,7 +88,7 @@ def table(
         if rows.is_named(api, {**common, **dict.fromkeys(names)}):
             made: list[Any] = [dict(zip(names, row, strict=True)) for row in data]
             return rows.from_instances(endpoint, made, at, common)
-    sole = rows.sole_parameter(api)
+    sole = rows.sole_parameter(api, common)
     if sole is None or not isinstance(data, list):
         return rows.from_instances(endpoint, data, at, common)  # which says what is wrong
     made = [_row(sole.value, names, row, is_batch=api.batch is not None) for row in data]

@@ -2,7 +2,8 @@
 
 GET  /ping                             200 when requests are taken
 POST /invocations                      JSON, CSV, JSON lines, npy, bytes, pictures, forms
-POST /endpoints/NAME/invocations       the same as the ``sagemaker-runtime`` client asks for it
+POST /endpoints/NAME/invocations       the same as the ``sagemaker-runtime`` client asks for it, and
+                                       piece by piece with ``-response-stream`` behind it
 /models …                              with SAGEMAKER_MULTI_MODEL=true: see ``multi_model``
 
 The platform strips all header fields but its own.  ``X-Amzn-SageMaker-Custom-Attributes`` is passed
@@ -27,6 +28,7 @@ from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.dialects import Dialect, Fields
+from modelpack.server.faces.event_stream import CONTENT_TYPE, EventStream
 from modelpack.server.faces.face import JSON, Face
 from modelpack.server.faces.invocations import (
     ERROR,
@@ -44,8 +46,12 @@ from modelpack.server.faces.multi_routes import MODELS, ModelRoutes
 from modelpack.server.faces.multi_routes import openapi as models_openapi
 from modelpack.server.faces.scoring import Scoring
 from modelpack.server.problems import Headers, Problem
+from modelpack.server.web.calls import ApiRoute
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
+
+STREAMED = "-response-stream"
+"""End of the path at which boto3 asks for an answer piece by piece."""
 
 PASSED_ON = (
     b"x-request-timeout-ms", b"modelpack-priority", b"modelpack-dtype", b"modelpack-shape",
@@ -53,6 +59,9 @@ PASSED_ON = (
 """Header fields of ours that may stand among the custom attributes."""
 
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
+
+
+_STREAM = {"description": "The answer, as an event stream."}
 
 
 def passed_on(fields: Fields) -> Fields:
@@ -111,17 +120,21 @@ class SagemakerFace(Face):
         super().__init__(catalog)
         dialect = Dialect(FORMS, "params", wrap, headers=answered)
         scorings = [Scoring(PATH, catalog.default.endpoint, dialect, write_error, passed_on)]
+        streams = []
         for model in catalog.models.values():
             path = f"/endpoints/{endpoint_name(model.name)}/invocations"
-            scorings.append(Scoring(path, model.endpoint, dialect, write_model_error, passed_on))
+            asked = Scoring(path, model.endpoint, dialect, write_model_error, passed_on)
+            scorings.append(asked)
+            streamed = EventStream(ApiRoute(asked, catalog.settings.max_body_bytes))
+            streams.append(Route(f"{path}{STREAMED}", streamed, methods=["POST"]))
         self.doors = scorings
         ping = Route("/ping", Ping(catalog, self.write_problem), methods=["GET"])
-        self.routes = [ping]
+        self.routes = [ping, *streams]
         self._guests: Guests | None = None
         if is_on(os.environ):
             self._guests = Guests(catalog)
             models = ModelRoutes(catalog, self._guests, dialect, write_error, passed_on)
-            self.routes = [ping, *models.routes]
+            self.routes = [ping, *streams, *models.routes]
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -151,7 +164,12 @@ class SagemakerFace(Face):
             kept = {status: responses[status] for status in ("200", "400", "503")}
             refused = parts.said("The container refused it, or failed.", error)
             item["post"]["responses"] = {**kept, "424": refused}
-            items[f"/endpoints/{endpoint_name(model.name)}/invocations"] = item
+            path = f"/endpoints/{endpoint_name(model.name)}/invocations"
+            items[path] = item
+            said: dict[str, Any] = {"content": {CONTENT_TYPE.decode(): {"schema": {}}}}
+            answers = {**item["post"]["responses"], "200": {**_STREAM, **said}}
+            post = {**item["post"], "summary": "Predict, piece by piece", "responses": answers}
+            items[f"{path}{STREAMED}"] = {"post": post}
         if self._guests is not None:
             items |= models_openapi(ERROR)
         return items

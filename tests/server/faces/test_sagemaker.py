@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -11,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
 
 import modelpack
 from modelpack.server.bodies import npy
@@ -32,6 +33,12 @@ class Adder:
         if scale == 13:
             raise RuntimeError("thirteen")
         return {"sum": x.sum(axis=1) * np.float32(scale)}
+
+    @modelpack.api
+    def count(self, to: int, fails: bool = False) -> Iterator[int]:
+        yield from range(to)
+        if fails:
+            raise RuntimeError("on purpose")
 
     @modelpack.api
     def repeat(self, text: str, times: int = 2) -> str:
@@ -247,6 +254,54 @@ def test_boto3_sees_a_model_error_with_the_status_of_the_container(
 
     assert caught.value.response["OriginalStatusCode"] == status
     assert caught.value.response["OriginalMessage"]
+
+
+def test_boto3_reads_a_stream_part_by_part(runtime: Any) -> None:
+    answer = runtime.invoke_endpoint_with_response_stream(
+        EndpointName="adder-count", Body=b'{"to": 3}', ContentType="application/json"
+    )
+    events = runtime.invoke_endpoint_with_response_stream(
+        EndpointName="adder-count",
+        Body=b'{"to": 1}',
+        ContentType="application/json",
+        Accept="text/event-stream",
+    )
+    whole = runtime.invoke_endpoint_with_response_stream(
+        EndpointName="adder", Body=b'{"x": [[1,2]]}', ContentType="application/json"
+    )
+
+    assert answer["ContentType"] == "application/x-ndjson"
+    assert parts_of(answer) == [b"0\n", b"1\n", b"2\n"]
+    assert parts_of(events) == [b"data: 0\n\n"]
+    assert parts_of(whole) == [b'{"sum":[3.0]}']
+
+
+def parts_of(answer: Any) -> list[bytes]:
+    with closing(answer["Body"]) as body:
+        return [one["PayloadPart"]["Bytes"] for one in body]
+
+
+def test_boto3_sees_that_a_stream_broke_off(runtime: Any) -> None:
+    answer = runtime.invoke_endpoint_with_response_stream(
+        EndpointName="adder-count", Body=b'{"to": 1, "fails": true}', ContentType="application/json"
+    )
+    with pytest.raises(runtime.exceptions.ModelError):
+        runtime.invoke_endpoint_with_response_stream(
+            EndpointName="adder-count", Body=b"{}", ContentType="application/json"
+        )
+
+    with closing(answer["Body"]) as body, pytest.raises(EventStreamError, match="broke off"):
+        list(body)
+
+
+def test_a_stream_has_one_row(client: httpx.Client, url: str) -> None:
+    path = f"{url}/endpoints/adder-count/invocations"
+
+    one = client.post(path, json={"instances": [{"to": 2}]})
+    several = client.post(path, json={"instances": [{"to": 2}, {"to": 3}]})
+
+    assert one.text == "0\n1\n"
+    assert (several.status_code, several.json()["OriginalStatusCode"]) == (424, 400)
 
 
 # --- while it starts and ends --------------------------------------------------------------------
