@@ -25,7 +25,7 @@ from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, OptionalValue
 from modelpack.sdk.values import Value
 from modelpack.server.bodies.codecs import dump
-from modelpack.server.faces.tensors import OUTPUT
+from modelpack.server.faces.tensors import output_name
 from modelpack.server.problems import Problem, RefusedRequest
 
 LABELS = frozenset({"label", "labels", "class", "classes", "output_label"})
@@ -77,7 +77,7 @@ def columns_of(answer: Any) -> dict[str, Any] | None:
     if isinstance(answer, Mapping) and not isinstance(answer, Packed):
         return {str(name): one for name, one in answer.items()} or None
     if isinstance(answer, tuple):
-        return {f"{OUTPUT}_{i}" if i else OUTPUT: one for i, one in enumerate(answer)} or None
+        return {output_name(i): one for i, one in enumerate(answer)} or None
     return None
 
 

@@ -12,9 +12,10 @@
 | bytes, an image                       | BYTES [1], the file itself                         |
 | a dataclass, a model, dict, Any       | BYTES [1], JSON                                    |
 
-An answer that is an object has one tensor a key, any other one is the tensor ``output``.  Datatype
-names: Open Inference Protocol, required API.  A tensor of another datatype or shape is refused,
-never cast; an axis of length 1 behind a list is let through, as some clients send it.
+An answer that is an object has one tensor a key; columns in a tuple are ``output``, ``output_1`` …,
+any other answer is the tensor ``output``.  Datatype names: Open Inference Protocol, required API.
+A tensor of another datatype or shape is refused, never cast; an axis of length 1 behind a list is
+let through, as some clients send it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import orjson
 
 from modelpack.errors import Issue
 from modelpack.sdk.api import ApiSpec, Parameter
-from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, OptionalValue
+from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, OptionalValue, TupleValue
 from modelpack.sdk.tensor import Dim, TensorValue
 from modelpack.sdk.values import (
     AnyValue,
@@ -158,6 +159,8 @@ class OutputPorts:
         fields: Mapping[str, Value] = {OUTPUT: value}
         if isinstance(value, ObjectValue):
             fields = value.fields
+        elif isinstance(value, TupleValue) and self.api.batch is not None:
+            fields = {output_name(i): one for i, one in enumerate(value.items)}
         elif isinstance(value, AnyValue | MapValue):
             fields = {}
         ports = tuple(OutputPort(name, *_declared(bare(one))) for name, one in fields.items())
@@ -167,6 +170,8 @@ class OutputPorts:
         """Return the tensors of an answer (``ApiSpec.encode``), in its order; raises BadOutput."""
         if isinstance(answer, Mapping):
             return [named(str(name), one) for name, one in answer.items()]
+        if isinstance(answer, tuple):  # columns: what is a list is one tensor
+            return [named(output_name(i), one) for i, one in enumerate(answer)]
         return [named(OUTPUT, answer)]
 
 
@@ -184,6 +189,11 @@ def named(name: str, answer: Any) -> Named:
     if isinstance(answer, bool | int | float) and (one := _numbers([answer])) is not None:
         return Named(name, DATATYPES[one.dtype.name], (1,), one)
     return Named(name, "BYTES", (1,), [_bytes(answer)])
+
+
+def output_name(index: int) -> str:
+    """Return the name of a column of an answer that has no names: output, output_1, output_2 ..."""
+    return f"{OUTPUT}_{index}" if index else OUTPUT
 
 
 def datatype_of(data: Array) -> str:

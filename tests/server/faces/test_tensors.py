@@ -38,8 +38,14 @@ class Many:
     def words(self, words: modelpack.Tensor["str", 2], x: modelpack.Tensor["float64"]) -> list[str]:
         return list(words)
 
+    @modelpack.api(batch=True)
+    def split(
+        self, x: modelpack.Tensor["float32", "batch"]
+    ) -> tuple[modelpack.Tensor["float32", "batch"], list[str]]:
+        return x, [str(one) for one in x]
 
-ROWS, PLAIN, WORDS = spec_of(Many).apis
+
+ROWS, PLAIN, WORDS, SPLIT = spec_of(Many).apis
 
 
 def texts(*words: str | bytes, shape: tuple[int, ...] | None = None) -> Any:
@@ -154,6 +160,20 @@ def test_an_object_is_one_tensor_a_key() -> None:
     parts = OutputPorts(ROWS).split({"sum": np.array([1.0]), "label": ["a"]})
 
     assert [(one.name, one.datatype) for one in parts] == [("sum", "FP64"), ("label", "BYTES")]
+
+
+def test_columns_in_a_tuple_are_numbered() -> None:
+    ports = OutputPorts(SPLIT)
+
+    parts = ports.split((np.array([1.0, 2.0], np.float32), ["a", "b"]))
+    assert [(one.name, one.datatype, one.shape) for one in parts] == [
+        ("output", "FP32", (2,)),
+        ("output_1", "BYTES", (2,)),
+    ]
+    assert ports.declared == (
+        OutputPort("output", "FP32", (-1,)),
+        OutputPort("output_1", "BYTES", (-1,)),
+    )
 
 
 def test_what_the_signature_says_of_answers_is_declared() -> None:
