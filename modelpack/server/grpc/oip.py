@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from modelpack.errors import Issue
 from modelpack.sdk.api import Arguments
 from modelpack.server.faces.catalog import Served
-from modelpack.server.faces.inference import infer, refuse
+from modelpack.server.faces.inference import infer
 from modelpack.server.faces.tensors import Named
 from modelpack.server.grpc import contents, parameters
 from modelpack.server.grpc.arguments import arguments_of, refused
@@ -24,6 +24,7 @@ from modelpack.server.grpc.calls import Asked, Unary
 from modelpack.server.grpc.messages import Message, message, parsed
 from modelpack.server.grpc.models import config_of, metadata_of, statistics_of
 from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.taking import Taken, parsed_aside, taken
 from modelpack.server.problems import Problem, RefusedRequest
 from modelpack.version import __version__
 
@@ -68,27 +69,19 @@ class Inference:
 
     async def infer(self, body: bytes, asked: Asked) -> bytes:
         """Answer one request."""
-        request = parsed(_Request, body)
-        catalog = self._serving.catalog()
-        served = catalog.model(request.model_name, request.model_version)
-        if served.api.is_stream:
-            raise RefusedRequest(_decoupled(served.name))
-        try:
-            wishes = parameters.wishes_of(request, asked)
-            arguments, is_raw = read(served, request)
-        except Exception as error:  # whatever the bytes made fail is counted and answered
-            raise refuse(served.endpoint, error, request_id=asked.request_id) from error
+        request = await parsed_aside(_Request, body)
+        one = await take(self._serving, request, asked, len(body), is_single=True)
         answer = await infer(
-            served.endpoint,
-            arguments,
+            one.served.endpoint,
+            one.arguments,
             request_id=asked.request_id,
-            timeout_s=wishes.timeout_s,
-            priority=wishes.priority,
+            timeout_s=one.asked.timeout_s,
+            priority=one.asked.priority,
             size_bytes=len(body),
             fields=asked.fields,
         )
-        response = _Response(model_version=catalog.version)
-        write(response, served, request, answer, is_raw=is_raw)
+        response = _Response(model_version=one.catalog.version)
+        write(response, one.served, request, answer)
         return _bytes(response)
 
     async def live(self, _body: bytes, _asked: Asked) -> bytes:
@@ -149,8 +142,28 @@ class Inference:
         return _bytes(response)
 
 
-def read(served: Served, request: Message) -> tuple[Arguments, bool]:
-    """Return the arguments in a request, and whether they are raw; raises InputError."""
+async def take(
+    serving: Serving, request: Message, asked: Asked, size_bytes: int, *, is_single: bool = False
+) -> Taken:
+    """Return what a request asks; ``is_single``: it wants one answer.  Raises RefusedRequest."""
+
+    def read_for(served: Served) -> tuple[Arguments, Asked]:
+        if is_single and served.api.is_stream:
+            raise RefusedRequest(_decoupled(served.name))
+        return read(served, request), parameters.wishes_of(request, asked)
+
+    return await taken(
+        serving,
+        lambda catalog: catalog.model(request.model_name, request.model_version),
+        read_for,
+        size_bytes=size_bytes,
+        is_raw=bool(request.raw_input_contents),
+        asked=asked,
+    )
+
+
+def read(served: Served, request: Message) -> Arguments:
+    """Return the arguments in a request; raises InputError."""
     _check_outputs(served, request.outputs)
     raw = request.raw_input_contents
     inputs = request.inputs
@@ -170,12 +183,10 @@ def read(served: Served, request: Message) -> tuple[Arguments, bool]:
         if one.HasField("contents") and one.contents.ByteSize():
             raise refused([Issue(at, "either contents or raw_input_contents", "both")])
         tensors[one.name] = contents.from_raw(at, one.datatype, shape, raw[number])
-    return arguments_of(served, tensors), is_raw
+    return arguments_of(served, tensors)
 
 
-def write(
-    response: Message, served: Served, request: Message, answer: object, *, is_raw: bool
-) -> None:
+def write(response: Message, served: Served, request: Message, answer: object) -> None:
     """Put an answer into its message; raises RefusedRequest for outputs that there are not."""
     response.model_name = served.name
     response.id = request.id
@@ -184,6 +195,7 @@ def write(
         named = {one.name: one for one in tensors}
         tensors = _chosen(named, request.outputs, has_rows=served.api.batch is not None)
     tensors = list(tensors)
+    is_raw = bool(request.raw_input_contents)
     is_raw = is_raw or any(one.datatype not in contents.FIELDS for one in tensors)
     for one in tensors:
         output = response.outputs.add(name=one.name, datatype=one.datatype, shape=one.shape)

@@ -15,14 +15,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-from modelpack.sdk.api import Arguments
-from modelpack.server.faces.catalog import Catalog, Served
 from modelpack.server.faces.face import error_text
-from modelpack.server.faces.inference import infer, refuse, stream
+from modelpack.server.faces.inference import infer, stream
 from modelpack.server.grpc import parameters
 from modelpack.server.grpc.calls import Asked, Context, abort, asked_of, told
 from modelpack.server.grpc.messages import Message, message, parsed
-from modelpack.server.grpc.oip import read, write
+from modelpack.server.grpc.oip import take, write
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.problems import UNAVAILABLE, RefusedRequest
 
@@ -78,8 +76,8 @@ class Streams:
         except Exception as error:
             return _only(_failure(request, error))
         if served.api.is_stream:
-            return _pieces(catalog, served, request, asked)
-        task = asyncio.ensure_future(_answer(catalog, served, request, asked, len(body)))
+            return _pieces(self._serving, request, asked, len(body))
+        task = asyncio.ensure_future(_answer(self._serving, request, asked, len(body)))
         begun.add(task)
         task.add_done_callback(begun.discard)
         return _awaited(task)
@@ -98,24 +96,22 @@ async def _read(
         await waiting.put(None)
 
 
-async def _answer(
-    catalog: Catalog, served: Served, request: Message, asked: Asked, size_bytes: int
-) -> bytes:
+async def _answer(serving: Serving, request: Message, asked: Asked, size_bytes: int) -> bytes:
     """Return the answer to a request, or its failure."""
     response = _Response()
-    response.infer_response.model_version = catalog.version
     try:
-        arguments, is_raw, asked = _read_request(served, request, asked)
+        one = await take(serving, request, asked, size_bytes)
         answer = await infer(
-            served.endpoint,
-            arguments,
+            one.served.endpoint,
+            one.arguments,
             request_id=asked.request_id,
-            timeout_s=asked.timeout_s,
-            priority=asked.priority,
+            timeout_s=one.asked.timeout_s,
+            priority=one.asked.priority,
             size_bytes=size_bytes,
             fields=asked.fields,
         )
-        write(response.infer_response, served, request, answer, is_raw=is_raw)
+        response.infer_response.model_version = one.catalog.version
+        write(response.infer_response, one.served, request, answer)
     except Exception as error:
         return _failure(request, error)
     if _says_last(request):
@@ -123,22 +119,22 @@ async def _answer(
     return _encoded(response)
 
 
-async def _pieces(catalog: Catalog, served: Served, request: Message, asked: Asked) -> Answers:
+async def _pieces(serving: Serving, request: Message, asked: Asked, size_bytes: int) -> Answers:
     """Yield the answers of an api that streams, and what ended them early."""
     says_last = _says_last(request)
     try:
-        arguments, is_raw, asked = _read_request(served, request, asked)
+        one = await take(serving, request, asked, size_bytes)
         pieces = stream(
-            served.endpoint,
-            arguments,
+            one.served.endpoint,
+            one.arguments,
             request_id=asked.request_id,
-            timeout_s=asked.timeout_s,
+            timeout_s=one.asked.timeout_s,
             fields=asked.fields,
         )
         async for piece in pieces:
             response = _Response()
-            response.infer_response.model_version = catalog.version
-            write(response.infer_response, served, request, piece, is_raw=is_raw)
+            response.infer_response.model_version = one.catalog.version
+            write(response.infer_response, one.served, request, piece)
             if says_last:
                 _set_last(response, is_last=False)
             yield _encoded(response)
@@ -147,20 +143,10 @@ async def _pieces(catalog: Catalog, served: Served, request: Message, asked: Ask
         return
     if says_last:
         last = _Response()
-        last.infer_response.model_name, last.infer_response.id = served.name, request.id
-        last.infer_response.model_version = catalog.version
+        last.infer_response.model_name, last.infer_response.id = one.served.name, request.id
+        last.infer_response.model_version = one.catalog.version
         _set_last(last, is_last=True)
         yield _encoded(last)
-
-
-def _read_request(served: Served, request: Message, asked: Asked) -> tuple[Arguments, bool, Asked]:
-    """Return the arguments, whether they are raw, and what is asked for; raises RefusedRequest."""
-    try:
-        asked = parameters.wishes_of(request, asked)
-        arguments, is_raw = read(served, request)
-    except Exception as error:
-        raise refuse(served.endpoint, error, request_id=asked.request_id) from error
-    return arguments, is_raw, asked
 
 
 async def _only(answer: bytes) -> Answers:

@@ -16,14 +16,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from modelpack.errors import InputError, Issue
+from modelpack.sdk.api import Arguments
 from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.inference import infer, refuse
+from modelpack.server.faces.inference import infer
 from modelpack.server.faces.tensors import InputPort, OutputPort
 from modelpack.server.faces.tfserving import labels_of, status_of
 from modelpack.server.grpc.arguments import arguments_of
 from modelpack.server.grpc.calls import Asked, Unary
 from modelpack.server.grpc.messages import Message, enum, message, parsed
 from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.taking import parsed_aside, taken
 from modelpack.server.grpc.tensorproto import array_from, proto_of, type_number
 from modelpack.server.problems import Problem, RefusedRequest
 
@@ -60,25 +62,19 @@ class TensorFlowServing:
 
     async def predict(self, body: bytes, asked: Asked) -> bytes:
         """Answer one request."""
-        request = parsed(_PredictRequest, body)
-        catalog = self._serving.catalog()
-        served = _with_signature(catalog, request.model_spec)
-        if served.api.is_stream:
-            detail = f"'{served.name}' answers in pieces: call it over HTTP, or by ModelStreamInfer"
-            raise RefusedRequest(Problem(501, "not-implemented", "not implemented", detail))
-        most_bytes = self._serving.settings.max_body_bytes
-        try:
-            _check_filter(served, request.output_filter)
-            tensors: dict[str, Array] = {
-                name: array_from(f"/{name}", request.inputs[name], most_bytes)
-                for name in request.inputs
-            }
-            arguments = arguments_of(served, tensors)
-        except Exception as error:  # whatever the bytes made fail is counted and answered
-            raise refuse(served.endpoint, error, request_id=asked.request_id) from error
+        request = await parsed_aside(_PredictRequest, body)
+        one = await taken(
+            self._serving,
+            lambda catalog: _with_signature(catalog, request.model_spec),
+            lambda served: (self._read(served, request), asked),
+            size_bytes=len(body),
+            is_raw=all(request.inputs[name].tensor_content for name in request.inputs),
+            asked=asked,
+        )
+        catalog, served = one.catalog, one.served
         answer = await infer(
             served.endpoint,
-            arguments,
+            one.arguments,
             request_id=asked.request_id,
             timeout_s=asked.timeout_s,
             priority=asked.priority,
@@ -88,10 +84,21 @@ class TensorFlowServing:
         response = _PredictResponse()
         _tell_spec(response.model_spec, catalog, request.model_spec)
         wanted = frozenset(request.output_filter)
-        for one in served.outputs.split(answer):
-            if not wanted or one.name in wanted:
-                response.outputs[one.name].CopyFrom(proto_of(one))
+        for named in served.outputs.split(answer):
+            if not wanted or named.name in wanted:
+                response.outputs[named.name].CopyFrom(proto_of(named))
         return _bytes(response)
+
+    def _read(self, served: Served, request: Message) -> Arguments:
+        """Return the arguments in a request; raises InputError."""
+        _check_kind(served)
+        _check_filter(served, request.output_filter)
+        most_bytes = self._serving.settings.max_body_bytes
+        tensors: dict[str, Array] = {
+            name: array_from(f"/{name}", request.inputs[name], most_bytes)
+            for name in request.inputs
+        }
+        return arguments_of(served, tensors)
 
     async def metadata(self, body: bytes, _asked: Asked) -> bytes:
         """Say what a model takes and gives."""
@@ -155,6 +162,13 @@ def _with_signature(catalog: Catalog, spec: Message) -> Served:
         detail = f"'{served.name}' has no signature '{signature[:100]}'"
         raise RefusedRequest(Problem(400, "bad-input", "unknown signature", detail))
     return other
+
+
+def _check_kind(served: Served) -> None:
+    """Raise RefusedRequest for an api that streams."""
+    if served.api.is_stream:
+        detail = f"'{served.name}' answers in pieces: call it over HTTP, or by ModelStreamInfer"
+        raise RefusedRequest(Problem(501, "not-implemented", "not implemented", detail))
 
 
 def _check_filter(served: Served, names: Iterable[str]) -> None:

@@ -135,7 +135,7 @@ class Served:
     @property
     def channel(self) -> grpc.Channel:
         if not self.channels:
-            self.channels.append(self.connect())
+            self.channels.append(self.connect(max_receive_message_length=-1))
         return self.channels[0]
 
     def connect(self, **options: Any) -> grpc.Channel:

@@ -341,3 +341,30 @@ def test_a_service_that_fails_says_nothing_of_itself(served: Any) -> None:
     assert code == "INTERNAL"
     assert "nobody may see" not in text
     assert any("RuntimeError" in json for json in map(str, served.events("model-error")))
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_a_large_request_is_answered_like_a_small_one(served: Any, is_raw: bool) -> None:
+    """It is read in a thread: numbers that are typed, and megabytes that are raw."""
+    rows = 300_000 if is_raw else 20_000
+    x = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
+    one: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [rows, 4]}
+    if not is_raw:
+        one["contents"] = {"fp32_contents": x.ravel()}
+
+    answer = served.infer(
+        model_name="demo", inputs=[one], raw_input_contents=[x.tobytes()] if is_raw else []
+    )
+
+    if is_raw:
+        found = np.frombuffer(answer.raw_output_contents[0], "<f4")
+    else:
+        found = np.array(answer.outputs[0].contents.fp32_contents, np.float32)
+    assert (found == x.ravel() * 2).all()
+    code, text = served.refused(
+        model_name="demo",
+        inputs=[{**one, "shape": [rows - 1, 4]}],
+        raw_input_contents=[x.tobytes()] if is_raw else [],
+    )
+    assert code == "INVALID_ARGUMENT"
+    assert str(rows * 4) in text or str(rows * 16) in text
