@@ -2,6 +2,7 @@
 
     PREFIX t:ID      a task: a hash         b:ID   its body        r:ID   its result: a hash
            q:API     ids that may be begun, by priority and number
+           suspects  those whose process was lost     trial  which of them a process has
            later     ids that were put back, by when they may be begun
            waiting   all that are queued, by when they came      running   by the end of their lease
            over      by when their result goes                   notices   by when to tell
@@ -32,12 +33,17 @@ end
 
 local function leave(id)
   redis.call('ZREM', P .. 'q:' .. get(id, 'api'), id)
-  for _, name in ipairs({'later', 'waiting', 'running', 'over'}) do
+  for _, name in ipairs({'later', 'suspects', 'waiting', 'running', 'over'}) do
     redis.call('ZREM', P .. name, id)
   end
 end
 
 local function line_up(id)
+  local losses = number(id, 'losses')
+  if losses > 0 then
+    redis.call('ZADD', P .. 'suspects', losses * 17592186044416 + number(id, 'number'), id)
+    return
+  end
   local score = number(id, 'priority') * 17592186044416 + number(id, 'number')
   redis.call('ZADD', P .. 'q:' .. get(id, 'api'), score, id)
 end
@@ -123,19 +129,34 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'later', '-inf', text(now))
   redis.call('ZREM', P .. 'later', id)
   line_up(id)
 end
-local found = {}
-for i = 6, #A, 2 do
-  local room = math.min(tonumber(A[i + 1]), tonumber(A[5]) - #found)
-  local ids = room > 0 and redis.call('ZRANGE', P .. 'q:' .. A[i], 0, room - 1) or {}
-  for _, id in ipairs(ids) do
-    leave(id)
-    redis.call('HINCRBY', P .. 't:' .. id, 'run', 1)
-    redis.call('HINCRBY', P .. 't:' .. id, 'runs', 1)
-    set(id, 'status', 'running', 'due', text(now + lease), 'started', text(now))
-    redis.call('ZADD', P .. 'running', text(now + lease), id)
-    table.insert(found, {id, A[i], get(id, 'run'), get(id, 'fields'), get(id, 'request_id'),
-                         get(id, 'timeout_s'), redis.call('GET', P .. 'b:' .. id)})
+local found, taken = {}, {}
+local function claim(id, api)
+  leave(id)
+  redis.call('HINCRBY', P .. 't:' .. id, 'run', 1)
+  redis.call('HINCRBY', P .. 't:' .. id, 'runs', 1)
+  set(id, 'status', 'running', 'due', text(now + lease), 'started', text(now), 'owner', A[6])
+  redis.call('ZADD', P .. 'running', text(now + lease), id)
+  taken[api] = (taken[api] or 0) + 1
+  table.insert(found, {id, api, get(id, 'run'), get(id, 'fields'), get(id, 'request_id'),
+                       get(id, 'timeout_s'), redis.call('GET', P .. 'b:' .. id)})
+end
+local rooms = {}
+for i = 7, #A, 2 do rooms[A[i]] = tonumber(A[i + 1]) end
+local trial = redis.call('HGET', P .. 'trial', A[6])
+if not (trial and get(trial, 'status') == 'running' and get(trial, 'owner') == A[6]) then
+  redis.call('HDEL', P .. 'trial', A[6])
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'suspects', 0, 99)) do
+    if rooms[get(id, 'api')] then
+      claim(id, get(id, 'api'))
+      redis.call('HSET', P .. 'trial', A[6], id)
+      break
+    end
   end
+end
+for i = 7, #A, 2 do
+  local room = math.min(rooms[A[i]] - (taken[A[i]] or 0), tonumber(A[5]) - #found)
+  local ids = room > 0 and redis.call('ZRANGE', P .. 'q:' .. A[i], 0, room - 1) or {}
+  for _, id in ipairs(ids) do claim(id, A[i]) end
 end
 return found
 """

@@ -9,6 +9,8 @@ password, if there is one, is in ``$MODELPACK_TASKS_PASSWORD``: settings are sho
 from __future__ import annotations
 
 import os
+import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,7 @@ class RedisStore:
         self._limits = limits
         # In a cluster the braces keep all keys of a service on one node.
         self._prefix = f"modelpack:{{{service}}}:"
+        self._owner = secrets.token_hex(8)
         self._scripts: dict[str, Any] = {}
 
     @contextmanager
@@ -160,7 +163,7 @@ class RedisStore:
     def claim(self, rooms: Mapping[str, int], most: int, lease_s: float) -> list[Claim]:
         """Take tasks to run."""
         flat = [part for pair in rooms.items() for part in pair]
-        found = self._run(scripts.CLAIM, lease_s, MAX_LOSSES, LOST, most, *flat)
+        found = self._run(scripts.CLAIM, lease_s, MAX_LOSSES, LOST, most, self._owner, *flat)
         return [
             Claim(
                 task_id.decode(), api.decode(), int(run), orjson.loads(fields), body,
@@ -208,9 +211,13 @@ class RedisStore:
     def waiting(self) -> dict[str, int]:
         """Return how many tasks of each api are queued."""
         apis: Any = self._client.smembers(self._prefix + "apis")
-        found = {
-            one.decode(): self._client.zcard(self._prefix + "q:" + one.decode()) for one in apis
-        }
+        found: Counter[str] = Counter()
+        for one in apis:
+            found[one.decode()] = self._client.zcard(self._prefix + "q:" + one.decode())
+        suspects: Any = self._client.zrange(self._prefix + "suspects", 0, -1)
+        for one in suspects:
+            if (task := self.get(one.decode())) is not None:
+                found[task.api] += 1
         return {api: count for api, count in found.items() if count}
 
     def notices(self, limit: int, lease_s: float) -> list[Notice]:

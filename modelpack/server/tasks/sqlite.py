@@ -38,6 +38,7 @@ from modelpack.server.tasks.record import (
     Task,
 )
 from modelpack.server.tasks.sqlite_file import open_file, task_of
+from modelpack.server.tasks.sqlite_lost import holders, suspects
 from modelpack.server.tasks.sqlite_schema import TASK_COLUMNS
 from modelpack.server.tasks.store import (
     EXPIRED,
@@ -190,12 +191,16 @@ class SqliteStore:
         """Take tasks to run."""
         now = self._clock()
         self._take_from_the_lost(now)
-        claims: list[Claim] = []
+        claims = [
+            self._claim(one, now, lease_s)
+            for one in suspects(self._db, self._service, self._owners.name, list(rooms), now)
+        ]
         for api, room in rooms.items():
+            left = room - sum(claim.api == api for claim in claims)
             rows = self._db.execute(
                 "SELECT id FROM tasks WHERE service = ? AND api = ? AND status = 'queued'"
-                " AND due <= ? ORDER BY priority, number LIMIT ?",
-                (self._service, api, now, min(room, most - len(claims))),
+                " AND losses = 0 AND due <= ? ORDER BY priority, number LIMIT ?",
+                (self._service, api, now, max(0, min(left, most - len(claims)))),
             ).fetchall()
             claims += [self._claim(task_id, now, lease_s) for (task_id,) in rows]
         return claims
@@ -210,7 +215,8 @@ class SqliteStore:
         return Claim(task_id, api, run, orjson.loads(fields), body, request_id, timeout_s)
 
     def _take_from_the_lost(self, now: float) -> None:
-        gone = [one for one in self._others() if self._owners.is_gone(one)]
+        others = holders(self._db, self._service)
+        gone = [one for one in others if self._owners.is_gone(one)]
         lost = self._db.execute(
             "UPDATE tasks SET losses = losses + 1, status = 'queued', due = ?, started = NULL"
             " WHERE service = ? AND status <> 'queued' AND status = 'running'"
@@ -222,15 +228,6 @@ class SqliteStore:
                 self._end(task_id, FAILED, None, LOST)
         for one in gone:
             self._owners.bury(one)
-
-    def _others(self) -> list[str]:
-        """Return the other processes that hold tasks."""
-        rows = self._db.execute(
-            "SELECT DISTINCT owner FROM tasks WHERE service = ? AND status <> 'queued'"
-            " AND status = 'running' AND owner <> ?",
-            (self._service, self._owners.name),
-        ).fetchall()
-        return [owner for (owner,) in rows]
 
     def renew(self, held: Sequence[tuple[str, int]], lease_s: float) -> set[tuple[str, int]]:
         """Hold tasks for longer."""

@@ -52,6 +52,10 @@ SCHEMA = (
     "INSERT INTO totals VALUES (0, 0)",
     "CREATE UNIQUE INDEX by_key ON tasks (service, api, key) WHERE key IS NOT NULL",
     "CREATE INDEX next_up ON tasks (service, api, priority, number) WHERE status = 'queued'",
+    """
+    CREATE INDEX suspects ON tasks (service, losses, number)
+        WHERE status = 'queued' AND losses > 0
+    """,
     "CREATE INDEX by_due ON tasks (service, due) WHERE status <> 'queued'",
     "CREATE INDEX untold ON tasks (service, notice_due) WHERE notice_due IS NOT NULL",
     # What is gone keeps its row for a while and counts no more: ``size`` and ``status`` say so.

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from modelpack.server.tasks.record import Claim, NewTask, Notice, Result, Task
 
-MAX_LOSSES = 3
+MAX_LOSSES = 5
 """How often the process of a task may be lost before the task is taken to be the reason."""
 
 EXPIRED = "task-expired"
@@ -71,7 +71,8 @@ class TaskStore(Protocol):
     def claim(self, rooms: Mapping[str, int], most: int, lease_s: float) -> list[Claim]:
         """Take tasks to run, for each api at most so many, and ``most`` together.
 
-        The apis come in the order of ``rooms``.
+        The apis come in the order of ``rooms``.  Of the tasks whose process was lost one goes first,
+        and a process has one of them at a time: what ends it takes no other one along twice.
         """
 
     def renew(self, held: Sequence[tuple[str, int]], lease_s: float) -> set[tuple[str, int]]:

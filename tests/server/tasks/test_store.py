@@ -154,15 +154,33 @@ def test_a_task_that_is_not_renewed_goes_to_somebody_else_whose_result_counts(
 
 def test_a_task_whose_process_is_lost_every_time_fails(bench: Bench) -> None:
     task = submit(bench.store)
-    for _ in range(3):
+    for _ in range(5):
         assert len(bench.store.claim(ROOM, 10, LEASE_S)) == 1
         bench.let_pass(LEASE_S * 1.2)
 
     assert bench.store.claim(ROOM, 10, LEASE_S) == []
 
     over = known(bench.store, task)
-    assert (over.status, over.code, over.runs) == ("failed", "task-lost", 3)
+    assert (over.status, over.code, over.runs) == ("failed", "task-lost", 5)
     assert bench.store.result(task.id) is None
+
+
+def test_of_tasks_whose_process_was_lost_a_process_has_one_at_a_time(bench: Bench) -> None:
+    lost = [submit(bench.store) for _ in range(3)]
+    bench.store.claim(ROOM, 10, LEASE_S)
+    bench.let_pass(LEASE_S * 1.2)
+    fresh = submit(bench.store)
+
+    first = bench.store.claim(ROOM, 10, 60)
+    second = bench.store.claim(ROOM, 10, 60)
+    elsewhere = bench.open().claim(ROOM, 10, 60)
+
+    assert [one.id for one in first] == [lost[0].id, fresh.id]
+    assert second == []
+    assert [one.id for one in elsewhere] == [lost[1].id]
+    assert bench.store.waiting() == {"predict": 1}
+    assert bench.store.finish(lost[0].id, first[0].run, "succeeded", DONE)
+    assert [one.id for one in bench.store.claim(ROOM, 10, 60)] == [lost[2].id]
 
 
 def test_what_is_put_back_is_run_again_later_and_does_not_count(bench: Bench) -> None:
