@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
 import modelpack
 
@@ -93,3 +94,32 @@ def test_32_clients_get_the_predictions_of_the_model_itself(
     rows = float(re.findall(r'^modelpack_batch_rows_sum\{api="predict"\} (\S+)', metrics, re.M)[0])
     batches = re.findall(r'^modelpack_batch_rows_count\{api="predict"\} (\S+)', metrics, re.M)[0]
     assert rows / float(batches) > 2
+
+
+def test_the_bundle_answers_clients_of_triton_with_the_predictions_of_the_model(
+    project: Path, serve: Callable[..., str]
+) -> None:
+    _, images, _, _ = runpy.run_path(str(project / "train.py"))["split"]()
+    expected = modelpack.models.load("digits-clf:latest")(images)
+    subprocess.run([MODELPACK, "build"], cwd=project, check=True, capture_output=True)
+
+    url = serve("digits:latest", cwd=project)
+    with triton.InferenceServerClient(url.removeprefix("http://")) as client:
+        found = [
+            client.infer("digits", [image_tensor(images, binary=binary)])
+            for binary in (True, False)
+        ]
+        (version,) = client.get_model_metadata("digits")["versions"]
+        assert client.is_model_ready("digits", version)
+
+    for answer in found:
+        np.testing.assert_array_equal(answer.as_numpy("label"), expected["label"])
+        np.testing.assert_allclose(
+            answer.as_numpy("probabilities"), expected["probabilities"], atol=1e-5
+        )
+
+
+def image_tensor(images: np.ndarray[Any, Any], *, binary: bool) -> triton.InferInput:
+    """Return all images as the input of one request."""
+    x = triton.InferInput("x", list(images.shape), "FP32")
+    return x.set_data_from_numpy(images.astype(np.float32), binary_data=binary)
