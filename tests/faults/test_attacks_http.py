@@ -42,14 +42,32 @@ def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/models", "/v2/repository/index", "/v2/repository/models/m/load", "/shutdown", "/stop",
-     "/swap", "/scale", "/workers", "/admin", "/status", "/debug", "/config"],
-)  # fmt: skip
+    ["/shutdown", "/stop", "/swap", "/scale", "/workers", "/admin", "/status", "/debug", "/config"],
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 def test_s13_there_is_no_way_to_manage_the_server_over_its_port(
     plain: Any, method: str, path: str
 ) -> None:
     assert plain.client.request(method, path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v2/repository/models/{model}/load", 403),
+        ("POST", "/v2/repository/models/{model}/unload", 403),
+        ("POST", "/models", 405),
+        ("POST", "/models?url=/tmp/x", 405),
+        ("PUT", "/models/{model}?min_worker=2", 405),
+        ("DELETE", "/models/{model}", 405),
+    ],
+)
+def test_s13_what_other_servers_are_managed_by_is_refused(
+    plain: Any, method: str, path: str, status: int
+) -> None:
+    model = plain.client.get("/v2/models").json()["models"][0]
+
+    assert plain.client.request(method, path.format(model=model)).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])
