@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpack.errors import BatchError, ModelpackError, ToolMissingError
+from modelpack.errors import BatchError, ModelpackError, ToolMissingError, UnreachableError
 from modelpack.offline.engine import LocalEngine, Reply, error_from
 from modelpack.offline.hello import Hello
 from modelpack.offline.launch import Opened, Wishes, opened_entry
@@ -32,6 +33,11 @@ _EACH = 2
 _MOST_LOSSES = 3
 """Actors that a chunk may lose before it is taken for the reason."""
 _CLOSE_WITHIN_S = 40.0
+_REACH_WITHIN_S = 10.0
+_NO_NODE = {
+    "message": "no node of the Ray cluster has a processor (and the GPUs) that a service needs",
+    "hint": "see 'ray status'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class RayEngine:
         self._ray = _ray()
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
+            _check_reachable(address)
             try:
                 self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
             except (ConnectionError, OSError, ValueError, RuntimeError) as cause:
@@ -94,8 +101,7 @@ class RayEngine:
         self._asked: dict[Any, tuple[int, Any]] = {}
         self._messages: dict[int, Mapping[str, Any]] = {}
         self._losses: dict[int, int] = {}
-        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
-        self.hello = self._begin(nodes)
+        self.hello = self._begin()
 
     @property
     def slots(self) -> int:
@@ -144,9 +150,9 @@ class RayEngine:
         if self._is_ours:
             self._ray.shutdown()
 
-    def _begin(self, nodes: list[str]) -> Hello:
-        """Start an actor on each of the nodes; returns what the first one says."""
-        begun = [self._actor(node) for node in nodes]
+    def _begin(self) -> Hello:
+        """Start an actor on each node that has room for one; returns what the first one says."""
+        begun = [self._actor(node["NodeID"]) for node in self._ray.nodes() if self._fits(node)]
         said: list[Any] = []
         for worker, ready in begun:
             try:
@@ -161,18 +167,22 @@ class RayEngine:
                 said.append(answer["hello"])
         if not self._workers:
             self.close()
-            raise error_from(said[0] if said else {"message": "the Ray cluster has no node"})
+            raise error_from(said[0] if said else _NO_NODE)
         return Hello.read(next(one for one in said if "service" in one))
 
-    def _actor(self, node: str | None) -> tuple[Any, Any]:
-        options: dict[str, Any] = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
-        if node is not None:
-            strategies = importlib.import_module("ray.util.scheduling_strategies")
-            # Where it is sure to be: one machine would else be given two.
-            options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(
-                node, soft=False
-            )
-        worker = self._ray.remote(NodeWorker).options(**options).remote()
+    def _fits(self, node: Mapping[str, Any]) -> bool:
+        """Say whether a node can ever run an actor: the head of a cluster often has no processor."""
+        has = node.get("Resources", {})
+        return bool(node["Alive"] and has.get("CPU", 0) >= 1 and has.get("GPU", 0) >= self._gpus)
+
+    def _actor(self, node: str) -> tuple[Any, Any]:
+        strategies = importlib.import_module("ray.util.scheduling_strategies")
+        # Where it is sure to be: one machine would else be given two.
+        there = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        actor = self._ray.remote(NodeWorker).options(
+            num_cpus=1, num_gpus=self._gpus, max_restarts=0, scheduling_strategy=there
+        )
+        worker = actor.remote()
         return worker, worker.start.remote(self._shipment)
 
     def _ask(self, number: int) -> None:
@@ -191,8 +201,7 @@ class RayEngine:
                 hint="see the logs of Ray; the rows that are done are kept",
             )
         if not self._workers:
-            nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
-            self._begin(nodes)
+            self._begin()
         self._ask(number)
 
 
@@ -270,6 +279,20 @@ def _ray() -> Any:
         raise ToolMissingError(
             "--engine ray needs the package 'ray', which is not installed",
             hint="install 'modelpack-cli[ray]' here and on the nodes",
+        ) from cause
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise UnreachableError when nobody listens at ``HOST:PORT``; Ray itself tries for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_WITHIN_S).close()
+    except OSError as cause:
+        raise UnreachableError(
+            f"no Ray cluster answers at '{address}': {cause.strerror or cause}",
+            hint="see 'ray status' there, or leave --ray-address away",
         ) from cause
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,25 @@ def test_two_nodes_answer_and_the_loss_of_one_loses_and_doubles_no_row(
     found = list(csv.DictReader(output.read_text().splitlines()))
     assert [int(row["row"]) for row in found] == [i for i in range(count) if i not in BAD]
     assert all(float(r["output"]) == int(r["row"]) + int(r["row"]) % 10 for r in found)
+
+
+@pytest.mark.peers
+def test_a_cluster_that_nobody_answers_for_is_said_at_once(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(SERVICE)
+    build = [sys.executable, "-m", "modelpack", "build", "--version", "1"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    words = ["batch", "sums:1", "predict", "-i", "rows.csv", "--output", "out.csv"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    done = subprocess.run(
+        [python, "-m", "modelpack", *words, "--engine", "ray", "--ray-address", address],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"error[unreachable]: no Ray cluster answers at '{address}'" in done.stderr
