@@ -57,6 +57,7 @@ class Reader:
         self._endpoint = endpoint
         self._planner = planner
         self._plans: dict[bytes, Plan] = {}
+        self._bare: dict[int, Plan] = {}
 
     def read(self, header: int | None, body: bytes) -> Arguments:
         """Return the arguments of a request; raises InputError, BadJson or RefusedRequest.
@@ -64,7 +65,7 @@ class Reader:
         ``header`` is the length of the JSON part; None: it is all JSON, 0: there is none.
         """
         if header == 0:
-            return self._arguments(self._planner.plan_bare(len(body)), [], memoryview(body))
+            return self._arguments(self._plan_bare(len(body)), [], memoryview(body))
         text, behind = body, memoryview(b"")
         if header is not None:
             if header > len(body):
@@ -79,6 +80,16 @@ class Reader:
             return arguments
         except UNSURE:
             return self._read_whole(text, behind)
+
+    def _plan_bare(self, size: int) -> Plan:
+        """Return the plan for a body of so many bytes; raises InputError."""
+        plan = self._bare.get(size)
+        if plan is None:
+            plan = self._planner.plan_bare(size)
+            if len(self._bare) >= MAX_PLANS:
+                self._bare.clear()
+            self._bare[size] = plan
+        return plan
 
     def _learn(self, frame: bytes, pieces: int, *, has_id: bool) -> Plan:
         """Return the plan for a frame, and keep it; raises ValueError when it is not sure."""
