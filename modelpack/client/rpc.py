@@ -4,8 +4,9 @@
     arguments ──tensors──► ModelInferRequest ──► ModelInferResponse ──► value
                            ModelStreamInfer, for an api that streams
 
-The model ``digits`` is the api ``predict`` here, ``digits.explain`` the api ``explain``.  Only tensors
-travel: an answer has arrays for numbers and lists for texts.  The connections are in ``rpc_wire``.
+Which api a model is stands in its metadata (``api``); without that, ``digits`` is the api ``predict``
+and ``digits.explain`` the api ``explain``.  Only tensors travel: an answer has arrays for numbers and
+lists for texts.  The connections are in ``rpc_wire``.
 """
 
 from __future__ import annotations
@@ -113,8 +114,9 @@ def _api(model: str, service: str, metadata: Any, config: Any) -> Api:
     if list(outputs) == ["output"]:
         returns = outputs["output"]
     is_stream = config.model_transaction_policy.decoupled
+    usual = model.removeprefix(f"{service}.") if model != service else "predict"
     return Api(
-        name=model.removeprefix(f"{service}.") if model != service else "predict",
+        name=metadata.properties.get("api", "") or usual,
         route=model,
         doc=f"The model '{model}'.",
         parameters=parameters,

@@ -25,8 +25,10 @@ _Statistics = message("inference.ModelStatisticsResponse")
 
 
 def metadata_of(served: Served, catalog: Catalog) -> Message:
-    """Return what a model takes and gives."""
-    return _filled(_Metadata(), metadata(served, catalog.version, PLATFORM))
+    """Return what a model takes and gives, and which api it is."""
+    found = _filled(_Metadata(), metadata(served, catalog.version, PLATFORM))
+    found.properties["api"] = served.api.name
+    return found
 
 
 def config_of(served: Served, settings: ServerSettings) -> Message:
