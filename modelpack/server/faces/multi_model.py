@@ -18,10 +18,8 @@ Source: SageMaker developer guide, "Build your own container for SageMaker AI mu
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,11 +54,6 @@ SHARE = 0.9
 _STEP_S = 0.01
 _LET_GO_S = 0.1
 """How long the threads of a model may take to let go of it, before it is collected."""
-
-
-def is_on(environ: Mapping[str, str]) -> bool:
-    """Say whether the platform wants to load models itself."""
-    return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 class NoMemoryError(Exception):
@@ -229,6 +222,8 @@ def _open_apart(source: Source) -> ServiceSpec:
 
 def _give_back() -> None:
     """Give memory that is free back to the machine, where the allocator can."""
+    import ctypes
+
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

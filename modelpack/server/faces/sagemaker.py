@@ -18,8 +18,8 @@ Sources: SageMaker developer guide, "Custom inference code with hosting services
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 from starlette.routing import Route
@@ -41,12 +41,12 @@ from modelpack.server.faces.invocations import (
     wrap,
     write_error,
 )
-from modelpack.server.faces.multi_model import Guests, is_on
-from modelpack.server.faces.multi_routes import MODELS, ModelRoutes
-from modelpack.server.faces.multi_routes import openapi as models_openapi
 from modelpack.server.faces.scoring import Scoring
 from modelpack.server.problems import Headers, Problem
 from modelpack.server.web.calls import ApiRoute
+
+if TYPE_CHECKING:
+    from modelpack.server.faces.multi_model import Guests
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 
@@ -58,10 +58,10 @@ PASSED_ON = (
 )  # fmt: skip
 """Header fields of ours that may stand among the custom attributes."""
 
-_INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
-
-_STREAM = {"description": "The answer, as an event stream."}
+def is_multi_model(environ: Mapping[str, str]) -> bool:
+    """Say whether the platform wants to load models itself."""
+    return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def passed_on(fields: Fields) -> Fields:
@@ -114,7 +114,7 @@ class SagemakerFace(Face):
     """The contract of SageMaker's hosting services."""
 
     name: ClassVar[str] = "sagemaker"
-    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/endpoints", MODELS)
+    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/endpoints", "/models")
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
@@ -131,7 +131,10 @@ class SagemakerFace(Face):
         ping = Route("/ping", Ping(catalog, self.write_problem), methods=["GET"])
         self.routes = [ping, *streams]
         self._guests: Guests | None = None
-        if is_on(os.environ):
+        if is_multi_model(os.environ):
+            from modelpack.server.faces.multi_model import Guests
+            from modelpack.server.faces.multi_routes import ModelRoutes
+
             self._guests = Guests(catalog)
             models = ModelRoutes(catalog, self._guests, dialect, write_error, passed_on)
             self.routes = [ping, *streams, *models.routes]
@@ -166,10 +169,15 @@ class SagemakerFace(Face):
             item["post"]["responses"] = {**kept, "424": refused}
             path = f"/endpoints/{endpoint_name(model.name)}/invocations"
             items[path] = item
-            said: dict[str, Any] = {"content": {CONTENT_TYPE.decode(): {"schema": {}}}}
-            answers = {**item["post"]["responses"], "200": {**_STREAM, **said}}
+            said: dict[str, Any] = {
+                "description": "The answer, as an event stream.",
+                "content": {CONTENT_TYPE.decode(): {"schema": {}}},
+            }
+            answers = {**item["post"]["responses"], "200": said}
             post = {**item["post"], "summary": "Predict, piece by piece", "responses": answers}
             items[f"{path}{STREAMED}"] = {"post": post}
         if self._guests is not None:
-            items |= models_openapi(ERROR)
+            from modelpack.server.faces.multi_routes import openapi
+
+            items |= openapi(ERROR)
         return items
