@@ -2,6 +2,9 @@
 
     python tests/benchmarks/bench_offline.py [--rows N] [--rounds N]
 
+Beside the rate stands the processor time of a row, of both processes together with the start of the
+service's taken off; that hardly minds what else the machine does.
+
 ``loop 1`` calls the method once for each row, ``loop 32`` once for 32 rows: what somebody writes
 who has the array in memory already, with one onnxruntime thread pool and nothing read or written.
 ``npy``, ``parquet``, ``csv`` and ``jsonl`` are whole runs of the command less its start: rows are read
@@ -13,12 +16,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -35,6 +39,9 @@ from modelpack.offline.job import Job
 from modelpack.offline.launch import Wishes, open_model
 from modelpack.offline.run import run_batch
 
+Figures = tuple[float, float]
+"""Rows a second, and microseconds of processor time a row."""
+
 FORMS = ("npy", "parquet", "csv", "jsonl")
 
 
@@ -49,22 +56,24 @@ def main() -> None:
         write_models(folder)
         for model, rows in (("tiny", options.rows * 5), ("mlp", options.rows // 4)):
             print(f"{model}: {rows:,} rows")
-            for what, rates in measure(folder, model, rows, options.rounds).items():
-                low, high = min(rates), max(rates)
-                print(f"  {what:<8} {median(rates):>10,.0f} rows/s  ({low:,.0f}–{high:,.0f})")
+            for what, found in measure(folder, model, rows, options.rounds).items():
+                rate, cpu_us = (median(column) for column in zip(*found, strict=True))
+                print(
+                    f"  {what:<8} {rate:>12,.0f} rows/s  {cpu_us:>8.1f} µs of processor time a row"
+                )
 
 
-def measure(folder: Path, model: str, rows: int, rounds: int) -> dict[str, list[float]]:
-    """Return rows a second of each way, for every round."""
+def measure(folder: Path, model: str, rows: int, rounds: int) -> dict[str, list[Figures]]:
+    """Return the figures of each way, for every round."""
     data = row_of(model, rows)
     write_inputs(folder, data)
     file = folder / f"{model}.onnx"
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], Figures]] = {
         "loop 1": lambda: loop(file, data[: max(500, rows // 10)], 1),
         "loop 32": lambda: loop(file, data, 32),
         **{form: lambda form=form: run(folder, file, form) for form in FORMS},  # type: ignore[misc]
     }
-    found: dict[str, list[float]] = {what: [] for what in ways}
+    found: dict[str, list[Figures]] = {what: [] for what in ways}
     for _ in range(rounds):
         for what, way in ways.items():
             found[what].append(way())
@@ -82,22 +91,33 @@ def write_inputs(folder: Path, data: Any) -> None:
     (folder / "rows.jsonl").write_bytes(b"".join(b'{"x":[' + line + b"]}\n" for line in lines))
 
 
-def loop(file: Path, data: Any, batch: int) -> float:
-    """Return rows a second of calls of the method, ``batch`` rows each."""
+def loop(file: Path, data: Any, batch: int) -> Figures:
+    """Return the figures of calls of the method, ``batch`` rows each."""
     method = service_from_model(file).create().predict
     method(x=data[:batch])
-    began = perf_counter()
+    began, cpu = perf_counter(), process_time()
     for start in range(0, len(data), batch):
         method(x=data[start : start + batch])
-    return len(data) / (perf_counter() - began)
+    rows = len(data)
+    return rows / (perf_counter() - began), (process_time() - cpu) / rows * 1e6
 
 
-def run(folder: Path, file: Path, form: str) -> float:
-    """Return rows a second of a whole run."""
+def run(folder: Path, file: Path, form: str) -> Figures:
+    """Return the figures of a whole run."""
     output = folder / f"out.{form if form != 'npy' else 'parquet'}"
     opened = open_model(file, "predict", {}, Wishes(flags={}))
     job = Job(api="predict", input=str(folder / f"rows.{form}"), output=str(output), restart=True)
-    return run_batch(job, lambda: LocalEngine(opened.launch), source=opened.identity).rate
+    cpu_s = cpu_now()
+    LocalEngine(opened.launch).close()
+    start_s = cpu_now() - cpu_s
+    done = run_batch(job, lambda: LocalEngine(opened.launch), source=opened.identity)
+    return done.rate, (cpu_now() - cpu_s - 2 * start_s) / done.rows * 1e6
+
+
+def cpu_now() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":
