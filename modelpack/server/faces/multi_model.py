@@ -90,6 +90,7 @@ class Guests:
     """The models that are loaded."""
 
     def __init__(self, catalog: Catalog) -> None:
+        self._has_others = catalog.settings.workers > 1
         self._settings = replace(catalog.settings, replicas=1, workers=1)
         self._by_name: dict[str, Guest] = {}
         self._coming: dict[str, int] = {}
@@ -118,6 +119,8 @@ class Guests:
         Raises LoadedAlreadyError, NoMemoryError, NoModelError (nothing is there, or it was locked
         with other packages), and ModelpackError that says what kept it from being loaded.
         """
+        if self._has_others:
+            raise NoModelError("models are loaded only where there is one worker")
         if name in self._by_name or name in self._coming:
             raise LoadedAlreadyError(f"'{name}' is loaded already")
         source = await asyncio.to_thread(source_in, Path(url))

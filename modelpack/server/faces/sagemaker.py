@@ -18,7 +18,7 @@ Sources: SageMaker developer guide, "Custom inference code with hosting services
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -42,6 +42,7 @@ from modelpack.server.faces.invocations import (
     write_error,
 )
 from modelpack.server.faces.scoring import Scoring
+from modelpack.server.life.contract import is_multi_model
 from modelpack.server.problems import Headers, Problem
 from modelpack.server.web.calls import ApiRoute
 
@@ -57,11 +58,6 @@ PASSED_ON = (
     b"x-request-timeout-ms", b"modelpack-priority", b"modelpack-dtype", b"modelpack-shape",
 )  # fmt: skip
 """Header fields of ours that may stand among the custom attributes."""
-
-
-def is_multi_model(environ: Mapping[str, str]) -> bool:
-    """Say whether the platform wants to load models itself."""
-    return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def passed_on(fields: Fields) -> Fields:

@@ -132,7 +132,14 @@ def _sagemaker(environ: Mapping[str, str]) -> Contract:
     workers = environ.get("SAGEMAKER_MODEL_SERVER_WORKERS", "")
     if workers.isdigit() and 0 < int(workers) <= 256:
         settings["workers"] = int(workers)
+    if is_multi_model(environ):
+        settings["workers"] = 1  # the others would not know what one has loaded
     return Contract("sagemaker", settings, _SAGEMAKER_GRACE_S, UNPACKED)
+
+
+def is_multi_model(environ: Mapping[str, str]) -> bool:
+    """Say whether SageMaker wants to load models itself."""
+    return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def _lambda(environ: Mapping[str, str], adapter: Path) -> Contract:

@@ -202,6 +202,19 @@ def test_a_folder_without_a_model_is_refused(client: httpx.Client, tmp_path: Pat
     assert client.get("/models").json() == {"models": []}
 
 
+def test_with_several_workers_none_is_loaded(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others would not know of it."""
+    monkeypatch.setenv("SAGEMAKER_MULTI_MODEL", "true")
+    client = start(Own, workers=2).client
+
+    answer = load(client, "a", onnx_model(tmp_path / "m", 2))
+
+    assert answer.status_code == 400
+    assert "one worker" in answer.json()["message"]
+
+
 def test_without_the_variable_there_is_no_such_path(start: Start, tmp_path: Path) -> None:
     client = start(Own, faces="sagemaker").client
 

@@ -114,6 +114,12 @@ def test_sagemaker_may_ask_for_workers() -> None:
     assert settings_for(OWN, contract, {"MODELPACK_WORKERS": "1"}).workers == 1
 
 
+def test_several_models_are_known_to_one_worker() -> None:
+    environ = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}
+
+    assert settings_for(OWN, found(["serve"], **environ), {}).workers == 1
+
+
 def test_a_model_folder_holds_a_bundle_or_one_onnx_file(tmp_path: Path) -> None:
     assert source_in(tmp_path) is None
     inner = tmp_path / "digits" / "1"
