@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
-from modelpack.server.grpc.calls import Asked, Context, Unary
+from modelpack.server.grpc.calls import Asked, Context, Unary, abort
 from modelpack.server.grpc.messages import enum, message, parsed
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.problems import Problem, RefusedRequest
@@ -45,7 +45,10 @@ class Health:
 
     async def watch(self, body: bytes, context: Context) -> AsyncIterator[bytes]:
         """Say it now and whenever it changes, until the server ends."""
-        service = _Request.FromString(body).service
+        try:
+            service = parsed(_Request, body).service
+        except RefusedRequest as refused:
+            await abort(context, refused.problem, self._serving.ids.new_id())
         ending, told = self._serving.ending, ""
         while not context.cancelled():
             status = self._status(service)

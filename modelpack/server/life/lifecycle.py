@@ -253,6 +253,8 @@ class Server:
     def _make_grpc(self) -> GrpcServer | None:
         if self._settings.grpc_port is None:
             return None
+        # Its library writes lines of its own beside the log, one for each handshake that fails.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from modelpack.server.grpc.server import GrpcServer
 
         return GrpcServer(self._settings, lambda: self.versions.current.catalog, self.front.ids)

@@ -38,6 +38,16 @@ def test_the_health_of_nothing_is_not_found(
     assert first.status == 3  # SERVICE_UNKNOWN
 
 
+def test_bytes_that_are_no_message_are_an_invalid_argument(
+    served: Any, why: Callable[..., tuple[str, str]]
+) -> None:
+    assert why(lambda: served.send(CHECK, b"\xff"))[0] == "INVALID_ARGUMENT"
+    watch = served.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    assert why(lambda: list(watch(b"\xff", timeout=20)))[0] == "INVALID_ARGUMENT"
+    info = served.channel.stream_stream(f"/{NAMES[0]}/ServerReflectionInfo")
+    assert why(lambda: list(info(iter([b"\xff"]), timeout=20)))[0] == "INVALID_ARGUMENT"
+
+
 def reflect(served: Any, make: Any, name: str, **question: Any) -> Any:
     package = name.rpartition(".")[0]
     body = make(f"{package}.ServerReflectionRequest")(**question).SerializeToString()

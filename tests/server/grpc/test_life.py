@@ -279,6 +279,7 @@ def test_connections_are_secured_as_those_of_http_are(
         code, _ = why(lambda: channel.unary_unary(CHECK)(b"", timeout=5))
     assert code == "UNAVAILABLE"
     assert why(lambda: server.channel.unary_unary(CHECK)(b"", timeout=5))[0] == "UNAVAILABLE"
+    assert "andshake" not in server.log.read_text()  # all lines are those of our own log
 
 
 def test_a_call_that_outlasts_the_grace_period_is_cut_off(
