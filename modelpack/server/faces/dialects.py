@@ -101,6 +101,9 @@ class Reader:
         self._dialect = dialect
         self._own = frozenset(one.name for one in endpoint.api.parameters)
         self._quick = _quick_key(endpoint, dialect)
+        names = "|".join(map(re.escape, self._own - dialect.forms.keys() - {dialect.extra}))
+        self._begins_own = re.compile(rb'\s*\{\s*"(?:%b)"\s*:' % (names or "$.").encode())
+        """Finds a body whose first key is a parameter's, and no word of the dialect."""
 
     def light_bytes(self, fields: Fields) -> int:
         """Return the longest body that is read on the event loop; -1: none is."""
@@ -160,6 +163,8 @@ class Reader:
     def _json(self, form: Form, body: bytes) -> Arguments:
         if (quick := self._quickly(body)) is not None:
             return form.asked(self._endpoint, Given(quick, quick.rows))
+        if self._begins_own.match(body):
+            return self._plain(form, self._endpoint.reader.json, body)
         raw = parse(body)
         key = self._key_of(raw) if isinstance(raw, dict) else None
         if key is None:
