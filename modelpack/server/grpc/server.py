@@ -26,6 +26,7 @@ from modelpack.server.faces.catalog import Catalog
 from modelpack.server.grpc import health, oip, reflection, tfserving
 from modelpack.server.grpc.calls import Unary, answering
 from modelpack.server.grpc.listener import target_of, turn_away
+from modelpack.server.grpc.repository import Repository
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.grpc.streams import Streams
 from modelpack.server.http.heads import RequestIds
@@ -101,7 +102,8 @@ class GrpcServer:
         """Return what answers each method, by its path."""
         serving = self._serving
         streams = Streams(serving)
-        services: dict[str, dict[str, Unary]] = {oip.SERVICE: oip.Inference(serving).unary}
+        inference = {**oip.Inference(serving).unary, **Repository(serving).unary}
+        services: dict[str, dict[str, Unary]] = {oip.SERVICE: inference}
         if self._settings.faces == "auto" or "tfserving" in self._settings.faces.split(","):
             tensorflow = tfserving.TensorFlowServing(serving)
             services[tfserving.PREDICTION] = tensorflow.prediction

@@ -314,3 +314,24 @@ def test_a_second_interrupt_ends_at_once(serve_grpc: Start, make: Any) -> None:
     assert server.process.wait(20) == 130
     server.process.returncode = 0
     assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def test_models_are_loaded_only_where_the_operator_lets_them(
+    serve_grpc: Start, make: Any, why: Why, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/inference.GRPCInferenceService/RepositoryModel"
+    load = make("inference.RepositoryModelLoadRequest")(model_name="demo").SerializeToString()
+    code, text = why(lambda: serve_grpc().send(f"{path}Load", load))
+    assert (code, "MODELPACK_REPOSITORY_CONTROL" in text) == ("PERMISSION_DENIED", True)
+    monkeypatch.setenv("MODELPACK_REPOSITORY_CONTROL", "true")
+    server = serve_grpc()
+    process = server.infer(model_name="demo.pid").outputs[0].contents.int64_contents[0]
+
+    assert server.send(f"{path}Load", load) == b""
+
+    assert [one["service"] for one in server.events("swapped")] == ["demo"]
+    assert server.infer(model_name="demo.pid").outputs[0].contents.int64_contents[0] == process
+    code, text = why(lambda: server.send(f"{path}Unload", load))
+    assert (code, "stop the server" in text) == ("INVALID_ARGUMENT", True)
+    other = make("inference.RepositoryModelLoadRequest")(model_name="other").SerializeToString()
+    assert why(lambda: server.send(f"{path}Load", other))[0] == "NOT_FOUND"
