@@ -1,4 +1,7 @@
-"""A server that is killed again and again, at no particular moment, while tasks come in."""
+"""A server that is killed again and again, at no particular moment, while tasks come in.
+
+``test_survival`` has a sample of it: one kill, at a moment that is known.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import pytest
 Spawn = Callable[..., Any]
 
 SERVICE = """
-import asyncio
+import asyncio, os
 import modelpack
 
 @modelpack.service
@@ -30,6 +33,11 @@ class Adder:
     async def slow(self, x: int) -> int:
         await asyncio.sleep(x % 7 / 20)
         return 2 * x
+
+    @modelpack.api
+    def kill(self) -> int:
+        os.kill(os.getpid(), 9)
+        return 0
 """
 
 
@@ -68,13 +76,10 @@ class Clients(threading.Thread):
             time.sleep(0.001)
 
 
-LONG = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize(
-    ("workers", "kills"),
-    [(2, 2), pytest.param(1, 40, marks=LONG), pytest.param(2, 40, marks=LONG)],
-)
+@pytest.mark.parametrize(("workers", "kills"), [(1, 40), (2, 40)])
 def test_every_task_that_was_taken_in_has_one_result(
     spawn: Spawn, tmp_path: Path, workers: int, kills: int
 ) -> None:
@@ -107,3 +112,16 @@ def test_every_task_that_was_taken_in_has_one_result(
     # One more may have been taken in whose answer did not arrive any more.
     assert count[0] == count[1] == results[0]
     assert count[0] - len(clients.taken) in (0, 1)
+
+
+def test_a_task_that_kills_its_process_every_time_fails_and_takes_nobody_along(
+    spawn: Spawn,
+) -> None:
+    client = spawn(SERVICE, "--workers", "2").client
+    tasks = [client.submit("slow", {"x": 6 + 7 * n}) for n in range(40)]
+    poison = client.submit("kill", {})
+
+    assert [client.result(one).json() for one in tasks] == [12 + 14 * n for n in range(40)]
+    assert client.over(poison)["error"] == {"status": 0, "code": "task-lost"}
+    lost = client.result(poison)
+    assert (lost.status_code, lost.json()["code"]) == (500, "task-lost")
