@@ -8,7 +8,7 @@ service's taken off; that hardly minds what else the machine does.
 ``loop 1`` calls the method once for each row, ``loop 32`` once for 32 rows: what somebody writes
 who has the array in memory already, with one onnxruntime thread pool and nothing read or written.
 ``npy``, ``parquet``, ``csv`` and ``jsonl`` are whole runs of the command less its start: rows are read
-from a file of that form, decoded, answered in batches of 32 and written to one of the same form, parts
+from a file of that form, decoded, answered in batches of 32 and written to one of the same form (npy to Parquet), parts
 and records on the disk.  Everything in turns; the median of the rounds.
 """
 

@@ -209,11 +209,11 @@ def test_a_row_that_kills_the_process_is_bad_and_the_others_are_answered(project
 
 def test_a_runner_in_a_process_that_dies_costs_its_row_alone(project: Path) -> None:
     with engine_for(project, "predict", flags={"runner": "process"}) as engine:
-        x = np.ones((6, 2), np.float32)
-        x[2, 0] = 9
-        reply = asked(engine, arrays={"x": x}, count=6)
-        assert reply["good"] == [0, 1, 3, 4, 5]
-        assert [bad[:2] for bad in reply["bad"]] == [[2, "runner-crashed"]]
+        x = np.ones((2, 2), np.float32)
+        x[1, 0] = 9
+        reply = asked(engine, arrays={"x": x}, count=2)
+        assert reply["good"] == [0]
+        assert [bad[:2] for bad in reply["bad"]] == [[1, "runner-crashed"]]
 
 
 def test_a_process_that_dies_for_no_row_is_started_again(project: Path) -> None:
