@@ -34,6 +34,9 @@ from modelpack.server.http.heads import RequestIds
 LINGER_S = 0.5
 """How long a stream that nothing is under way on may bring one more request."""
 
+_SPARE_CALLS = 64
+"""Streams, watches and probes beside the calls that full queues refuse, saying when to come again."""
+
 _IDENTITY, _ALL = 0b001, 0b111
 """Compressions as gRPC counts them: none; none, deflate and gzip."""
 
@@ -59,7 +62,7 @@ class GrpcServer:
         settings = self._settings
         server = aio.server(
             options=list(_options(settings).items()),
-            maximum_concurrent_rpcs=settings.max_queue_rows,
+            maximum_concurrent_rpcs=2 * settings.max_queue_rows + _SPARE_CALLS,
         )
         server.add_generic_rpc_handlers((_Methods(self._handlers()),))
         target = target_of(settings.host, settings.grpc_port or 0)

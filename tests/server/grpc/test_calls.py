@@ -160,3 +160,8 @@ def test_a_full_queue_says_when_to_come_again(
     codes = [call.code().name for call in calls]
 
     assert set(codes) == {"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    refused = calls[codes.index("RESOURCE_EXHAUSTED")]
+    trailers = dict(refused.trailing_metadata())
+    assert trailers["modelpack-code"] == "overloaded"
+    wait_s = int(trailers["retry-after"])
+    assert trailers["grpc-retry-pushback-ms"] == str(wait_s * 1000)

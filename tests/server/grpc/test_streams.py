@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import grpc
+import httpx
 import pytest
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -118,23 +120,35 @@ def test_bytes_that_are_no_message_are_answered_too(served: Any, make: Any) -> N
     assert "no ModelInferRequest" in answer.error_message
 
 
+def counted(served: Any, metric: str, *labels: str) -> float:
+    """Return the sum of the lines of a metric with these labels."""
+    lines = httpx.get(f"{served.url}/metrics").text.splitlines()
+    found = [one for one in lines if one.startswith(metric) and all(x in one for x in labels)]
+    return sum(float(one.split()[-1]) for one in found)
+
+
 def test_a_client_that_leaves_takes_its_requests_along(served: Any, make: Any) -> None:
     contents = {"fp64_contents": [30.0]}
     tensor = {"name": "seconds", "datatype": "FP64", "shape": [1], "contents": contents}
     request = make("inference.ModelInferRequest")(model_name="demo.slow", inputs=[tensor])
-    call = served.channel.stream_stream(STREAM)(iter([request.SerializeToString()]), timeout=0.5)
+    release = threading.Event()
 
-    with pytest.raises(grpc.RpcError) as caught:
-        next(call)
+    def bodies() -> Iterator[bytes]:
+        yield request.SerializeToString()
+        release.wait(20)
 
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    status = 'modelpack_requests_total{api="slow",status="499"}'
-    import httpx
+    call = served.channel.stream_stream(STREAM)(bodies())
+    until(lambda: counted(served, "modelpack_in_flight_requests", 'api="slow"') == 1)
 
-    for _ in range(200):
-        if any(
-            line.startswith("modelpack_requests_total") and 'api="slow"' in line and '"499"' in line
-            for line in httpx.get(f"{served.url}/metrics").text.splitlines()
-        ):
-            return
-    pytest.fail(f"no {status}")
+    call.cancel()
+
+    until(lambda: counted(served, "modelpack_in_flight_requests", 'api="slow"') == 0)
+    assert counted(served, "modelpack_requests_total", 'api="slow"', '"499"') == 1
+    release.set()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
