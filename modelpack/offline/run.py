@@ -160,6 +160,7 @@ class _Run:
         self._bad: list[BadRow] = []
         self._count = 0
         self._end: Any = None
+        self._is_whole = True  # writer, rows, bad rows and end are of the same blocks
         self._began = 0.0
         self._writer: Writer | None = None
         self.resumed_rows = journal.count
@@ -225,20 +226,23 @@ class _Run:
                     self._judge(rows, bad)
             self._commit(writer)
         except (ModelpackError, KeyboardInterrupt):
-            # What has its answers is kept: the rows of a part need not be many.
-            self._commit(writer)
+            # What has its answers is kept, unless this came between two halves of a change.
+            if self._is_whole:
+                self._commit(writer)
             raise
         finally:
             self.seconds = clock.seconds
 
     def _settle(self, block: Block, reply: Any, engine: Engine, writer: Writer) -> None:
         """Take the answers of a block into the part that is being written."""
+        self._is_whole = False
         found = answered(block, reply)
         table = table_of(block, found, engine.hello)
         writer.add(table)
         self._bad += sorted([*block.bad, *found.bad], key=lambda bad: bad.number)
         self._count += block.count
         self._end = block.end
+        self._is_whole = True
 
     def _cut(self, writer: Writer) -> None:
         """End the part when it is large or old enough."""
@@ -253,10 +257,10 @@ class _Run:
     def _commit(self, writer: Writer) -> None:
         if not self._count:
             return
+        self._is_whole = False  # whatever keeps the part from being written, it is not tried twice
         self._check()
         data = writer.finish()
         layout = getattr(writer, "layout", None)
-        # Whatever keeps the part from being written, it is not tried a second time.
         count, self._count = self._count, 0
         bad, self._bad = self._bad, []
         self._journal.commit(
@@ -268,6 +272,7 @@ class _Run:
             columns=None if layout is None else layout.columns,
         )
         self._began = monotonic()
+        self._is_whole = True
 
     def _judge(self, rows: int, bad: int) -> None:
         """Raise BadRowsError when too many rows have no answer."""

@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -164,3 +165,42 @@ def test_what_is_done_is_not_asked_for_again(tmp_path: Path, given: Path, doubli
     summary = run_batch(job, Counting, source={})
     assert sum(asked) == ROWS - summary.resumed_rows
     assert summary.resumed_rows == 4 * done
+
+
+def test_ctrl_c_between_any_two_lines_loses_and_doubles_no_row(
+    tmp_path: Path, given: Path, doubling: type
+) -> None:
+    """Every seventh line of what keeps the books is where Ctrl-C comes once."""
+    watched = ("offline/run.py", "offline/journal.py", "outputs/text.py", "outputs/columns.py")
+    interrupted = 0
+    for step in range(1, 5000, 7):
+        output = tmp_path / f"run-{step}" / "out.jsonl"
+        job = Job(api="predict", input=str(given), output=str(output), part_rows=10)
+        left = step
+
+        def tracer(frame: Any, event: str, _: Any) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(watched):
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return tracer
+
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            run_batch(job, doubling, source={})
+            is_over = True
+        except KeyboardInterrupt:
+            is_over = False
+        finally:
+            sys.settrace(before)
+        if is_over:
+            break
+        with suppress(ConflictError):
+            run_batch(job, doubling, source={})
+        assert numbers_of(output) == [(row, 2.0 * row) for row in GOOD], f"line {step}"
+        interrupted += 1
+    assert interrupted > 30
