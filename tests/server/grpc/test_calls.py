@@ -136,7 +136,7 @@ def test_compressed_messages_are_taken_when_compressed_bodies_are(
 ) -> None:
     body = make("inference.ModelInferRequest")(**request()).SerializeToString()
 
-    def ask(server: Any) -> bytes:
+    def ask(server: Any, body: bytes = body) -> bytes:
         method = server.channel.unary_unary(INFER)
         answer: bytes = method(body, compression=grpc.Compression.Gzip, timeout=20)
         return answer
@@ -144,8 +144,11 @@ def test_compressed_messages_are_taken_when_compressed_bodies_are(
     plain = serve_grpc()
     assert why(lambda: ask(plain))[0] == "UNIMPLEMENTED"
     monkeypatch.setenv("MODELPACK_ACCEPT_ENCODING", "true")
-    answer = make("inference.ModelInferResponse").FromString(ask(serve_grpc()))
+    server = serve_grpc()
+    answer = make("inference.ModelInferResponse").FromString(ask(server))
     assert answer.raw_output_contents[0] == X.tobytes()
+    bomb = make("inference.ModelInferRequest")(id="a" * 20_000_000).SerializeToString()
+    assert why(lambda: ask(server, bomb))[0] == "RESOURCE_EXHAUSTED"
 
 
 def test_a_full_queue_says_when_to_come_again(
