@@ -47,6 +47,10 @@ GRPC_REQUIREMENTS = ("grpcio>=1.66", "protobuf>=5.26")
 """What it needs for gRPC; the lock covers it when the bundle's settings have a ``grpc_port``."""
 
 
+REDIS_REQUIREMENTS = ("redis>=5",)
+"""What it needs for tasks in Redis; the lock covers it when the settings name such a store."""
+
+
 def canonical_json(value: object) -> bytes:
     """Return the one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""
     text = json.dumps(

@@ -34,6 +34,7 @@ from modelpack.manifest import (
     GRPC_REQUIREMENTS,
     LOCK_FILE,
     README_FILE,
+    REDIS_REQUIREMENTS,
     SBOM_FILE,
     BundleManifest,
     FileRecord,
@@ -155,6 +156,8 @@ def lock_inputs(
     brought = [line for entry in models for line in store.model_record(entry).requirements]
     if project.server.grpc_port is not None:
         brought += GRPC_REQUIREMENTS
+    if "://" in (project.server.tasks_store or ""):
+        brought += REDIS_REQUIREMENTS
     return gather_inputs(project, code, brought, locking, progress)
 
 

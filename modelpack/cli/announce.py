@@ -27,6 +27,7 @@ EXAMPLE_FILE = "example.json"
 MAX_BODY_CHARS = 2000
 """Longest example that is written out in a command line."""
 _ASK_EVERY_S = 0.05
+_OWN_TAGS = ("apis", "health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,20 @@ def first_call(document: Mapping[str, Any]) -> FirstCall | None:
     return None
 
 
-def announce(url: str, call: FirstCall | None, *, folder: Path) -> None:
-    """Print the URL; ``example.json`` in the folder is preferred to a body written out."""
+def contracts(document: Mapping[str, Any]) -> str:
+    """Return the names of the other contracts in an OpenAPI document of ours: ``oip,kserve``."""
+    names = [tag["name"] for tag in document["tags"]]
+    return ",".join(name for name in names if name not in _OWN_TAGS) or "none"
+
+
+def announce(url: str, call: FirstCall | None, speaks: str, *, folder: Path) -> None:
+    """Print the URL; ``example.json`` in the folder is preferred to a body written out.
+
+    ``speaks`` are the names of the other contracts that are on; "": nobody knows.
+    """
     console.out(url)
+    if speaks:
+        console.note(f"speaks:   {speaks}")
     if call is None:
         return
     if line := curl_line(url, call, folder=folder):
@@ -124,10 +136,11 @@ def _main(url: str, pid: int, folder: Path) -> None:
         return
     try:
         with opener.open(f"{url}/openapi.json", timeout=5) as answer:
-            call = first_call(json.load(answer))
+            document = json.load(answer)
+            call, speaks = first_call(document), contracts(document)
     except (OSError, ValueError, KeyError, http.client.HTTPException):
-        call = None
-    announce(url, call, folder=folder)
+        call, speaks = None, ""
+    announce(url, call, speaks, folder=folder)
 
 
 def _tls_handlers(url: str) -> list[Any]:

@@ -233,6 +233,7 @@ def _run(source: Source, settings: ServerSettings, *, folder: Path, reload: bool
     from modelpack import server
     from modelpack.cli.announce import announce, announce_from_outside, first_call
     from modelpack.sdk.openapi import openapi_document
+    from modelpack.server.faces.registry import spoken
 
     companion = None
     if reload:
@@ -248,7 +249,8 @@ def _run(source: Source, settings: ServerSettings, *, folder: Path, reload: bool
         if spec is None:
             announce_from_outside(url, where)
         else:
-            announce(url, first_call(openapi_document(spec, "")), folder=where)
+            call = first_call(openapi_document(spec, ""))
+            announce(url, call, spoken(settings), folder=where)
 
     return server.run(
         spec,

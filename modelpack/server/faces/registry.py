@@ -18,7 +18,7 @@ from importlib import import_module
 
 from starlette.routing import BaseRoute, Route
 
-from modelpack.config.serving import FACES
+from modelpack.config.serving import FACES, ServerSettings
 from modelpack.server.door import Door
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.face import Face
@@ -97,6 +97,12 @@ def open_faces(catalog: Catalog, own: Sequence[Face] = ()) -> Faces:
     """
     faces = [_class_of(name)(catalog) for name in chosen(catalog.settings.faces, os.environ)]
     return Faces([*faces, *own], [endpoint.api.route for endpoint in catalog.endpoints])
+
+
+def spoken(settings: ServerSettings) -> str:
+    """Return the names of what is on, for people: ``oip,kserve`` or ``none``."""
+    names = chosen(settings.faces, os.environ)
+    return ",".join([*names, *(["tasks"] if settings.tasks else [])]) or "none"
 
 
 def chosen(faces: str, environ: Mapping[str, str]) -> list[str]:

@@ -87,9 +87,9 @@ class GrpcServer:
         server = self._server
         if server is None or self._starting is None:
             return True
-        await self._starting
         began = monotonic()
         try:
+            await self._starting
             await turn_away(self._settings.grpc_port or 0, min(LINGER_S, grace_s))
             ending = asyncio.ensure_future(server.stop(grace_s))
             await asyncio.wait((ending,), timeout=min(LINGER_S, grace_s))
@@ -99,7 +99,7 @@ class GrpcServer:
             self._serving.ending.set()
             await server.stop(None)
             return False
-        return monotonic() - began < max(grace_s, _AT_ONCE_S)
+        return not grace_s or monotonic() - began < max(grace_s, _AT_ONCE_S)
 
     def _handlers(self) -> Handlers:
         """Return what answers each method, by its path."""

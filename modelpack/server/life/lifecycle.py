@@ -30,6 +30,7 @@ from modelpack.config.settings import ServerSettings
 from modelpack.frameworks.source import Source
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
+from modelpack.server.faces.registry import spoken
 from modelpack.server.http.accepting import Acceptor
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
@@ -155,7 +156,7 @@ class Server:
     @property
     def facts(self) -> dict[str, Any]:
         """Where it answers, by what is spoken there."""
-        return addresses(self.url, self._settings)
+        return {**addresses(self.url, self._settings), "faces": spoken(self._settings)}
 
     def readings(self) -> list[Reading]:
         """Return what the metrics show of this process."""
@@ -269,9 +270,10 @@ class Server:
             nothing.set_result(True)
             return nothing
         ending = asyncio.ensure_future(self._grpc.close(self._grace_s))
-        tasks: set[Any] = self._state.tasks
-        tasks.add(ending)
-        ending.add_done_callback(tasks.discard)
+        if self._grace_s:  # else no call runs, and the drain would cut it off before it begins
+            tasks: set[Any] = self._state.tasks
+            tasks.add(ending)
+            ending.add_done_callback(tasks.discard)
         return ending
 
     def _open_door(

@@ -23,6 +23,7 @@ from typing import Any
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import ConflictError, ModelpackError
 from modelpack.frameworks.source import Source
+from modelpack.server.faces.registry import spoken
 from modelpack.server.http.listening import addresses, url_of
 from modelpack.server.http.tls import context_for
 from modelpack.server.life.admin import Managed
@@ -60,7 +61,7 @@ class Supervisor(Managed):
         """Raise UsageError when TLS files cannot be used."""
         is_tls = context_for(settings) is not None
         self.url = url_of(listener, is_tls=is_tls)
-        self.facts = addresses(self.url, settings)
+        self.facts = {**addresses(self.url, settings), "faces": spoken(settings)}
         self.settings = settings
         self.crew = Crew(
             settings.workers,

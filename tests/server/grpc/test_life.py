@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,3 +336,43 @@ def test_models_are_loaded_only_where_the_operator_lets_them(
     assert (code, "stop the server" in text) == ("INVALID_ARGUMENT", True)
     other = make("inference.RepositoryModelLoadRequest")(model_name="other").SerializeToString()
     assert why(lambda: server.send(f"{path}Load", other))[0] == "NOT_FOUND"
+
+
+SLOW_START = """
+import time
+import modelpack
+
+@modelpack.service
+class Demo:
+    def __init__(self) -> None:
+        time.sleep(1.5)
+
+    @modelpack.api
+    def predict(self, x: float) -> float:
+        return x
+"""
+
+
+def test_a_server_that_is_told_to_stop_while_it_loads_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(SLOW_START)
+    words = [sys.executable, "-m", "modelpack", "serve", "--port", "0", "--grpc-port", "0"]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        words[5] = str(probe.getsockname()[1])
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                opener.open(f"http://127.0.0.1:{words[5]}/livez", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "cut-off" not in said
