@@ -2,7 +2,8 @@
 # everything else is put into .venv by the first command that needs it.
 #
 #   make demo     the whole way, on real data: train, build, serve, containerize, deploy, destroy
-#   make test     lint, types, layers, every test, coverage, a quick benchmark
+#   make test     lint, types, layers, every test, a quick benchmark
+#   make coverage the tests with what of the code they run (on demand)
 #   make lint     the first three of these alone
 #   make format   writes the code the way lint wants it
 #   make bench    the benchmarks in full (on demand; needs wrk), as a Markdown table
@@ -27,7 +28,7 @@ ifeq ($(CI),true)
 REQUIRE := --require engine
 endif
 
-.PHONY: demo test lint format unit bench-quick bench bench-peers test-peers test-long test-frameworks soak tools clean help
+.PHONY: demo test lint format unit coverage bench-quick bench bench-peers test-peers test-long test-frameworks soak tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
@@ -46,9 +47,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 # Unit, engine and browser tests, two files at a time; then those that measure time, by themselves.
-# Coverage is counted over all of them.  What is missing on this machine is skipped with its reason.
+# What is missing on this machine is skipped with its reason.
 unit: $(READY)
-	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench --cov --cov-report= $(REQUIRE)
+	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench $(REQUIRE)
+	$(BIN)/pytest tests/bench -m "$(USUAL)"
+
+# The same, with what of the code they run; a third slower, so it is on demand.
+coverage: $(READY)
+	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench --cov --cov-report=
 	$(BIN)/pytest tests/bench -m "$(USUAL)" --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)
 
 # Timings are only true without coverage.

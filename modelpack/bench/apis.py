@@ -55,10 +55,14 @@ def describe(place: Place, headers: Mapping[str, str]) -> Description | None:
 
 
 def apis_of(document: Mapping[str, Any]) -> list[Api]:
-    """Return every call that takes a JSON body, in the order of the document."""
+    """Return every call that takes a JSON body, in the order of the document.
+
+    Where the document marks the apis of the service, only those: the calls of other contracts lead
+    to the same apis.
+    """
     found = []
     paths = document.get("paths")
-    for route, path in (paths if isinstance(paths, dict) else {}).items():
+    for route, path in _own(paths if isinstance(paths, dict) else {}).items():
         try:
             operation = path["post"]
             media = operation["requestBody"]["content"]["application/json"]
@@ -69,6 +73,15 @@ def apis_of(document: Mapping[str, Any]) -> list[Api]:
         name = str(operation.get("operationId") or route.strip("/"))
         found.append(Api(name, route, _example(media), _properties(media)))
     return found
+
+
+def _own(paths: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = {}
+    for route, item in paths.items():
+        call = item.get("post") if isinstance(item, dict) else None
+        if isinstance(call, dict) and "apis" in (call.get("tags") or ()):
+            own[route] = item
+    return own or paths
 
 
 def choose(apis: Sequence[Api], name: str | None) -> Api:

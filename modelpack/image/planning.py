@@ -93,7 +93,7 @@ def plan_image(
         has_doc=any(layer.media_type == DOC_TYPE for layer in entry.layers),
         system_packages=settings.system_packages,
         env=_env(entry, chosen, settings),
-        labels=_labels(entry, chosen),
+        labels=_labels(entry, chosen, is_ours=manifest.program is None),
         layers=(
             *_layers_below(chosen, python=python, settings=settings),
             _packages_layer(packages, platform, python),
@@ -218,10 +218,11 @@ _CAPABILITIES = "com.amazonaws.sagemaker.capabilities"
 """What SageMaker may ask of the image, as it says itself (SageMaker developer guide)."""
 
 
-def _labels(entry: Entry, base: Base) -> dict[str, str]:
+def _labels(entry: Entry, base: Base, *, is_ours: bool) -> dict[str, str]:
+    """``is_ours``: our server is in it, whose contracts are known; a wrapped program has its own."""
+    capabilities = ("accept-bind-to-port", "multi-models") if is_ours else ()
     labels = {
-        f"{_CAPABILITIES}.accept-bind-to-port": "true",
-        f"{_CAPABILITIES}.multi-models": "true",
+        **{f"{_CAPABILITIES}.{name}": "true" for name in capabilities},
         "dev.modelpack.bundle.digest": entry.digest,
         "dev.modelpack.tag": str(entry.tag),
         "dev.modelpack.version": __version__,

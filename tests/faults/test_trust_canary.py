@@ -59,6 +59,7 @@ class Own:
 COMMANDS: dict[str, list[tuple[str, int]]] = {
     "init": [("fresh", 0)],
     "list": [("", 0), ("-o json", 0)],
+    "call": [("127.0.0.1:1 predict --set x=1 --attempts 1", 1)],
     "inspect": [("canary", 0), ("canary:1 -o json", 0)],
     "diff": [("canary:1 canary:2 --text", 0), ("canary:1 canary:2 -o json", 0)],
     "history": [("canary", 0)],
@@ -105,6 +106,7 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
 # These run what they are given; that is what they are for, and the policy is asked first.
 RUN_THE_BUNDLE = {
     "serve": "becomes its server",
+    "batch": "runs its apis on the rows of a file",
     "bench": "serves it for as long as it is measured",
     "image run": "starts a container of an image",
     "servers swap": "lets a running server load it",

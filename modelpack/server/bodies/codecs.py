@@ -133,6 +133,8 @@ def _plain(value: Any) -> Any:
         if value.ndim == 0 or value.dtype.kind in "OUS":
             return value.tolist()
         value = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+    if isinstance(value, np.integer):
+        return value.item()  # there are types of equal width that the writer does not know
     if isinstance(value, np.ndarray | np.generic):
         return orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
     raise TypeError(f"{type(value).__name__} has no JSON form")

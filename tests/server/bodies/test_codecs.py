@@ -214,3 +214,8 @@ def test_numbers_survive_the_way_out_and_in(numbers: list[float]) -> None:
     array = np.array(numbers, "float32")
 
     assert np.array(orjson.loads(dump(array)), "float32").tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("kind", [np.longlong, np.ulonglong, np.intc, np.int64, np.uint8])
+def test_whole_numbers_of_every_type_are_written(kind: type) -> None:
+    assert dump({"rows": [{"label": kind(3)}]}) == b'{"rows":[{"label":3}]}'
