@@ -77,8 +77,9 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     # Marked as it is found: processes are given their tests before any later hook of ours.
-    needs_engine = item.get_closest_marker("engine") is not None
-    group = "engine" if needs_engine else item.nodeid.partition("::")[0]
+    # A browser gives up what it loads when the engine adds a network: never both at once.
+    is_shy = any(item.get_closest_marker(mark) for mark in ("engine", "browser"))
+    group = "engine" if is_shy else item.nodeid.partition("::")[0]
     item.add_marker(pytest.mark.xdist_group(group))
     if any(item.get_closest_marker(mark) for mark in ON_DEMAND):
         item.add_marker(pytest.mark.timeout(3600))
