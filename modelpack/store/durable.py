@@ -133,7 +133,7 @@ class Staging:
         if blob.digest in self.blobs:
             return
         try:
-            self._io.link(blob.hex, blobs, self._handle)
+            self._link(blobs, blob.hex)
         except FileNotFoundError:
             raise
         except OSError:  # a file system without links
@@ -146,6 +146,18 @@ class Staging:
 
                 self.write(copy, expected=blob.digest)
         self.blobs[blob.digest] = blob
+
+    def _link(self, blobs: int, name: str) -> None:
+        """Link a file of ``blobs`` here; raises FileNotFoundError only when it is not there.
+
+        A file that another writer puts in place of an equal one at that moment is reported as
+        missing too (link(2): its old inode has no name any more), so it is looked for again.
+        """
+        while True:
+            try:
+                return self._io.link(name, blobs, self._handle)
+            except FileNotFoundError:
+                os.stat(name, dir_fd=blobs, follow_symlinks=False)
 
     def drop(self, blob: Blob) -> None:
         """Forget a blob that was pinned."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def in_children() -> Iterator[Callable[[list[Callable[[], str]]], list[str]]]:
                     os.read(gate_out, 1)  # ends when the parent closes the gate
                     os.write(into, task().encode())
                     os._exit(0)
+                except BaseException:
+                    traceback.print_exc()
                 finally:
                     os._exit(1)
             os.close(into)

@@ -22,6 +22,7 @@ from modelpack.store.durable import (
     open_staging,
     readable_errors,
 )
+from modelpack.store.system import Io
 
 
 def test_a_blob_is_named_by_its_digest_and_read_only(tmp_path: Path) -> None:
@@ -119,6 +120,31 @@ def test_a_pinned_blob_outlives_its_deletion(tmp_path: Path) -> None:
         (blobs / blob.hex).unlink()
         staging.publish(folder)
     assert (blobs / blob.hex).read_bytes() == b"weights"
+
+
+def test_a_blob_that_is_replaced_by_its_equal_while_it_is_pinned_is_pinned(tmp_path: Path) -> None:
+    """The name never goes away, yet link(2) says so while another writer renames over it."""
+    blobs, staged = tmp_path / "blobs", tmp_path / "staging"
+    blobs.mkdir()
+    staged.mkdir()
+    blob = Blob(sha256_digest(b"weights"), 7)
+    (blobs / blob.hex).write_bytes(b"weights")
+
+    class Replaced(Io):
+        moments = 2
+
+        def link(self, name: str, folder: int, new_folder: int) -> None:
+            if self.moments:
+                self.moments -= 1
+                raise FileNotFoundError(errno.ENOENT, "its old inode has no name", name)
+            super().link(name, folder, new_folder)
+
+    with open_staging(staged, Replaced()) as (staging, _), open_folder(blobs) as folder:
+        staging.pin(folder, blob)
+        with staging.open_blob(blob.digest) as pinned:
+            assert pinned.read() == b"weights"
+        with pytest.raises(FileNotFoundError):
+            staging.pin(folder, Blob(sha256_digest(b"gone"), 4))
 
 
 def test_without_links_a_pinned_blob_is_copied_and_checked(
