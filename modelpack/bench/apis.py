@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelpack.bench.place import Place, ask
+from modelpack.client.openapi import json_calls
 from modelpack.errors import NotFoundError, did_you_mean
 
 
@@ -55,33 +56,17 @@ def describe(place: Place, headers: Mapping[str, str]) -> Description | None:
 
 
 def apis_of(document: Mapping[str, Any]) -> list[Api]:
-    """Return every call that takes a JSON body, in the order of the document.
-
-    Where the document marks the apis of the service, only those: the calls of other contracts lead
-    to the same apis.
-    """
-    found = []
-    paths = document.get("paths")
-    for route, path in _own(paths if isinstance(paths, dict) else {}).items():
-        try:
-            operation = path["post"]
-            media = operation["requestBody"]["content"]["application/json"]
-        except (KeyError, TypeError):
-            continue
-        if not isinstance(media, dict) or "{" in route:
-            continue
-        name = str(operation.get("operationId") or route.strip("/"))
-        found.append(Api(name, route, _example(media), _properties(media)))
-    return found
-
-
-def _own(paths: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = {}
-    for route, item in paths.items():
-        call = item.get("post") if isinstance(item, dict) else None
-        if isinstance(call, dict) and "apis" in (call.get("tags") or ()):
-            own[route] = item
-    return own or paths
+    """Return the calls that take a JSON body and have a route of their own, as ``json_calls``."""
+    return [
+        Api(
+            name=str(call.operation.get("operationId") or call.route.strip("/")),
+            route=call.route,
+            example=call.example if isinstance(call.example, dict) else None,
+            properties=_properties(call.media),
+        )
+        for call in json_calls(document)
+        if "{" not in call.route
+    ]
 
 
 def choose(apis: Sequence[Api], name: str | None) -> Api:
@@ -96,14 +81,6 @@ def choose(apis: Sequence[Api], name: str | None) -> Api:
     listed = ", ".join(known[:10]) or "none"
     hint = f"did you mean '{near}'?" if near else f"it has: {listed}"
     raise NotFoundError(f"the server has no api '{name}'", hint=hint)
-
-
-def _example(media: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    example = media.get("example")
-    if example is None and isinstance(media.get("examples"), dict):
-        first = next(iter(media["examples"].values()), None)
-        example = first.get("value") if isinstance(first, dict) else None
-    return example if isinstance(example, dict) else None
 
 
 def _properties(media: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -11,6 +11,7 @@
            └─ Dialect         http, rpc       how all of that looks on the wire
       └─ Wire                 wire, wire_aio  connections that are kept, with TLS and proxies
 
+``openapi`` reads the documents of any server, for commands that do not call through a client.
 Nothing of the server is imported, and nothing that the runtime does not bring.
 """
 

@@ -17,10 +17,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from modelpack.client.openapi import ABSENT, json_calls
 from modelpack.deploy.spec import DeploymentSpec
 from modelpack.deploy.state import CRASHES_TO_FAIL, State, Status
 from modelpack.errors import DeployError
@@ -173,35 +174,9 @@ class Probe:
 
 
 def examples(document: Any) -> list[tuple[str, object]]:
-    """Return route and example body of every api that an OpenAPI document gives one for.
-
-    Where the document marks the apis of the service, the calls of other contracts, which lead to the
-    same apis, are left out.
-    """
-    found = []
-    paths = document.get("paths", {}) if isinstance(document, dict) else {}
-    for route, item in _own_calls(paths).items():
-        try:
-            media = item["post"]["requestBody"]["content"]["application/json"]
-        except (KeyError, TypeError):
-            continue
-        if "example" in media:
-            found.append((route, media["example"]))
-        elif isinstance(media.get("examples"), dict):
-            first = next(iter(media["examples"].values()), None)
-            if isinstance(first, dict) and "value" in first:
-                found.append((route, first["value"]))
-    return found
-
-
-def _own_calls(paths: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the paths with a call that is marked as an api of the service; all, if none is."""
-    own = {}
-    for route, item in paths.items():
-        call = item.get("post") if isinstance(item, dict) else None
-        if isinstance(call, dict) and "apis" in (call.get("tags") or ()):
-            own[route] = item
-    return own or paths
+    """Return route and example body of every api that an OpenAPI document gives one for."""
+    calls = json_calls(document)
+    return [(call.route, call.example) for call in calls if call.example is not ABSENT]
 
 
 def service_url(host: str, port: int) -> str:
