@@ -18,6 +18,7 @@ import typer
 
 from modelpack.cli import console
 from modelpack.cli.grammar import Format, FormatOption
+from modelpack.cli.options import DevicesOption, ReplicasOption, RunnerOption, ThreadsOption
 from modelpack.errors import BadRowsError, UsageError
 
 if TYPE_CHECKING:
@@ -90,22 +91,10 @@ def batch(
         int | None,
         typer.Option("--batch-size", metavar="N", help="most rows in one call (as the api says)"),
     ] = None,
-    replicas: Annotated[
-        int | None,
-        typer.Option("--replicas", metavar="N", help="how often the service is loaded (1)"),
-    ] = None,
-    runner: Annotated[
-        str | None,
-        typer.Option("--runner", metavar="WHERE", help="inline, thread, process, or auto (auto)"),
-    ] = None,
-    devices: Annotated[
-        str | None,
-        typer.Option("--devices", metavar="LIST", help="cpu, or such as cuda:0,cuda:1 (auto)"),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", metavar="N", help="processor threads of each replica (shared)"),
-    ] = None,
+    replicas: ReplicasOption = None,
+    runner: RunnerOption = None,
+    devices: DevicesOption = None,
+    threads: ThreadsOption = None,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="longest call of the api (3600)")
     ] = 3600.0,

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from modelpack.cli.grammar import Format, FormatOption
+from modelpack.cli.options import HeaderOption, InsecureOption
 
 
 def bench(
@@ -85,15 +86,8 @@ def bench(
             "--rows", metavar="N", min=1, help="repeat the rows of the body up to so many"
         ),
     ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-H", "--header", metavar="NAME:VALUE", help="one more header of each request"
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="take any certificate of the server")
-    ] = False,
+    header: HeaderOption = None,
+    insecure: InsecureOption = False,
     preset: Annotated[
         str | None,
         typer.Option(

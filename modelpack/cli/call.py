@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from modelpack.cli.options import HeaderOption, InsecureOption
+
 
 class Form(StrEnum):
     """Forms in which an answer is printed."""
@@ -73,12 +75,7 @@ def call(
         str | None,
         typer.Option("--priority", metavar="high|normal|low", help="who is taken first"),
     ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-H", "--header", metavar="NAME:VALUE", help="one more header of each request"
-        ),
-    ] = None,
+    header: HeaderOption = None,
     only_json: Annotated[
         bool, typer.Option("--json", help="send arrays as JSON, not as bytes")
     ] = False,
@@ -92,9 +89,7 @@ def call(
     key: Annotated[
         Path | None, typer.Option("--key", metavar="FILE", help="key of that certificate")
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="take any certificate of the server")
-    ] = False,
+    insecure: InsecureOption = False,
 ) -> None:
     """
     $ modelpack call http://127.0.0.1:3000 predict --input digits.npy

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelpack.cli import console
+from modelpack.cli.options import DevicesOption, ReplicasOption, RunnerOption, ThreadsOption
 from modelpack.errors import UsageError, WrappedProgramError
 
 if TYPE_CHECKING:
@@ -47,26 +48,10 @@ def serve(
         int | None,
         typer.Option("--workers", metavar="N", help="processes that read requests (1)"),
     ] = None,
-    replicas: Annotated[
-        int | None,
-        typer.Option("--replicas", metavar="N", help="how often the service is loaded (1)"),
-    ] = None,
-    runner: Annotated[
-        str | None,
-        typer.Option(
-            "--runner", metavar="WHERE", help="inline, thread, process, or auto: as measured (auto)"
-        ),
-    ] = None,
-    devices: Annotated[
-        str | None,
-        typer.Option("--devices", metavar="LIST", help="cpu, or such as cuda:0,cuda:1 (auto)"),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", metavar="N", help="processor threads of each replica; 0: shared out (0)"
-        ),
-    ] = None,
+    replicas: ReplicasOption = None,
+    runner: RunnerOption = None,
+    devices: DevicesOption = None,
+    threads: ThreadsOption = None,
     metrics_port: Annotated[
         int | None,
         typer.Option("--metrics-port", metavar="PORT", help="port for /metrics (the same)"),
