@@ -13,6 +13,9 @@ import pytest
 from modelpack.offline.hello import Hello, Param
 from modelpack.offline.job import Job
 from modelpack.offline.run import Summary, run_batch
+from tests.s3 import s3, s3_server
+
+__all__ = ["s3", "s3_server"]
 
 NUMBER = Param(
     name="x",

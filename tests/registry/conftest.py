@@ -25,6 +25,9 @@ import pytest
 from modelpack.manifest import BundleManifest, FileRecord, ModelRecord
 from modelpack.registry.backoff import Backoff
 from modelpack.store import Entry, Store
+from tests.s3 import s3, s3_server
+
+__all__ = ["s3", "s3_server"]
 
 PASSWORDS = "me:$2b$04$YRf5HrccqLciwuLaSqwzLezZIU4QgdC9rqmDVnFXYqrW1nmgIBlSm\n"  # secret
 LOCK = "# a lock\n"
