@@ -69,7 +69,7 @@ class AzuremlFace(Face):
     """The contract of Azure Machine Learning's online endpoints."""
 
     name: ClassVar[str] = "azureml"
-    prefixes: ClassVar[tuple[str, ...]] = (PATH,)
+    prefixes = (PATH,)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

@@ -28,7 +28,7 @@ class CloudrunFace(Face):
     """What Cloud Run needs beside the port."""
 
     name: ClassVar[str] = "cloudrun"
-    prefixes: ClassVar[tuple[str, ...]] = (LIVE, READY)
+    prefixes = (LIVE, READY)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

@@ -1,8 +1,9 @@
 """One contract: the doors, pages and words of another server.
 
 Face(catalog) ──► doors      POST paths that call an api, on the fast lane where they can be
-──► routes     everything else that the contract answers: health, metadata …
-──► prefixes   below them even "not found" is said as the contract says it
+              ──► routes     everything else that the contract answers: health, metadata …
+              ──► prefixes   below them even "not found" is said as the contract says it
+              ──► home       what ``/`` answers to a program
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import orjson
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Endpoint
@@ -33,13 +35,16 @@ def write_error(problem: Problem, _request_id: bytes) -> tuple[int, bytes, bytes
 
 
 class Face:
-    """Base of the contracts; a subclass fills the three lists as it is made."""
+    """Base of the contracts; a subclass fills the lists as it is made."""
 
     name: ClassVar[str]
     """What it is called in ``--face`` and in the line at the start."""
 
-    prefixes: ClassVar[tuple[str, ...]] = ()
+    prefixes: tuple[str, ...] = ()
     """Beginnings of paths that belong to it, such as ``/v2``: itself, and all below it."""
+
+    home: ASGIApp | None = None
+    """Answers ``GET /`` for whoever does not ask for a page there; None: nothing does."""
 
     claims: frozenset[str] = frozenset()
     """Paths that its platform was told to call: it has them even where an api has one of them, and

@@ -1,5 +1,6 @@
 """KServe v1: ``instances`` in, ``predictions`` out (KServe, data plane v1 protocol).
 
+    GET  /                           {"status": "alive"}; the page for who asks for text/html
     GET  /v1/models                  {"models": [names]}
     GET  /v1/models/{m}              {"name", "ready"}; 503 while it takes no requests
     POST /v1/models/{m}:predict      {"instances": […]} ──► {"predictions": […]}
@@ -26,12 +27,15 @@ from modelpack.server.faces.v1 import EXPLAIN, PREDICT, Shared, is_stream
 from modelpack.server.problems import Problem, not_found
 from modelpack.server.web.replies import Reply, json_reply, problem_reply
 
+_ALIVE = parts.record({"status": parts.TEXT})
+
 
 class KServeFace(Face):
     """The contract of KServe's first protocol."""
 
     name: ClassVar[str] = "kserve"
-    prefixes: ClassVar[tuple[str, ...]] = ("/v1/models",)
+    prefixes = ("/v1/models",)
+    home = json_reply({"status": "alive"})
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
@@ -101,8 +105,11 @@ class KServeFace(Face):
     def openapi(self) -> dict[str, Any]:
         """Return the paths of all models."""
         models = parts.record({"models": parts.array(parts.TEXT)})
+        alive = parts.said("It lives; a page for who asks for text/html.", _ALIVE)
+        alive["content"]["text/html"] = {"schema": parts.TEXT}
         items: dict[str, Any] = {
-            "/v1/models": {"get": parts.operation("Name the models", answers=_ok(models))}
+            "/": {"get": parts.operation("Is it alive?", answers={"200": alive})},
+            "/v1/models": {"get": parts.operation("Name the models", answers=_ok(models))},
         }
         ready = parts.record({"name": parts.TEXT, "ready": parts.BOOLEAN})
         for served in self.catalog.models.values():

@@ -46,7 +46,7 @@ class MlflowFace(Face):
     """The contract of MLflow's scoring server."""
 
     name: ClassVar[str] = "mlflow"
-    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/health", "/version")
+    prefixes = (PATH, "/ping", "/health", "/version")
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

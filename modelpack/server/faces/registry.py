@@ -75,6 +75,8 @@ class Faces:
             (prefix, face.write_problem) for face in faces for prefix in face.prefixes
         ]
         self._own = frozenset(taken)
+        self.home = next((face.home for face in faces if face.home is not None), None)
+        """What answers ``GET /`` for programs; None: the page is for everybody."""
 
     @property
     def names(self) -> tuple[str, ...]:

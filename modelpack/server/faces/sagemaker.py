@@ -110,7 +110,7 @@ class SagemakerFace(Face):
     """The contract of SageMaker's hosting services."""
 
     name: ClassVar[str] = "sagemaker"
-    prefixes: ClassVar[tuple[str, ...]] = (PATH, "/ping", "/endpoints", "/models")
+    prefixes: tuple[str, ...] = (PATH, "/ping", "/endpoints")
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
@@ -129,10 +129,11 @@ class SagemakerFace(Face):
         self._guests: Guests | None = None
         if is_multi_model(os.environ):
             from modelpack.server.faces.multi_model import Guests
-            from modelpack.server.faces.multi_routes import ModelRoutes
+            from modelpack.server.faces.multi_routes import MODELS, ModelRoutes
 
             self._guests = Guests(catalog)
             models = ModelRoutes(catalog, self._guests, dialect, write_error, passed_on)
+            self.prefixes = (*self.prefixes, MODELS)
             self.routes = [ping, *streams, *models.routes]
 
     @property

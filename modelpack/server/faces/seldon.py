@@ -77,7 +77,7 @@ class SeldonFace(Face):
     """The contract of Seldon's first protocol."""
 
     name: ClassVar[str] = "seldon"
-    prefixes: ClassVar[tuple[str, ...]] = ("/api/v1.0", "/api/v0.1")
+    prefixes = ("/api/v1.0", "/api/v0.1")
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

@@ -49,7 +49,7 @@ class TfServingFace(Face):
     """The contract of TensorFlow Serving over HTTP."""
 
     name: ClassVar[str] = "tfserving"
-    prefixes: ClassVar[tuple[str, ...]] = ("/v1/models",)
+    prefixes = ("/v1/models",)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

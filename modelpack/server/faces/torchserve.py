@@ -34,6 +34,7 @@ from modelpack.server.faces.catalog import Catalog, Served, unknown_model
 from modelpack.server.faces.face import JSON, Face, error_text
 from modelpack.server.faces.handled import Handled
 from modelpack.server.faces.registry import chosen
+from modelpack.server.life.contract import is_multi_model
 from modelpack.server.problems import Headers, Problem, RefusedRequest
 from modelpack.server.web.calls import ApiRoute
 from modelpack.server.web.replies import Reply, json_reply, problem_reply
@@ -112,13 +113,12 @@ class TorchServeFace(Face):
     """The contract of TorchServe's inference port, and the describe routes beside it."""
 
     name: ClassVar[str] = "torchserve"
-    prefixes: ClassVar[tuple[str, ...]] = ("/predictions", "/explanations", "/models")
+    prefixes: tuple[str, ...] = ("/predictions", "/explanations")
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
         on = chosen(catalog.settings.faces, os.environ)
-        is_multi = os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
-        self._describes = not (is_multi and "sagemaker" in on)
+        self._describes = not (is_multi_model(os.environ) and "sagemaker" in on)
         self.doors: list[Door] = list(self._doors())
         limit = catalog.settings.max_body_bytes
         self.routes: list[BaseRoute] = [
@@ -130,6 +130,7 @@ class TorchServeFace(Face):
             Route("/explanations/{model}", self._missing, methods=["POST", "PUT"]),
         ]
         if self._describes:
+            self.prefixes = (*self.prefixes, "/models")
             self.routes += [
                 Route("/models", self._list, methods=["GET"]),
                 Route("/models/{model}", self._describe, methods=["GET"]),

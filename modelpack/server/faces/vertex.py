@@ -67,7 +67,7 @@ class VertexFace(Face):
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
-        self._health, self._predict = routes_of(os.environ)
+        self._health, self._predict = self.prefixes = routes_of(os.environ)
         if "AIP_PREDICT_ROUTE" in os.environ:
             self.claims = frozenset((self._predict,))
         dialect = Dialect({"instances": frames.instances}, "parameters", wrap)

@@ -103,6 +103,7 @@ class Generation:
         pages = page_routes(
             settings.host,
             lambda: orjson.dumps(document_of(spec, self.faces, settings, version=version)),
+            home=self.faces.home,
         )
         here = self.metrics if settings.metrics_port is None else None
         self.mounts = Mounts(spec.mounts, settings.host)

@@ -1,6 +1,7 @@
 """Pages for people: a page to try the service, the documentation, and the files they need.
 
-    /                the try-it page, filled with the example of each api
+    /                the try-it page, filled with the example of each api; a program that does not
+                     ask for HTML gets what a contract has there, if one has something
     /docs            Swagger UI over /openapi.json, without a request to anywhere else
     /static/NAME     the files of the list below; no other name is looked up anywhere
     /openapi.json    the document, made when it is asked for the first time
@@ -64,10 +65,13 @@ FOREIGN = Problem(
 )
 
 
-def page_routes(bound_host: str, document: Callable[[], bytes]) -> list[Route]:
+def page_routes(
+    bound_host: str, document: Callable[[], bytes], *, home: ASGIApp | None = None
+) -> list[Route]:
     """Return the routes of every page; the files are read now.
 
-    ``document`` makes the OpenAPI document, as JSON.
+    document  makes the OpenAPI document, as JSON
+    home      answers ``/`` for whoever does not ask for HTML; None: everybody gets the page
     """
     hosts = allowed_hosts(bound_host)
     pages: dict[str, ASGIApp] = {
@@ -75,7 +79,26 @@ def page_routes(bound_host: str, document: Callable[[], bytes]) -> list[Route]:
         for path, (name, kind) in _FILES.items()
     }
     pages["/openapi.json"] = _Made(document)
-    return [Route(path, KnownHost(page, hosts), methods=["GET"]) for path, page in pages.items()]
+    guarded: dict[str, ASGIApp] = {path: KnownHost(page, hosts) for path, page in pages.items()}
+    if home is not None:
+        guarded["/"] = _Home(guarded["/"], home)
+    return [Route(path, page, methods=["GET"]) for path, page in guarded.items()]
+
+
+class _Home:
+    """What is at ``/``: a page for people, who ask for HTML, and something else for programs.
+
+    Probes and clients accept anything (``*/*``), or JSON; browsers always name text/html.
+    """
+
+    def __init__(self, page: ASGIApp, other: ASGIApp) -> None:
+        self._page = page
+        self._other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the Accept header asks."""
+        is_page = b"text/html" in fields_of(scope).get(b"accept", b"").lower()
+        await (self._page if is_page else self._other)(scope, receive, send)
 
 
 class _Made:

@@ -37,7 +37,7 @@ class OipFace(Face):
     """The Open Inference Protocol, with Triton's extensions."""
 
     name: ClassVar[str] = "oip"
-    prefixes: ClassVar[tuple[str, ...]] = ("/v2",)
+    prefixes = ("/v2",)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
@@ -98,13 +98,7 @@ class OipFace(Face):
             streamed("infer_stream", read_tensors, as_events=True),
         ]
         if endpoint.api.is_stream:
-            detail = f"'{served.name}' streams: ask for infer_stream or generate_stream"
-            routes += [
-                streamed("generate", read_text, as_events=False),
-                Route(
-                    f"{path}/infer", Refuses(refusal(detail), self.write_problem), methods=["POST"]
-                ),
-            ]
+            routes.append(streamed("generate", read_text, as_events=False))
         return routes
 
     def _page_routes(self) -> list[BaseRoute]:
@@ -138,11 +132,14 @@ class OipFace(Face):
         ]
 
     async def _unknown(self, ask: Ask) -> Reply:
-        self.catalog.model(ask.model, ask.version)
+        served = self.catalog.model(ask.model, ask.version)
+        if served.api.is_stream:
+            detail = f"'{served.name}' streams: ask for infer_stream or generate_stream"
+            raise RefusedRequest(refusal(detail))
         raise RefusedRequest(refusal(f"'{ask.model[:100]}' has no such call", 404))
 
     def _route(self, path: str, answer: Answer, method: str) -> Route:
-        return Route(path, Page(answer, self.write_problem), methods=[method])
+        return Route(path, Page(answer), methods=[method])
 
     def openapi(self) -> dict[str, Any]:
         """Return the paths of all models and of the server."""
