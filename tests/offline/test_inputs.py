@@ -160,6 +160,16 @@ def test_two_broken_lines_are_not_one_good_row(tmp_path: Path) -> None:
     assert [len(block.bad) for block in read(lines, Asked(api(VECTOR)))] == [2]
 
 
+def test_a_key_that_stands_twice_in_a_line_is_a_bad_row(tmp_path: Path) -> None:
+    """As in the body of a request: which of the two counts is for nobody to guess."""
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"x": [1, 2], "x": [3, 4]}\n{"x": [5, 6]}\n[{"a": 1, "a": 2}]\n')
+    (block,) = read(lines, Asked(api(VECTOR)), rows=100)
+    assert block.numbers == [1]
+    assert [(bad.number, bad.code) for bad in block.bad] == [(0, "bad-json"), (2, "bad-json")]
+    assert "'x' stands twice" in block.bad[0].detail
+
+
 def test_a_table_of_parquet_gives_lists_texts_and_nulls_as_they_are(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", None], "count": pa.array([1, 2], pa.int32())})
     pq.write_table(table, tmp_path / "t.parquet")

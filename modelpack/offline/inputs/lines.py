@@ -3,6 +3,7 @@
     bytes ──Lines──► line, and where the next one begins ──JsonlReader──► body ──► Block
                                                               └─ what is no JSON is a bad row
 
+A line is read as strictly as the body of a request: a key that stands twice is no JSON either.
 A place is a number of bytes (after decompression) and the number of the row there.
 """
 
@@ -13,11 +14,12 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-import orjson
 
 from modelpack.errors import BatchError
 from modelpack.offline.block import BadRow, Block, Position
 from modelpack.offline.inputs.base import Asked, Streams
+from modelpack.server.bodies.codecs import parse
+from modelpack.server.problems import BadJson
 
 MOST_LINE_BYTES = 64 * 1024 * 1024
 """Longest line; a file without line ends is not read into memory."""
@@ -124,10 +126,10 @@ class JsonlReader:
 
     def _add(self, line: bytes, block: Block) -> None:
         try:
-            row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+            row = parse(line.removeprefix(b"\xef\xbb\xbf"))
             # numpy would take these for numbers when they stand among some
             self._has_words |= b"true" in line or b"false" in line
-        except ValueError as error:
+        except BadJson as error:
             shown = line[:SHOWN].decode("utf-8", "replace").rstrip("\n")
             block.bad.append(BadRow(self._row, "bad-json", str(error), shown))
             return
