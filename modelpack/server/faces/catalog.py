@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
+from typing import TYPE_CHECKING
 
 from modelpack.config.settings import ServerSettings
 from modelpack.sdk.api import ApiSpec
@@ -21,6 +22,9 @@ from modelpack.server.faces.tensors import InputPort, OutputPorts, inputs_of
 from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import Problem, RefusedRequest
 from modelpack.server.web.ready import Ready
+
+if TYPE_CHECKING:
+    from modelpack.server.faces.multi_model import Guests
 
 DEFAULT_API = "predict"
 
@@ -53,10 +57,12 @@ class Catalog:
         tag: str,
         number: int,
         gather: Gather | None = None,
+        guests: Guests | None = None,
     ) -> None:
         """``number`` counts the versions that this process has had, from 1.
 
         ``gather`` asks all parts of the server for their counts; None: there is nobody to ask.
+        ``guests`` are models that are loaded beside the service; None: none can be.
         """
         self.service = spec.name
         self.doc = spec.doc
@@ -64,6 +70,7 @@ class Catalog:
         self.version = tag.partition(":")[2] or "1"
         self.number = number
         self.gather = gather
+        self.guests = guests
         self.settings = settings
         self.endpoints = tuple(endpoints)
         self.began = time()

@@ -16,7 +16,6 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from modelpack.server.door import Door
-from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.problems import Headers, Problem
 
@@ -60,15 +59,6 @@ class Face:
     ) -> tuple[int, bytes, bytes, Headers]:
         """Say what went wrong, in the words of the contract (a ``WriteProblem``)."""
         return write_error(problem, request_id)
-
-    @property
-    def endpoints(self) -> Sequence[Endpoint]:
-        """Apis that it has beside those of the service."""
-        return ()
-
-    async def close(self) -> bool:
-        """End what those run in; returns False when a shut-down hook failed."""
-        return True
 
     def openapi(self) -> dict[str, Any]:
         """Return its path items for the OpenAPI document, by path; none: it is not in there."""

@@ -12,6 +12,9 @@ Names are opaque.  A folder holds what ``model.tar.gz`` was made of: a bundle, u
 file.  A bundle was locked with the packages that this image has, or it is refused; its code runs in a
 process of its own, so that two bundles may each have a ``service.py``, and nothing of it stays.
 
+Guests belong to the process and not to the version of the service that it serves: they stay where
+they are while another version takes its place.
+
 Source: SageMaker developer guide, "Build your own container for SageMaker AI multi-model endpoints".
 """
 
@@ -20,19 +23,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from starlette.types import ASGIApp
+
+from modelpack.config.settings import ServerSettings
 from modelpack.errors import ConflictError, ModelpackError, UserCodeError
 from modelpack.frameworks.machine import memory_bytes
 from modelpack.frameworks.source import Source
 from modelpack.sdk.reimport import taken_out
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.faces.catalog import DEFAULT_API, Catalog
+from modelpack.server.faces.catalog import DEFAULT_API
 from modelpack.server.life.contract import source_in
 from modelpack.server.life.fitting import weights_of
 from modelpack.server.life.swapping import check_swap
@@ -78,6 +85,8 @@ class Guest:
     endpoints: list[Endpoint]
     place: Place
     need_bytes: int
+    door: ASGIApp | None = None
+    """Answers its calls, from the first one on."""
 
     @property
     def default(self) -> Endpoint:
@@ -89,13 +98,16 @@ class Guest:
 class Guests:
     """The models that are loaded."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._has_others = catalog.settings.workers > 1
-        self._settings = replace(catalog.settings, replicas=1, workers=1)
+    def __init__(self, settings: ServerSettings, folders: Callable[[], Iterable[Path]]) -> None:
+        """``folders`` gives those that the service's own modules are imported from."""
+        self.importing = asyncio.Lock()
+        """Held while modules are imported: what is imported stands in one place."""
+        self._has_others = settings.workers > 1
+        self._settings = replace(settings, replicas=1, workers=1)
+        self._folders = folders
         self._by_name: dict[str, Guest] = {}
         self._coming: dict[str, int] = {}
         """What those need that are being loaded."""
-        self._one_at_a_time = asyncio.Lock()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -125,7 +137,7 @@ class Guests:
             raise LoadedAlreadyError(f"'{name}' is loaded already")
         source = await asyncio.to_thread(source_in, Path(url))
         if source is None:
-            raise NoModelError(f"there is no bundle and no single ONNX file in '{url[:200]}'")
+            raise NoModelError(_why_none(Path(url)))
         need = int(weights_of(source) * LOADED)
         need += PROCESS_BYTES if source.kind == "bundle" else 0
         self._make_sure_of(need)
@@ -158,12 +170,16 @@ class Guests:
         for model in guest.spec.models.values():
             model.forget()
 
+    def refuse(self) -> None:
+        """Answer 503 to what is left; may be called again."""
+        for one in self.endpoints:
+            one.close()
+
     async def close(self) -> bool:
         """End all of them; returns False when a shut-down hook failed."""
         is_clean = True
+        self.refuse()
         for guest in list(self._by_name.values()):
-            for one in guest.endpoints:
-                one.close()
             is_clean = await guest.place.close() and is_clean
         self._by_name.clear()
         return is_clean
@@ -182,8 +198,8 @@ class Guests:
         if source.kind == "bundle":
             settings = replace(settings, runner="process")
             await asyncio.to_thread(_check_lock, source)
-        async with self._one_at_a_time:  # what is imported stands in one place
-            spec = await asyncio.to_thread(_open_apart, source)
+        async with self.importing:
+            spec = await asyncio.to_thread(_open_apart, source, list(self._folders()))
         endpoints = [Endpoint(api, settings) for api in spec.apis]
         for one in endpoints:
             one.stats.name = f"{name}.{one.api.name}"  # in metrics and logs
@@ -199,6 +215,21 @@ class Guests:
         return Guest(name, url, spec, endpoints, place, need)
 
 
+def _why_none(folder: Path) -> str:
+    """Say why a folder holds no model.
+
+    Archives are read where bundles are made, which no image can: every byte of one is checked
+    against a store.
+    """
+    packed = next(iter(sorted(folder.glob("*.modelpack"))), None)
+    if packed is not None:
+        return (
+            f"'{packed.name[:100]}' is a packed bundle, and only unpacked ones are loaded: import it, "
+            "'modelpack verify TAG --unpack DIR', and pack what is in DIR/bundle"
+        )
+    return f"there is no bundle and no single ONNX file in '{str(folder)[:200]}'"
+
+
 def _check_lock(source: Source) -> None:
     """Raise NoModelError when a bundle needs other packages than those that are here."""
     if own := os.environ.get("MODELPACK_BUNDLE"):
@@ -209,14 +240,11 @@ def _check_lock(source: Source) -> None:
             raise NoModelError(text) from None
 
 
-def _open_apart(source: Source) -> ServiceSpec:
+def _open_apart(source: Source, others: Iterable[Path]) -> ServiceSpec:
     """Import a service without leaving its modules where others look for theirs."""
     if source.code_folder is None:
         return source.open()
-    folders = [source.code_folder]
-    if own := os.environ.get("MODELPACK_BUNDLE"):
-        folders.append(Path(own, "code"))
-    before = taken_out(folders)
+    before = taken_out([source.code_folder, *others])
     try:
         return source.open()
     finally:

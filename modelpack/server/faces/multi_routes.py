@@ -61,7 +61,6 @@ class ModelRoutes:
         self._wishes = wishes
         self._limit = catalog.settings.max_body_bytes
         self._wait_s = catalog.settings.request_timeout_s
-        self._doors: dict[str, ASGIApp] = {}
         self.routes = [
             Route(MODELS, self._said(self._load), methods=["POST"]),
             Route(MODELS, self._said(self._list), methods=["GET"]),
@@ -104,7 +103,6 @@ class ModelRoutes:
             raise RefusedRequest(
                 Problem(500, "not-loaded", "the model was not loaded", detail)
             ) from error
-        self._doors[name] = self._door(guest)
         return json_reply(described(guest))
 
     async def _list(self, scope: Scope, _receive: Receive) -> Reply:
@@ -120,18 +118,18 @@ class ModelRoutes:
 
     async def _unload(self, scope: Scope, _receive: Receive) -> Reply:
         named = described(self._guest(scope))
-        name = named["modelName"]
-        del self._doors[name]
-        await self._guests.unload(name, self._wait_s)
+        await self._guests.unload(named["modelName"], self._wait_s)
         return json_reply(named)
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self._doors.get(scope["path_params"]["model"])
-        if door is None:
+        guest = self._guests.get(scope["path_params"]["model"])
+        if guest is None:
             problem = _unknown(scope["path_params"]["model"])
             await problem_reply(problem, scope, self._write)(scope, receive, send)
-        else:
-            await door(scope, receive, send)
+            return
+        if guest.door is None:
+            guest.door = self._door(guest)
+        await guest.door(scope, receive, send)
 
     def _guest(self, scope: Scope) -> Guest:
         name = scope["path_params"]["model"]

@@ -13,8 +13,10 @@ path the first in ``NAMES`` has it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route
 
@@ -22,7 +24,11 @@ from modelpack.config.serving import FACES, ServerSettings
 from modelpack.server.door import Door
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.face import Face
+from modelpack.server.life.contract import is_multi_model
 from modelpack.server.problems import WriteProblem, write_problem
+
+if TYPE_CHECKING:
+    from modelpack.server.faces.multi_model import Guests
 
 _CLASSES: Mapping[str, str] = {
     "kserve": "kserve:KServeFace",
@@ -61,6 +67,7 @@ class Faces:
         seen = set(taken)
         for face in faces:
             for door in face.doors:
+                door.face = face.name
                 if door.path in seen:
                     self.hidden.append(door.path)
                 else:
@@ -90,6 +97,18 @@ class Faces:
                 if path == prefix or path.startswith(prefix + "/"):
                     return write
         return write_problem
+
+
+def guests_of(settings: ServerSettings, folders: Callable[[], Iterable[Path]]) -> Guests | None:
+    """Return what SageMaker loads and unloads while a process runs; None: it loads nothing.
+
+    ``folders`` gives those that the service's own modules are imported from.
+    """
+    if not is_multi_model(os.environ) or "sagemaker" not in chosen(settings.faces, os.environ):
+        return None
+    from modelpack.server.faces.multi_model import Guests
+
+    return Guests(settings, folders)
 
 
 def open_faces(catalog: Catalog, own: Sequence[Face] = ()) -> Faces:

@@ -17,14 +17,11 @@ Sources: SageMaker developer guide, "Custom inference code with hosting services
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import orjson
 from starlette.routing import Route
 
-from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.dialects import Dialect, Fields
@@ -42,12 +39,8 @@ from modelpack.server.faces.invocations import (
     write_error,
 )
 from modelpack.server.faces.scoring import Scoring
-from modelpack.server.life.contract import is_multi_model
 from modelpack.server.problems import Headers, Problem
 from modelpack.server.web.calls import ApiRoute
-
-if TYPE_CHECKING:
-    from modelpack.server.faces.multi_model import Guests
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 
@@ -126,24 +119,12 @@ class SagemakerFace(Face):
         self.doors = scorings
         ping = Route("/ping", Ping(catalog, self.write_problem), methods=["GET"])
         self.routes = [ping, *streams]
-        self._guests: Guests | None = None
-        if is_multi_model(os.environ):
-            from modelpack.server.faces.multi_model import Guests
+        if catalog.guests is not None:
             from modelpack.server.faces.multi_routes import MODELS, ModelRoutes
 
-            self._guests = Guests(catalog)
-            models = ModelRoutes(catalog, self._guests, dialect, write_error, passed_on)
+            models = ModelRoutes(catalog, catalog.guests, dialect, write_error, passed_on)
             self.prefixes = (*self.prefixes, MODELS)
             self.routes = [ping, *streams, *models.routes]
-
-    @property
-    def endpoints(self) -> Sequence[Endpoint]:
-        """The apis of the models that were loaded while it runs."""
-        return () if self._guests is None else self._guests.endpoints
-
-    async def close(self) -> bool:
-        """End those models; returns False when a shut-down hook failed."""
-        return self._guests is None or await self._guests.close()
 
     def write_problem(
         self, problem: Problem, request_id: bytes
@@ -173,7 +154,7 @@ class SagemakerFace(Face):
             answers = {**item["post"]["responses"], "200": said}
             post = {**item["post"], "summary": "Predict, piece by piece", "responses": answers}
             items[f"{path}{STREAMED}"] = {"post": post}
-        if self._guests is not None:
+        if self.catalog.guests is not None:
             from modelpack.server.faces.multi_routes import openapi
 
             items |= openapi(ERROR)

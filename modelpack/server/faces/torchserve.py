@@ -33,8 +33,6 @@ from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog, Served, unknown_model
 from modelpack.server.faces.face import JSON, Face, error_text
 from modelpack.server.faces.handled import Handled
-from modelpack.server.faces.registry import chosen
-from modelpack.server.life.contract import is_multi_model
 from modelpack.server.problems import Headers, Problem, RefusedRequest
 from modelpack.server.web.calls import ApiRoute
 from modelpack.server.web.replies import Reply, json_reply, problem_reply
@@ -117,8 +115,7 @@ class TorchServeFace(Face):
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
-        on = chosen(catalog.settings.faces, os.environ)
-        self._describes = not (is_multi_model(os.environ) and "sagemaker" in on)
+        self._describes = catalog.guests is None
         self.doors: list[Door] = list(self._doors())
         limit = catalog.settings.max_body_bytes
         self.routes: list[BaseRoute] = [

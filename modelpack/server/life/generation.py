@@ -42,6 +42,7 @@ from modelpack.server.web.ready import Ready
 
 if TYPE_CHECKING:
     from modelpack.server.faces.face import Face
+    from modelpack.server.faces.multi_model import Guests
     from modelpack.server.tasks.engine import Tasks
 
 _STEP_S = 0.01
@@ -76,11 +77,12 @@ class Generation:
         gather: Gather,
         processes: Processes,
         tasks: Tasks | None = None,
+        guests: Guests | None = None,
     ) -> None:
         """``gather`` asks all parts of the server for its metrics, not this version alone.
 
-        ``number`` counts the versions that this process has had, from 1; ``tasks`` are those of the
-        process, None: it takes none.
+        ``number`` counts the versions that this process has had, from 1; ``tasks`` and ``guests``
+        are those of the process, None: it takes none.
         """
         self.name = str(next(self._names))
         """Tells it from the others of this process."""
@@ -90,7 +92,14 @@ class Generation:
         self.endpoints = [Endpoint(api, settings, watching) for api in spec.apis]
         ready = Ready(front, self.endpoints)
         self.catalog = Catalog(
-            spec, self.endpoints, ready, settings, tag=tag, number=number, gather=gather
+            spec,
+            self.endpoints,
+            ready,
+            settings,
+            tag=tag,
+            number=number,
+            gather=gather,
+            guests=guests,
         )
         """What it serves, as other contracts name it."""
         self.faces = open_faces(self.catalog, self._own_faces(tasks))
@@ -128,14 +137,9 @@ class Generation:
         """Doors of the fast lane, by raw path."""
         return {door.path.encode(): door for door in self._doors if door.endpoint.is_fast}
 
-    @property
-    def all_endpoints(self) -> list[Endpoint]:
-        """Its endpoints, and those that contracts have beside them."""
-        return [*self.endpoints, *(one for face in self.faces.all for one in face.endpoints)]
-
     def readings(self) -> list[Reading]:
         """Return the state of every api, and of what they run in."""
-        readings = [endpoint.reading() for endpoint in self.all_endpoints]
+        readings = [endpoint.reading() for endpoint in self.endpoints]
         if self.place is not None:
             readings.append(Reading(ApiStats(""), None, 0, runners=self.place.stats))
         return readings
@@ -155,21 +159,19 @@ class Generation:
 
     def close(self) -> None:
         """Answer 503 to what is left; may be called again."""
-        for endpoint in self.all_endpoints:
+        for endpoint in self.endpoints:
             endpoint.close()
 
     async def end(self) -> bool:
         """End what is mounted and where it runs; returns False when a shut-down hook failed."""
         is_clean = await self.mounts.stop()
-        for face in self.faces.all:
-            is_clean = await face.close() and is_clean
         if self.place is not None:
             is_clean = await self.place.close() and is_clean
         return is_clean
 
     def _is_busy(self, state: ServerState, tasks: set[asyncio.Task[Any]]) -> bool:
         """Say whether a call of this generation waits, runs, or is still being read."""
-        own = set(self.all_endpoints)
+        own = set(self.endpoints)
         if any(endpoint.stats.in_flight for endpoint in own) or any(not t.done() for t in tasks):
             return True
         cycles: list[object] = [getattr(one, "cycle", None) for one in state.connections]

@@ -4,6 +4,7 @@
                           └─► it failed, or discard(): nothing has changed
     the one before ─► finishes its calls ─► shut-down hooks ─► gone; its counts stay
 
+Tasks and guests (models that SageMaker loads) belong to the process: they outlive its versions.
 What always holds: every route changes at one moment of the event loop; a request is answered by the
 version that was there when its head was read; a version that does not load changes nothing.
 """
@@ -14,8 +15,9 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ from modelpack.frameworks.source import Source
 from modelpack.sdk.reimport import TakenOut, taken_out
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
+from modelpack.server.faces.registry import guests_of
 from modelpack.server.http.front import Front
 from modelpack.server.life.generation import Generation, Switch
 from modelpack.server.observe.logs import event
@@ -73,6 +76,7 @@ class Versions:
         self._ending: dict[Generation, asyncio.Task[bool]] = {}
         self._is_clean = True
         self._count = 0  # of versions that were made
+        self._guests = guests_of(settings, self._code_folders)
 
     def begin(self, spec: ServiceSpec, tag: str, source: Source | None) -> None:
         """Take the first version, which is not loaded yet; raises UsageError."""
@@ -100,8 +104,9 @@ class Versions:
         self._next = coming = _Next()
         try:
             old = self.current.source
-            spec = await asyncio.to_thread(coming.open, source, old, self.current.spec)
-            coming.generation = generation = self._make(spec, tag, source)
+            async with self._guests.importing if self._guests else nullcontext():
+                spec = await asyncio.to_thread(coming.open, source, old, self.current.spec)
+                coming.generation = generation = self._make(spec, tag, source)
             generation.place = await self._open(generation)
             if self._next is not coming:
                 await generation.end()
@@ -159,8 +164,9 @@ class Versions:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """The endpoints of every version that may still have calls."""
-        return [one for version in (self.current, *self._ending) for one in version.all_endpoints]
+        """The endpoints of every version that may still have calls, and those of the guests."""
+        own = [one for version in (self.current, *self._ending) for one in version.endpoints]
+        return [*own, *self._guests.endpoints] if self._guests else own
 
     @property
     def place(self) -> Place | None:
@@ -171,6 +177,8 @@ class Versions:
         """Return the counts of all versions, those that are gone too."""
         for version in (self.current, *self._ending):
             self._totals.update(version.name, version.readings())
+        if self._guests:
+            self._totals.update("guests", [one.reading() for one in self._guests.endpoints])
         return self._totals.readings()
 
     async def settled(self) -> None:
@@ -181,13 +189,24 @@ class Versions:
     async def close(self) -> bool:
         """End every version, its calls being over; returns False when a shut-down hook failed."""
         await self.discard()
+        if self._guests:
+            self._guests.refuse()
         for version in list(self._ending):
             version.close()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*self._ending.values())
         self.current.close()
         self._is_clean = await self.current.end() and self._is_clean
+        if self._guests:
+            self._is_clean = await self._guests.close() and self._is_clean
         return self._is_clean
+
+    def _code_folders(self) -> list[Path]:
+        """Return where the modules of all versions are imported from, the coming one's too."""
+        coming = self._next.generation if self._next is not None else None
+        there = [self.current, *self._ending, *([coming] if coming is not None else [])]
+        sources = [version.source for version in there if version.source is not None]
+        return [one.code_folder for one in sources if one.code_folder is not None]
 
     def _make(self, spec: ServiceSpec, tag: str, source: Source | None) -> Generation:
         self._count += 1
@@ -202,6 +221,7 @@ class Versions:
             gather=self._gather,
             processes=self._processes,
             tasks=self.tasks,
+            guests=self._guests,
         )
 
     async def _open(self, version: Generation) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import modelpack
+from modelpack.frameworks.source import Source
 from modelpack.manifest import BUNDLE_FILE, BundleManifest, canonical_json
 from modelpack.server.faces import multi_model
 
@@ -200,6 +202,76 @@ def test_a_folder_without_a_model_is_refused(client: httpx.Client, tmp_path: Pat
     assert wrong.status_code == 500
     assert "Traceback" not in wrong.text
     assert client.get("/models").json() == {"models": []}
+
+
+def test_a_packed_bundle_is_refused_and_what_to_do_is_said(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    """An image has nothing that could check the bytes of an archive."""
+    (tmp_path / "say-1.modelpack").write_bytes(b"")
+
+    answer = load(client, "a", str(tmp_path))
+
+    assert answer.status_code == 400
+    assert "'say-1.modelpack' is a packed bundle" in answer.json()["message"]
+    assert "--unpack" in answer.json()["message"]
+
+
+def test_models_stay_while_another_version_of_the_service_comes(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_MULTI_MODEL", "true")
+    source = Source("bundle", "", bundle(tmp_path / "own", "first"))
+    running = start(source.open(), source=source, runner="thread")
+    client, loop = running.client, running.loop
+    load(client, "onnx", onnx_model(tmp_path / "onnx", 2))
+    load(client, "guest", bundle(tmp_path / "guest", "of a guest"))
+
+    before = client.post("/models/guest/invoke", json={"text": "I am"})
+    versions = running.server.versions
+    coming = Source("bundle", "", bundle(tmp_path / "next", "second"))
+    asyncio.run_coroutine_threadsafe(versions.prepare(coming, "say:2"), loop).result(30)
+    load(client, "meanwhile", bundle(tmp_path / "late", "late"))
+    running.on_loop(versions.commit)
+    asyncio.run_coroutine_threadsafe(versions.settled(), loop).result(30)
+
+    said = {
+        name: client.post(f"/models/{name}/invoke", json={"text": "I am"}).json()
+        for name in ("guest", "meanwhile")
+    }
+    assert before.json() == "I am of a guest"
+    assert said == {"guest": "I am of a guest", "meanwhile": "I am late"}
+    assert client.post("/models/onnx/invoke", json=ROWS).json()["predictions"]["y"] == [[2, 4]]
+    assert client.post("/invocations", json={"text": "I am"}).json() == "I am second"
+    assert [one["modelName"] for one in client.get("/models").json()["models"]] == [
+        "onnx",
+        "guest",
+        "meanwhile",
+    ]
+    counted = 'requests_total{api="guest.predict",status="200"} 2.0'
+    assert counted in client.get("/metrics").text
+    assert client.delete("/models/guest").status_code == 200
+    assert client.delete("/models/meanwhile").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/models/a/invoke", 405), ("PUT", "/models/a", 405), ("GET", "/models/a/b/c", 404)],
+)
+def test_below_models_refusals_are_said_as_everywhere_in_the_contract(
+    client: httpx.Client, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+
+    assert (answer.status_code, list(answer.json())) == (status, ["error_code", "message"])
+
+
+def test_without_it_refusals_below_models_are_torchserves_or_our_own(start: Start) -> None:
+    both, alone = start(Own).client, start(Own, faces="sagemaker").client
+
+    assert both.delete("/models/a").json()["type"] == "MethodNotAllowedException"
+    assert both.get("/models/a/b/c").json()["type"] == "ResourceNotFoundException"
+    assert alone.get("/models/a").json()["type"] == "urn:modelpack:error:not-found"
 
 
 def test_with_several_workers_none_is_loaded(

@@ -61,6 +61,14 @@ def test_vertex_health_is_where_it_was_told(vertex: httpx.Client) -> None:
     assert vertex.get("/is/healthy").status_code == 200
 
 
+def test_on_the_routes_of_vertex_every_refusal_is_googles(vertex: httpx.Client) -> None:
+    method = vertex.get("/predict")
+    below = vertex.get("/is/healthy/not")
+
+    assert (method.status_code, method.json()["error"]["code"]) == (405, 405)
+    assert (below.status_code, below.json()["error"]["status"]) == (404, "NOT_FOUND")
+
+
 def test_raw_predict_passes_everything_that_the_api_reads(vertex: httpx.Client) -> None:
     """Also the api's own body, on the path that the platform took over from it."""
     own = vertex.post("/predict", json={"x": ROWS})
