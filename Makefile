@@ -41,6 +41,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd plugins/modelpack-aws/src && ../../../$(BIN)/lint-imports --config ../pyproject.toml
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,155 @@
+"""What a deployment asks of AWS, in the words of this package.
+
+    DeploymentSpec ──wanted_from──► Wanted ──► ecs, ec2, lambda_, sagemaker ──► Template
+
+A ``Wanted`` has nothing of an account in it: the same spec gives the same one everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PREFIX = "modelpack"
+
+NAME_TAG = "modelpack:deployment"
+TARGET_TAG = "modelpack:target"
+MODE_TAG = "modelpack:mode"
+BUNDLE_TAG = "modelpack:bundle"
+REVISION_TAG = "modelpack:revision"
+SETTLED_TAG = "modelpack:settled"
+"""On the image repository: the revision that was found healthy last."""
+
+GIB = 1024**3
+MIB = 1024**2
+
+CONTAINER_PORT = 3000
+
+# Tag values: letters, digits, spaces and _ . : / = + - @ (AWS tagging rules, "Tag restrictions").
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 _.:/=+@-]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """What a model runs on beside processors."""
+
+    kind: str
+    """Name such as ``nvidia-l4``, ``nvidia``, ``inferentia2``."""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Who may reach the service, and where it stands."""
+
+    public: bool = False
+    """True: from the internet."""
+    vpc: str | None = None
+    """``vpc-…``; None: the account's default one."""
+    subnets: tuple[str, ...] = ()
+    """``subnet-…``; none: those of the network."""
+    security_groups: tuple[str, ...] = ()
+    """Groups that the replicas get on top of their own."""
+    allow: tuple[str, ...] = ()
+    """CIDR blocks that may call; none: the network itself, or everybody when public."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """How many replicas, and when there are more of them."""
+
+    least: int = 1
+    most: int = 1
+    in_flight: float | None = None
+    """Requests in work at once that one replica shall have; None: processor time alone decides."""
+    idle_s: float | None = None
+    """Without a request for so long: none, where ``least`` is 0."""
+    out_cooldown_s: int = 60
+    in_cooldown_s: int = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """How a new revision takes over."""
+
+    canary_percent: float = 0
+    """Share that it gets first; 0: all at once."""
+    bake_s: float = 0
+    """How long it is watched at that share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One deployment of one bundle."""
+
+    name: str
+    bundle: str
+    """``NAME:VERSION``."""
+    revision: str
+    image: str | None = None
+    """Reference of the image as ``containerize`` names it; where it is pushed to is ours."""
+    target: str = "aws"
+    """Name of the target that it was sent to."""
+    mode: str = "ecs"
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """By variable: name (ARN) of a secret of Secrets Manager, or of a parameter of Systems Manager."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cpu: float | None = None
+    """Processors of one replica."""
+    memory_bytes: int | None = None
+    accelerator: Accelerator | None = None
+    instance: str | None = None
+    """Instance type; ``auto`` or None: chosen from the table."""
+    spot: bool = False
+    scaling: Scaling = Scaling()
+    traffic: Traffic = Traffic()
+    network: Network = Network()
+    ready_timeout_s: float = 120.0
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the target that the template depends on, such as ``certificate``."""
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.bundle.partition(":")[2]
+
+    @property
+    def stack(self) -> str:
+        """Name of its stack."""
+        return stack_name(self.name)
+
+    @property
+    def repository(self) -> str:
+        """Name of its image repository."""
+        return f"{PREFIX}/{_mangled(self.name, '._-')}"
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags that everything of the deployment has; they stay from revision to revision."""
+        own = {NAME_TAG: self.name, TARGET_TAG: self.target, MODE_TAG: self.mode}
+        return {key: tag_value(value) for key, value in self.labels.items()} | own
+
+
+def stack_name(name: str) -> str:
+    """Return the name of the stack of a deployment: letters, digits and hyphens."""
+    return f"{PREFIX}-{_mangled(name, '-')}"
+
+
+def tag_value(text: str) -> str:
+    """Return text as the value of a tag: 256 of the characters that every service takes."""
+    return _NOT_IN_TAGS.sub("-", text)[:256]
+
+
+def _mangled(name: str, separators: str) -> str:
+    """Return a name whose parts, letters and digits, have one of ``separators`` between them.
+
+    Where that changes it, six digits of its hash keep two deployments apart.
+    """
+    first = separators[-1]
+    plain = re.sub(rf"[^a-z0-9{re.escape(separators)}]", first, name)
+    plain = re.sub(rf"[{re.escape(separators)}]{{2,}}", first, plain).strip(separators)
+    if plain != name:
+        plain += "-" + hashlib.sha256(name.encode()).hexdigest()[:6]
+    return plain
