@@ -1,7 +1,7 @@
 """Seldon Core v1: messages in and out (SeldonMessage, ``prediction.proto`` in its JSON form).
 
     POST /api/v1.0/predictions    and /api/v0.1/predictions; see ``messages``
-    POST /api/v1.0/feedback       and /api/v0.1/feedback: taken and logged
+    POST /api/v1.0/feedback       and /api/v0.1/feedback: counted and logged
     GET  /api/v1.0/metadata[/{model}]
     GET  /health/ping, /health/status, /api/v1.0/health/status, /seldon.json
 
@@ -109,7 +109,7 @@ class SeldonFace(Face):
         return problem_reply(is_stream(self.catalog.default), request.scope, write_problem)
 
     async def _feedback(self, request: Request) -> Any:
-        """Take what was made of an answer; it is logged, and nothing learns from it."""
+        """Take what was made of an answer: counted and logged, and nothing learns from it."""
         try:
             fields = dict(request.scope["headers"])
             _check_type(fields)
@@ -120,6 +120,7 @@ class SeldonFace(Face):
         except (RefusedRequest, InputError, BadJson) as error:
             return problem_reply(problem_from(error), request.scope, write_problem)
         request_id = request.scope[REQUEST_ID].decode("latin-1")
+        self.catalog.default.endpoint.stats.add_feedback(reward)
         event("feedback", service=self.catalog.service, reward=reward, request_id=request_id)
         return json_reply({"meta": {"puid": request_id}})
 

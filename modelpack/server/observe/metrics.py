@@ -73,6 +73,14 @@ FAMILIES = (
         "Of these, answered 500, by the code of the problem.",
     ),
     Family("modelpack_rows_total", "counter", ("api",), "Rows of the requests that were answered."),
+    Family(
+        "modelpack_feedback_total", "counter", ("api",),
+        "Answers of which somebody said what they were worth.",
+    ),
+    Family(
+        "modelpack_feedback_reward", "gauge", ("api",),
+        "Sum of those rewards; it falls where one is below zero.",
+    ),
     Family("modelpack_in_flight_requests", "gauge", ("api",), "Requests that wait or run now."),
     Family("modelpack_queue_rows", "gauge", ("api",), "Rows that wait now."),
     Family("modelpack_queue_bytes", "gauge", ("api",), "Bytes of the requests that wait now."),
@@ -278,6 +286,9 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
 def _fill_api(sheet: _Sheet, reading: Reading) -> None:
     stats, name = reading.stats, reading.stats.name
     sheet.add("modelpack_rows_total", (name,), stats.rows)
+    if stats.feedback:
+        sheet.add("modelpack_feedback_total", (name,), stats.feedback)
+        sheet.add("modelpack_feedback_reward", (name,), stats.reward)
     sheet.add("modelpack_in_flight_requests", (name,), stats.in_flight)
     sheet.add("modelpack_queue_rows", (name,), reading.waiting_rows)
     sheet.add("modelpack_queue_bytes", (name,), reading.waiting_bytes)

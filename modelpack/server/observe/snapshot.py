@@ -32,7 +32,7 @@ _Stats = TypeVar("_Stats", ApiStats, BatchStats)
 _Key = TypeVar("_Key")
 
 _NUMBERS = ("rows", "seconds", "failed_s", "queue_s", "overhead_s", "in_flight", "batches", "run_s",
-            "real_elements", "padded_elements", "replays")  # fmt: skip
+            "real_elements", "padded_elements", "replays", "feedback", "reward")  # fmt: skip
 _HISTOGRAMS = ("buckets", "queue_buckets", "overhead_buckets", "run_buckets")
 _LATEST = ("last_s",)
 _DICTS = ("statuses", "problems", "reasons", "size_counts", "size_s")

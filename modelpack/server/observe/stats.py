@@ -69,8 +69,9 @@ class ApiStats:
     """Counts of one api."""
 
     __slots__ = (
-        "buckets", "exemplars", "failed_s", "in_flight", "last_s", "name", "overhead_buckets",
-        "overhead_s", "problems", "queue_buckets", "queue_s", "rows", "seconds", "statuses",
+        "buckets", "exemplars", "failed_s", "feedback", "in_flight", "last_s", "name",
+        "overhead_buckets", "overhead_s", "problems", "queue_buckets", "queue_s", "reward", "rows",
+        "seconds", "statuses",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -91,6 +92,10 @@ class ApiStats:
         """Of ``seconds`` those of requests that were not answered 200."""
         self.last_s = 0.0
         """``perf_counter`` of the last answer, which all processes of a machine share; 0: none."""
+        self.feedback = 0
+        """How often somebody said what an answer was worth."""
+        self.reward = 0.0
+        """Sum of what they said."""
         self.exemplars: dict[int, Exemplar] = {}
         """The last request of each bucket of ``buckets``, when those are kept."""
 
@@ -127,6 +132,11 @@ class ApiStats:
         if code:
             key = (status, code)
             self.problems[key] = self.problems.get(key, 0) + 1
+
+    def add_feedback(self, reward: float) -> None:
+        """Count that somebody said what an answer was worth."""
+        self.feedback += 1
+        self.reward += reward
 
     def keep_exemplar(self, request_id: str, seconds: float, at: float) -> None:
         """Let the request stand for the bucket that its time is in, until the next one."""

@@ -160,6 +160,17 @@ def test_puid_and_tags_come_back(ask: Ask) -> None:
     }
 
 
+def test_feedback_is_counted_and_its_rewards_are_added_up(start: Callable[..., Any]) -> None:
+    client = start(Sums).client
+    for reward in (1, 0.25, -2):
+        client.post("/api/v1.0/feedback", json={"reward": reward})
+
+    page = client.get("/metrics").text
+
+    assert 'modelpack_feedback_total{api="predict"} 3.0' in page
+    assert 'modelpack_feedback_reward{api="predict"} -0.75' in page
+
+
 def test_feedback_is_taken(ask: Ask) -> None:
     body = {"request": {"data": {"ndarray": [[1, 2]]}}, "response": {}, "reward": 1.0}
 
