@@ -14,6 +14,7 @@ SageMaker offers most of these under the prefix ``ml.``, at other prices.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelpack.errors import UsageError, did_you_mean
@@ -139,11 +140,13 @@ def choose(
     accelerator: Accelerator | None = None,
     instance: str | None = None,
     headroom_bytes: int = HEADROOM_BYTES,
+    among: Sequence[Instance] = TABLE,
 ) -> Choice:
     """Return the named type, or for ``auto`` and None the cheapest one that holds what is asked for.
 
     cpu, memory_bytes  of one replica, for which one instance is used; None: whatever there is
     headroom_bytes     of the memory of an instance is not the replica's
+    among              types that there are where it shall run
 
     Raises UsageError when no type of the table does, or the named one has too little.
     """
@@ -153,7 +156,7 @@ def choose(
     kinds = _kinds(accelerator)
     fitting = [
         one
-        for one in TABLE
+        for one in among
         if one.cpu >= (cpu or 0)
         and one.memory_mib * MIB >= memory
         and _has(one, kinds, accelerator.count if accelerator else 0)
