@@ -114,9 +114,12 @@ def run(
 def _tell(running: Running, form: Format) -> None:
     console.note(f"{running.name} is ready ({console.duration(running.seconds)})")
     if form is Format.JSON:
-        console.out_json({"name": running.name, "id": running.id, "url": running.url})
-    else:
-        console.out(running.url)
+        facts = {"name": running.name, "id": running.id, "url": running.url}
+        console.out_json({**facts, **running.addresses})
+        return
+    console.out(running.url)
+    for name, address in running.addresses.items():
+        console.note(f"{name}: {address}")
 
 
 def _follow(running: Running) -> None:

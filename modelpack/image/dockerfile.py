@@ -208,7 +208,7 @@ def _settings(plan: ImagePlan) -> Iterator[Instruction]:
     yield dockerfile.env(plan.env)
     yield dockerfile.workdir(plan.workdir)
     yield dockerfile.user(plan.user)
-    yield dockerfile.expose(plan.port)
+    yield dockerfile.expose(plan.port, *plan.other_ports.values())
     yield dockerfile.stop_signal(plan.stop_signal)
     yield dockerfile.health_check(
         plan.health_check, interval="5s", timeout="5s", start_period="120s", retries=3

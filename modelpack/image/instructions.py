@@ -133,11 +133,12 @@ def user(uid_gid: str, *, note: str = "") -> Instruction:
     return Instruction("USER", ((_matched(_USER, uid_gid, "user"),),), note=note)
 
 
-def expose(port: int) -> Instruction:
-    """Say which TCP port the service listens on."""
-    if not 1 <= port <= 65535:
-        raise UsageError(f"port must be from 1 to 65535, got {port}")
-    return Instruction("EXPOSE", ((str(port),),))
+def expose(*ports: int) -> Instruction:
+    """Say which TCP ports the service listens on."""
+    for port in ports:
+        if not 1 <= port <= 65535:
+            raise UsageError(f"port must be from 1 to 65535, got {port}")
+    return Instruction("EXPOSE", (tuple(map(str, ports)),))
 
 
 def stop_signal(name: str) -> Instruction:

@@ -112,6 +112,8 @@ class ImagePlan:
     warnings: tuple[str, ...] = ()
     user: str = USER
     port: int = PORT
+    other_ports: Mapping[str, int] = field(default_factory=dict)
+    """Where else it listens, by what is spoken there: ``grpc``, ``metrics``."""
     workdir: str = BUNDLE_ROOT
     stop_signal: str = "SIGTERM"
     entry_point: tuple[str, ...] = field(
@@ -170,6 +172,7 @@ class ImagePlan:
             "labels": dict(self.labels),
             "user": self.user,
             "port": self.port,
+            "other_ports": dict(self.other_ports),
             "workdir": self.workdir,
             "entry_point": list(self.entry_point),
             "health_check": list(self.health_check),
@@ -190,9 +193,10 @@ class ImagePlan:
         total = f"size about {format_size(self.known_size_bytes)}"
         if self.unknown:
             total += f", and what is not known beforehand: {listed(self.unknown)}"
+        others = "".join(f", {port} for {name}" for name, port in self.other_ports.items())
         lines += [
             total,
-            f"runs as {self.user}, port {self.port}: {' '.join(self.entry_point)}",
+            f"runs as {self.user}, port {self.port}{others}: {' '.join(self.entry_point)}",
         ]
         return lines + [f"warning: {warning}" for warning in self.warnings]
 

@@ -11,7 +11,7 @@ checked before it becomes part of a plan.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelpack.archive.denied import find_secret
 from modelpack.archive.lock import locked_platforms
@@ -31,6 +31,7 @@ from modelpack.image.plan import (
     LayerKind,
     PlannedLayer,
 )
+from modelpack.image.ports import labels_of, other_ports
 from modelpack.image.sizes import runtime_size, sized_packages
 from modelpack.image.wrap.planned import plan_for_program
 from modelpack.store import CODE_TYPE, DOC_TYPE, Entry, Kind, Store
@@ -76,8 +77,10 @@ def plan_image(
     packages = tuple(applying(lock, platform, python))
     if base is None and cuda is None:
         base, cuda = settings.base, settings.cuda
-    chosen, warnings = choose_base(
-        _versions(packages), python, base=base, cuda=cuda, platform=platform
+    versions = _versions(packages)
+    chosen, warnings = choose_base(versions, python, base=base, cuda=cuda, platform=platform)
+    others, doubts = other_ports(
+        manifest.settings if manifest.program is None else {}, settings.env, versions
     )
     is_wheelhouse = bool(manifest.wheels) and is_complete(
         lock, [wheel.path for wheel in manifest.wheels], platform, python
@@ -93,7 +96,7 @@ def plan_image(
         has_doc=any(layer.media_type == DOC_TYPE for layer in entry.layers),
         system_packages=settings.system_packages,
         env=_env(entry, chosen, settings),
-        labels=_labels(entry, chosen, is_ours=manifest.program is None),
+        labels=_labels(entry, chosen, others, is_ours=manifest.program is None),
         layers=(
             *_layers_below(chosen, python=python, settings=settings),
             _packages_layer(packages, platform, python),
@@ -104,8 +107,10 @@ def plan_image(
         has_wheels=bool(manifest.wheels),
         is_wheelhouse=is_wheelhouse,
         max_size_bytes=settings.max_size_bytes,
+        other_ports=others,
         warnings=(
             *warnings,
+            *doubts,
             *_cuda_warning(lock, locked, platform, python),
             *_torch_warning(lock, is_wheelhouse=is_wheelhouse),
         ),
@@ -218,11 +223,12 @@ _CAPABILITIES = "com.amazonaws.sagemaker.capabilities"
 """What SageMaker may ask of the image, as it says itself (SageMaker developer guide)."""
 
 
-def _labels(entry: Entry, base: Base, *, is_ours: bool) -> dict[str, str]:
+def _labels(entry: Entry, base: Base, ports: Mapping[str, int], *, is_ours: bool) -> dict[str, str]:
     """``is_ours``: our server is in it, whose contracts are known; a wrapped program has its own."""
     capabilities = ("accept-bind-to-port", "multi-models") if is_ours else ()
     labels = {
         **{f"{_CAPABILITIES}.{name}": "true" for name in capabilities},
+        **labels_of(ports),
         "dev.modelpack.bundle.digest": entry.digest,
         "dev.modelpack.tag": str(entry.tag),
         "dev.modelpack.version": __version__,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
         readme: bytes | None = b"# Digits\n",
         extra_lock: str = "",
         first_line: str = "",
+        settings: Mapping[str, Any] | None = None,
     ) -> Entry:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         model_folder = tmp_path / "model"
@@ -65,6 +67,7 @@ def make_bundle(store: Store, tmp_path: Path) -> MakeBundle:
             ),
             lock_sha256=hashlib.sha256(lock_text.encode()).hexdigest(),
             apis=(),
+            settings=settings or {},
         )
         return store.add_bundle(
             name,

@@ -1,4 +1,4 @@
-"""A real image of a real bundle, run as strictly as an engine can, and asked over HTTP."""
+"""A real image of a real bundle, run as strictly as an engine can, and asked over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelpack.config.settings import ImageSettings, Project
+from modelpack.config.settings import ImageSettings, Project, ServerSettings
 from modelpack.image import ImagePlan, ImageResult, build_image, connect, plan_image, write_context
 from modelpack.store import Store
 
@@ -84,9 +84,11 @@ def planned(store: Store, root: Path, source: str) -> ImagePlan:
         patch.setattr(sys, "path", list(sys.path))
         sys.modules.pop(MODULE, None)
         spec = load_import_string(f"{MODULE}:Adder", root)
-        built = build_bundle(Project(root=root, name="adder"), spec, store=store)
-    settings = ImageSettings(env={"GREETING": 'say "hi" to $HOME'})
-    return plan_image(store, built.entry, settings, base=os.environ["ENGINE_BASE_IMAGE"])
+        settings = ServerSettings(grpc_port=8001)
+        project = Project(root=root, name="adder", server=settings)
+        built = build_bundle(project, spec, store=store)
+    image = ImageSettings(env={"GREETING": 'say "hi" to $HOME'})
+    return plan_image(store, built.entry, image, base=os.environ["ENGINE_BASE_IMAGE"])
 
 
 def adder_net(folder: Path) -> Path:
@@ -144,7 +146,7 @@ def container(image: ImageResult, engine: APIClient) -> Iterator[str]:
 
 
 def running(image: ImageResult, engine: APIClient) -> Iterator[str]:
-    """Give a container with a read-only root, no rights, and one port on this machine alone."""
+    """Give a container with a read-only root, no rights, and its ports on this machine alone."""
     made = engine.create_container(
         image.id,
         labels=TEST_LABEL,
@@ -153,7 +155,7 @@ def running(image: ImageResult, engine: APIClient) -> Iterator[str]:
             tmpfs={"/tmp": ""},
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            port_bindings={3000: ("127.0.0.1", None)},
+            port_bindings={3000: ("127.0.0.1", None), 8001: ("127.0.0.1", None)},
         ),
     )
     engine.start(made["Id"])
@@ -204,6 +206,23 @@ def test_it_turns_healthy_by_its_own_check(engine: APIClient, container: str) ->
 
 def test_it_answers_from_the_model_inside(engine: APIClient, container: str) -> None:
     assert ask(engine, container, "add", {"x": [[1, 2], [3, 4.5]]}) == [3.0, 7.5]
+
+
+def test_it_answers_over_grpc_where_the_bundle_says(engine: APIClient, container: str) -> None:
+    grpc = pytest.importorskip("grpc", reason="the extra grpc is not installed")
+    from modelpack.server.grpc.messages import message
+
+    port = engine.inspect_container(container)["NetworkSettings"]["Ports"]["8001/tcp"][0]
+    rows = {"name": "x", "datatype": "FP32", "shape": [2, 2]}
+    rows |= {"contents": {"fp32_contents": [1, 2, 3, 4.5]}}
+    request = message("inference.ModelInferRequest")(model_name="adder", inputs=[rows])
+    with grpc.insecure_channel(f"{port['HostIp']}:{port['HostPort']}") as channel:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        said = method(request.SerializeToString(), timeout=30)
+
+    answer = message("inference.ModelInferResponse").FromString(said)
+    assert list(answer.outputs[0].contents.fp64_contents) == [3.0, 7.5]
+    assert port["HostIp"] == "127.0.0.1"
 
 
 def test_it_runs_as_nobody_and_cannot_change_itself(engine: APIClient, container: str) -> None:
@@ -282,7 +301,8 @@ def test_the_labels_and_the_user_are_those_of_the_plan(
     assert config["Labels"].items() >= plan.labels.items()
     assert config["User"] == "65532:65532"
     assert config["StopSignal"] == "SIGTERM"
-    assert config["ExposedPorts"] == {"3000/tcp": {}}
+    assert config["ExposedPorts"] == {"3000/tcp": {}, "8001/tcp": {}}
+    assert config["Labels"]["dev.modelpack.port.grpc"] == "8001"
     assert 'GREETING=say "hi" to $HOME' in config["Env"]
 
 

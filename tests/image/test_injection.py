@@ -128,7 +128,8 @@ PUTS: dict[str, list[Put]] = {
     ],
 }
 TEXTLESS = {
-    "has_code", "has_doc", "has_wheels", "is_wheelhouse", "port", "platform", "max_size_bytes",
+    "has_code", "has_doc", "has_wheels", "is_wheelhouse", "port", "other_ports", "platform",
+    "max_size_bytes",
     "layers", "warnings",  # shown in the terminal; no builder sees them
 }  # fmt: skip
 HARMLESS = ("harmless", "1:1", "SIGINT", "3.12", "HARMLESS")

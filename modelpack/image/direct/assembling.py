@@ -167,7 +167,7 @@ def _config(
             **settings,
             "Entrypoint": list(plan.entry_point),
             "Env": [f"{name}={value}" for name, value in env.items()],
-            "ExposedPorts": {**settings.get("ExposedPorts", {}), f"{plan.port}/tcp": {}},
+            "ExposedPorts": {**settings.get("ExposedPorts", {}), **_exposed(plan)},
             "Healthcheck": test,
             "Labels": labels,
             "StopSignal": plan.stop_signal,
@@ -177,6 +177,10 @@ def _config(
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         "history": _history(found, layers),
     }
+
+
+def _exposed(plan: ImagePlan) -> dict[str, Any]:
+    return {f"{port}/tcp": {} for port in (plan.port, *plan.other_ports.values())}
 
 
 def _history(found: Mapping[str, Any], layers: Sequence[ImageLayer]) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import http
 import http.client
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modelpack.errors import (
@@ -43,6 +44,7 @@ READY_WITHIN_S = 120.0
 _ASK_EVERY_S = 0.05
 _LAST_LINES = 12
 _KILLED = 128 + 9  # the status of what SIGKILL has ended
+_BOUND = re.compile(rf"{re.escape(ADDRESS)}:([0-9]+)")
 _TAKEN = ("port is already allocated", "address already in use")
 _NO_GPU = ("could not select device driver", "nvidia-container-cli", "no such device")
 
@@ -56,6 +58,8 @@ class Running:
     url: str
     seconds: float
     """From its start to the first answer."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Where else it answers, ``HOST:PORT`` by what is spoken there: ``grpc``, ``metrics``."""
 
     def logs(self) -> Iterator[bytes]:
         """Give what it writes, from the beginning until it ends; raises EngineError."""
@@ -106,6 +110,10 @@ def run_image(
         identity = _start(engine, settings, options, progress)
         try:
             port = _host_port(engine, identity, settings.container_port)
+            others = {
+                name: f"{ADDRESS}:{_host_port(engine, identity, one)}"
+                for name, one in settings.other_ports.items()
+            }
             with progress.step(f"wait until port {port} answers"):
                 _wait(engine, identity, port, ready_within_s)
             name = engine.inspect_container(identity)["Name"].removeprefix("/")
@@ -113,7 +121,7 @@ def run_image(
             _remove(engine, identity, grace_s=0)
             raise
     url = f"http://{ADDRESS}:{port}"
-    return Running(identity, name, url, time.monotonic() - started)
+    return Running(identity, name, url, time.monotonic() - started, others)
 
 
 def _described(engine: APIClient, reference: ImageReference, progress: Progress) -> dict[str, Any]:
@@ -151,13 +159,18 @@ def _start(
     """Start a container; without GPUs or at another port where that is allowed; return its id."""
     has_gpus = settings.has_gpus
     port = settings.container_port if options.port is None else options.port
+    others = set(settings.other_ports.values())
+    ports = {settings.container_port: port} | {one: one * (one != port) for one in others}
     while True:
         try:
-            return _started(engine, settings, options.name, port, has_gpus=has_gpus)
+            return _started(engine, settings, options.name, ports, has_gpus=has_gpus)
         except _RefusedStartError as refused:
-            if refused.is_port and options.port is None and port:
+            if (taken := refused.taken_of(ports)) in others:
+                progress.note(f"port {taken} is in use here: another one is taken")
+                ports[taken] = 0
+            elif refused.is_port and options.port is None and port:
                 progress.note(f"port {port} is in use here: another one is taken")
-                port = 0
+                ports[settings.container_port] = port = 0
             elif refused.is_gpu and not settings.must_have_gpus:
                 progress.note(
                     "the image can use a GPU, and the engine offers none: it runs without"
@@ -173,6 +186,12 @@ class _RefusedStartError(Exception):
         self._said = _one_line(said)
         self.is_port = any(one in said for one in _TAKEN)
         self.is_gpu = has_gpus and any(one in said for one in _NO_GPU)
+
+    def taken_of(self, ports: Mapping[int, int]) -> int:
+        """Return the port in the container whose port here is said to be in use; 0: it is not said."""
+        match = _BOUND.search(self._said) if self.is_port else None
+        named = [inside for inside, port in ports.items() if match and port == int(match[1])]
+        return named[0] if named else 0
 
     def problem(self, port: int) -> ModelpackError:
         if self.is_port:
@@ -191,7 +210,7 @@ def _started(
     engine: APIClient,
     settings: ContainerSettings,
     name: str | None,
-    port: int,
+    ports: Mapping[int, int],
     *,
     has_gpus: bool,
 ) -> str:
@@ -202,7 +221,9 @@ def _started(
     if has_gpus:
         host["device_requests"] = [DeviceRequest(count=settings.gpu_count, capabilities=[["gpu"]])]
     # No number lets the engine choose a free port.
-    host["port_bindings"] = {settings.container_port: (ADDRESS, port) if port else (ADDRESS,)}
+    host["port_bindings"] = {
+        inside: (ADDRESS, port) if port else (ADDRESS,) for inside, port in ports.items()
+    }
     config = engine.create_host_config(**host)
     identity = ""
     try:

@@ -1,9 +1,9 @@
-"""What the engine is told to run an image with: its port, limits, and as few rights as will do.
+"""What the engine is told to run an image with: its ports, limits, and as few rights as will do.
 
     what the engine says of the image + RunOptions ──► ContainerSettings ──► create_container
 
 Pure.  Every container gets a read-only root with ``/tmp`` in memory, no capabilities, no way to gain
-any, a bounded number of processes, and one port on the loopback address.
+any, a bounded number of processes, and its ports on the loopback address alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from modelpack.config.units import parse_size
 from modelpack.errors import UsageError
 from modelpack.image.plan import PORT
+from modelpack.image.ports import labelled
 
 ADDRESS = "127.0.0.1"
 STOP_S = 35
@@ -95,6 +96,8 @@ class ContainerSettings:
     """Arguments of ``APIClient.create_container``."""
     host: Mapping[str, Any]
     """Arguments of ``APIClient.create_host_config``; but for the port, which may have to change."""
+    other_ports: Mapping[str, int] = field(default_factory=dict)
+    """Where else it listens, by what is spoken there, as the labels of the image say."""
     gpu_count: int = -1
     """-1: all."""
 
@@ -108,6 +111,8 @@ def settings_for(
     """
     config = described.get("Config") or {}
     port = options.container_port or _port(image, config)
+    others = labelled(config.get("Labels") or {})
+    others = {name: other for name, other in others.items() if other != port}
     said = dict(str(pair).partition("=")[::2] for pair in config.get("Env") or ())
     asks = said.get(_GPU_VARIABLE, "void") not in ("void", "none", "")
     wanted = options.gpus
@@ -119,13 +124,14 @@ def settings_for(
     return ContainerSettings(
         image=image,
         container_port=port,
+        other_ports=others,
         has_gpus=wanted not in (None, "none") or (wanted is None and asks),
         must_have_gpus=wanted not in (None, "none"),
         gpu_count=int(wanted) if wanted and wanted.isdigit() else -1,
         config={
             "image": image,
             "environment": dict(options.env),
-            "ports": [(port, "tcp")],
+            "ports": [(one, "tcp") for one in (port, *others.values())],
             "labels": {RUN_LABEL: "true"},
             "stop_timeout": STOP_S,
         },

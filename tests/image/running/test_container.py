@@ -8,7 +8,7 @@ import os
 import socket
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,14 @@ class Recorder:
         yield
 
 
-def build(program: str, **env: str) -> str:
+def build(program: str, labels: Mapping[str, str] | None = None, **env: str) -> str:
     reference = f"modelpack-test/run-{uuid.uuid4().hex[:12]}:1"
     line = f"exec(bytes.fromhex('{program.encode().hex()}'))"  # no newline is allowed there
     text = dockerfile.render(
         [
             dockerfile.from_image(os.environ["ENGINE_BASE_IMAGE"]),
             *([dockerfile.env(env)] if env else []),
+            *([dockerfile.label(labels)] if labels else []),
             dockerfile.user("65532:65532"),
             dockerfile.expose(8080),
             dockerfile.entry_point(["python3", "-c", line]),
@@ -91,8 +92,8 @@ def build(program: str, **env: str) -> str:
 
 
 @contextmanager
-def built(program: str, **env: str) -> Iterator[str]:
-    reference = build(program, **env)
+def built(program: str, labels: Mapping[str, str] | None = None, **env: str) -> Iterator[str]:
+    reference = build(program, labels, **env)
     try:
         yield reference
     finally:
@@ -211,6 +212,24 @@ def test_a_port_that_is_taken_is_replaced_unless_it_was_asked_for(image: str) ->
 
     assert progress.notes == ["port 8080 is in use here: another one is taken"]
     assert running.url != "http://127.0.0.1:8080"
+
+
+def test_a_port_that_a_label_names_is_published_and_makes_way_for_others() -> None:
+    progress = Recorder()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with built(SERVER, {"dev.modelpack.port.grpc": str(port)}) as reference:
+            running = run_image(reference, RunOptions(port=0), progress=progress)
+            try:
+                with connect() as engine:
+                    ports = engine.inspect_container(running.id)["NetworkSettings"]["Ports"]
+            finally:
+                running.remove()
+
+    assert progress.notes == [f"port {port} is in use here: another one is taken"]
+    (published,) = ports[f"{port}/tcp"]
+    assert running.addresses == {"grpc": f"127.0.0.1:{published['HostPort']}"}
+    assert published["HostIp"] == "127.0.0.1"
 
 
 def test_a_gpu_that_is_not_there_is_said_and_only_fatal_when_asked_for() -> None:

@@ -9,9 +9,11 @@ from modelpack.image.running import RunOptions
 from modelpack.image.running.settings import settings_for
 
 
-def described(*ports: str, env: list[str] | None = None) -> dict[str, Any]:
-    """What an engine says of an image."""
-    return {"Config": {"ExposedPorts": {port: {} for port in ports} or None, "Env": env}}
+def described(*ports: str, env: list[str] | None = None, **labels: str) -> dict[str, Any]:
+    """What an engine says of an image; labels without ``dev.modelpack.port.`` before their names."""
+    named = {f"dev.modelpack.port.{name}": value for name, value in labels.items()} or None
+    exposed = {port: {} for port in ports} or None
+    return {"Config": {"ExposedPorts": exposed, "Env": env, "Labels": named}}
 
 
 def test_a_container_gets_as_few_rights_as_will_do() -> None:
@@ -49,6 +51,27 @@ def test_the_port_is_the_one_that_the_image_names(
     options = RunOptions(container_port=asked)
 
     assert settings_for("x", described(*ports), options).container_port == found
+
+
+def test_ports_that_labels_name_are_published_too() -> None:
+    image = described("3000/tcp", "8001/tcp", grpc="8001", metrics="9000")
+
+    made = settings_for("x", image, RunOptions())
+
+    assert made.container_port == 3000
+    assert made.other_ports == {"grpc": 8001, "metrics": 9000}
+    assert made.config["ports"] == [(3000, "tcp"), (8001, "tcp"), (9000, "tcp")]
+
+
+@pytest.mark.parametrize("value", ["", "0", "65536", "-1", "８００１", "8001/udp", "9" * 5000])
+def test_a_label_that_names_no_port_is_passed_over(value: str) -> None:
+    assert settings_for("x", described("3000/tcp", grpc=value), RunOptions()).other_ports == {}
+
+
+def test_the_port_that_was_asked_for_is_published_once() -> None:
+    made = settings_for("x", described(grpc="8001"), RunOptions(container_port=8001))
+
+    assert (made.container_port, made.other_ports) == (8001, {})
 
 
 @pytest.mark.parametrize("ports", [[], ["53/udp"], ["80/tcp", "81/tcp"]])

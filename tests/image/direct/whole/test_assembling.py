@@ -64,7 +64,7 @@ def test_the_config_runs_what_the_plan_says(
         "User": "root",
     }
     base = bases.usual(settings=settings, author="somebody", container="deadbeef")
-    plan = replace(tiny, env={**tiny.env, "GREETING": "a=b"})
+    plan = replace(tiny, env={**tiny.env, "GREETING": "a=b"}, other_ports={"grpc": 8001})
 
     made = build(plan, base=base)
 
@@ -77,7 +77,7 @@ def test_the_config_runs_what_the_plan_says(
     assert said["User"] == "65532:65532"
     assert said["WorkingDir"] == "/bundle"
     assert said["StopSignal"] == "SIGTERM"
-    assert said["ExposedPorts"] == {"3000/tcp": {}}
+    assert said["ExposedPorts"] == {"3000/tcp": {}, "8001/tcp": {}}
     assert said["Healthcheck"]["Test"] == ["CMD", *plan.health_check]
     assert said["Labels"].items() >= {"from": "base", **plan.labels}.items() - {
         ("org.opencontainers.image.base.name", plan.base.image)
