@@ -26,18 +26,21 @@ class Running:
     service: str
     tag: str
     url: str
+    grpc: str | None
+    """``HOST:PORT`` of gRPC; None: it is not spoken."""
     socket: Path
     """Where it is managed."""
 
     @property
     def names(self) -> set[str]:
         """By which it can be named: process id, port, service."""
-        return {str(self.pid), self.url.rpartition(":")[2], self.service}
+        ports = {address.rpartition(":")[2] for address in (self.url, self.grpc) if address}
+        return {str(self.pid), self.service, *ports}
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""
         facts = {"pid": self.pid, "service": self.service, "tag": self.tag, "url": self.url}
-        return {**facts, "socket": str(self.socket)}
+        return {**facts, "grpc": self.grpc, "socket": str(self.socket)}
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return what the server answers; raises what it refuses with.
@@ -112,6 +115,7 @@ def _read(file: Path) -> Running | None:
             service=str(value["service"]),
             tag=str(value["tag"]),
             url=str(value["url"]),
+            grpc=str(value["grpc"]) if "grpc" in value else None,
             socket=Path(value["socket"]),
         )
     except (OSError, ValueError, KeyError, TypeError):

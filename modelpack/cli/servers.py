@@ -48,8 +48,8 @@ def list_servers(form: FormatOption = Format.TEXT) -> None:
     elif not found:
         console.note("nothing is served: 'modelpack serve' does")
     else:
-        rows = [(one.service, str(one.pid), one.tag, one.url) for one in found]
-        console.table(("service", "pid", "tag", "url"), rows)
+        rows = [(one.service, str(one.pid), one.tag, one.url, one.grpc or "") for one in found]
+        console.table(("service", "pid", "tag", "url", "grpc"), rows)
 
 
 def status(server: ServerArgument, form: FormatOption = Format.TEXT) -> None:
@@ -145,10 +145,11 @@ def _show(facts: dict[str, Any], form: Format) -> None:
         console.out_json(facts)
         return
     workers = ", ".join(f"{one['pid']} {one['state']}" for one in facts["workers"])
-    shown = {name: facts[name] for name in ("service", "state", "tag", "url", "pid")}
+    names = ("service", "state", "tag", "url", "grpc", "faces", "pid")
+    shown = {name: value for name in names if (value := facts.get(name)) not in ("", None)}
     console.facts(
         {
-            **{name: value for name, value in shown.items() if value not in ("", None)},
+            **shown,
             "workers": workers,
             "replicas": facts["replicas"],
             "runner": facts["runner"] or "not known yet",

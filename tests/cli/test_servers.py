@@ -100,6 +100,22 @@ def test_a_server_is_listed_while_it_runs(start: Start, cli: Cli) -> None:
     assert json.loads(cli("servers", "list", "-o", "json").out) == []
 
 
+def test_where_grpc_is_spoken_is_shown(start: Start, cli: Cli) -> None:
+    start("--grpc-port", "0", "--face", "kserve,oip")
+
+    (listed,) = json.loads(cli("servers", "list", "-o", "json").out)
+    status = json.loads(cli("servers", "status", "adder", "-o", "json").out)
+
+    host, _, port = listed["grpc"].rpartition(":")
+    assert host == "127.0.0.1"
+    assert httpx.URL(listed["url"]).port != int(port)
+    assert status["grpc"] == listed["grpc"]
+    head, row = (line.split() for line in cli("servers", "list").out.splitlines())
+    assert (head[-1], row[-1]) == ("GRPC", listed["grpc"])
+    shown = dict(line.split(maxsplit=1) for line in cli("servers", "status", port).out.splitlines())
+    assert (shown["grpc"], shown["faces"]) == (listed["grpc"], "oip,kserve")
+
+
 def test_a_socket_of_ones_own_choice_is_noted(start: Start, cli: Cli, tmp_path: Path) -> None:
     start("--admin-socket", str(tmp_path / "mine.sock"))
 

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import ModelpackError
+from modelpack.server.http.listening import addresses
 from modelpack.server.life.admin import Managed, open_admin
 from modelpack.server.life.notify import Notifier
 from modelpack.server.life.orphans import SWEEP_S, Undertaker
@@ -76,7 +77,8 @@ class Outside:
         self._notifier.tell("READY=1")
         if self._record is not None:
             try:
-                self._record.write(url=url, service=service, tag=tag)
+                where = addresses(url, self._settings)
+                self._record.write(**where, service=service, tag=tag)
             except OSError as error:
                 event("no-record", level=logging.DEBUG, error=str(error))
 

@@ -1,6 +1,6 @@
 """The note that a running server leaves for ``modelpack servers``.
 
-    $MODELPACK_HOME/run/PID.json   process, service, tag, URL, admin socket; mode 0600
+    $MODELPACK_HOME/run/PID.json   process, service, tag, addresses, admin socket; mode 0600
     $MODELPACK_HOME/run/PID.sock   the admin socket, unless it is somewhere else
 
 A process id is given to another process later: together with the tick at which the process started
