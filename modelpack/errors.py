@@ -25,6 +25,7 @@
     ├── RegistryError                 exit 1
     │   └── UnreachableError                  no network, or nobody there
     ├── StoreError  BuildError  EngineError  DeployError   exit 1
+    │                                         └── CredentialsError: nobody may be asked
     ├── BenchError  GoalMissedError  TooLargeError   exit 1
     ├── TaskStoreError                exit 1  tasks cannot be kept there
     ├── LambdaRuntimeError            exit 1
@@ -34,7 +35,7 @@
 
 An error knows what to do next: the message says what happened, the hint what to do.  Both stay
 on one line each.  Facts are attributes, so that nobody parses text.  HTTP statuses live in
-``server/errors.py``; ``cli/main.py`` alone turns errors into exit statuses.
+``server/problems.py``; ``cli/main.py`` alone turns errors into exit statuses.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ModelpackError(Exception):
@@ -272,6 +273,12 @@ class DeployError(ModelpackError):
         self.log_lines = tuple(log_lines)
 
 
+class CredentialsError(DeployError):
+    """A target may not be asked: there are no credentials, or they do not count."""
+
+    code = "credentials-missing"
+
+
 class BenchError(ModelpackError):
     """A server cannot be put under load, or answers nothing but errors."""
 
@@ -345,6 +352,19 @@ class InputError(ModelpackError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.issues = tuple(issues)
+
+    @classmethod
+    def of(cls, issues: Sequence[Issue]) -> Self:
+        """Return the error for everything that does not fit, one thing at least."""
+        first = issues[0]
+        more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
+        where = first.pointer or "the body"
+        return cls(f"{where}: expected {first.expected}, got {first.got}{more}", issues=issues)
+
+    @classmethod
+    def at(cls, pointer: str, expected: str, got: str) -> Self:
+        """Return the error for one place of a request; "": for all of it."""
+        return cls.of([Issue(pointer, expected, got)])
 
     @property
     def is_refusal(self) -> bool:

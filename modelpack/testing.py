@@ -21,6 +21,7 @@ from functools import partial
 
 from modelpack.deploy import records, rollout
 from modelpack.deploy.bundles import EnsureImage
+from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import Change, Plan
 from modelpack.deploy.plugin import Target
 from modelpack.deploy.spec import DeploymentSpec, Fact
@@ -154,7 +155,7 @@ def keeps_both_until_it_is_told(case: TargetCase) -> None:
         plan = rollout.plan_deployment(target, case.changed)
         if case.ensure_image is not None and plan.missing_image is not None:
             case.ensure_image(plan.spec, SILENT)
-        target.apply(plan, SILENT)
+        target.apply(plan, Journal(), SILENT)
         _expect(not target.read_live(plan.spec).is_settled, "a new revision counts as settled")
         target.revert(name)
         target.revert(name)

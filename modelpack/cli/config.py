@@ -109,7 +109,7 @@ def show(
 def _settings(project: Project) -> Iterator[tuple[str, object, Origin]]:
     """Yield the name of every setting, its value and where that comes from."""
     from modelpack.config import layers
-    from modelpack.config.schema import PROJECT_KEYS, RESOURCES, settings_of
+    from modelpack.config.schema import PROJECT_KEYS, group_of, settings_of
     from modelpack.config.settings import DeploySettings, ImageSettings, ServerSettings
 
     for key in PROJECT_KEYS:
@@ -126,7 +126,8 @@ def _settings(project: Project) -> Iterator[tuple[str, object, Origin]]:
     )
     for section, cls, settings, origins in sections:
         for setting in settings_of(cls):
-            key = f"resources.{setting.key}" if setting.field in RESOURCES else setting.key
+            group = group_of(setting.field) if section == "deploy" else None
+            key = f"{group}.{setting.key}" if group else setting.key
             yield f"{section}.{key}", getattr(settings, setting.field), origins[setting.field]
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelpack.config.deploying import GROUPS
 from modelpack.config.document import Document, KeyPath, clipped, dotted, shown
 from modelpack.config.requirement import local_path
 from modelpack.config.settings import (
@@ -178,7 +179,9 @@ def _good(
     """Return the values of a section, by field, that are in range; notes where they stand."""
     good: dict[str, Any] = {}
     doubtful: list[tuple[KeyPath, str, Any]] = []
+    paths: dict[str, KeyPath] = {}
     for path, field, value in _flat(given, (section,)):
+        paths[field] = path
         places[f"{section}.{field}"] = _where(document, path)
         if any(_range_mistakes(cls, {}, (path, field, value))):
             doubtful.append((path, field, value))
@@ -191,7 +194,23 @@ def _good(
             document.mistake(place, f"{dotted(place)}: {what}")
         if not mistakes:
             good[field] = tuple(value) if isinstance(value, list) else value
+    # And some are wrong only together.
+    while what := _refusal(cls, good):
+        field = what.partition(":")[0].partition(".")[0]
+        path = paths.get(field, (section,))
+        document.mistake(path, f"{dotted(path)}: {what.partition(': ')[2]}")
+        if good.pop(field, None) is None:
+            break
     return good
+
+
+def _refusal(cls: SettingsClass, values: Mapping[str, Any]) -> str:
+    """Return what the settings say against these values; empty: nothing."""
+    try:
+        cls(**values)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _where(document: Document, path: KeyPath) -> str:
@@ -205,7 +224,7 @@ _FIELDS = {key: field for field, key in WRITTEN_KEYS.items()}
 def _flat(section: Mapping[str, Any], at: KeyPath) -> Iterator[tuple[KeyPath, str, Any]]:
     """Yield (path in the file, field of the settings, value)."""
     for key, value in section.items():
-        if key == "resources":
+        if at == ("deploy",) and key in GROUPS:
             yield from _flat(value, (*at, key))
         else:
             yield (*at, key), _FIELDS.get(key, key), value

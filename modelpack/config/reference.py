@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, get_origin
 
+from modelpack.config.deploying import GROUPS
 from modelpack.config.schema import (
+    GROUP_DOCS,
     PROJECT_KEYS,
-    RESOURCES,
     Setting,
     Size,
     Text,
     for_people,
+    group_of,
     settings_of,
 )
 from modelpack.config.settings import DeploySettings, ImageSettings, Project, ServerSettings
@@ -77,14 +79,18 @@ def reference_page() -> str:
     """Return the page as Markdown."""
     deploy = settings_of(DeploySettings)
     top = [s for s in settings_of(Project) if s.field in PROJECT_KEYS]
-    limits = [s for s in deploy if s.field in RESOURCES]
     parts = [
         _TOP,
         _table("The project", "", top),
         _table("`server`", _doc(ServerSettings), settings_of(ServerSettings), variables=True),
         _table("`image`", _doc(ImageSettings), settings_of(ImageSettings)),
-        _table("`deploy`", _doc(DeploySettings), [s for s in deploy if s not in limits]),
-        _table("`deploy.resources`", "What a deployment may use at most.", limits),
+        _table("`deploy`", _doc(DeploySettings), [s for s in deploy if not group_of(s.field)]),
+        *(
+            _table(
+                f"`deploy.{group}`", GROUP_DOCS[group], [s for s in deploy if s.field in members]
+            )
+            for group, members in GROUPS.items()
+        ),
     ]
     return "\n".join(parts)
 

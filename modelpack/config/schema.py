@@ -8,7 +8,7 @@
 
 A setting is declared once, in ``settings``; the types here are made from it.  What people write
 differs in three ways: text may be written as a number (``version: 1.10`` is '1.10'), sizes have
-units (``512MB``), and a deployment's limits stand under ``resources``.
+units (``512MB``), and some settings of a deployment stand under a word (``deploying.GROUPS``).
 
 Ranges are not here: the settings check them as they are made.
 """
@@ -29,6 +29,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 from pydantic.json_schema import WithJsonSchema
 
+from modelpack.config.deploying import GROUPS
 from modelpack.config.document import Number, WholeNumber
 from modelpack.config.settings import (
     WRITTEN_KEYS,
@@ -138,8 +139,13 @@ def _written_type(hint: Any, name: str) -> Any:
     return hint
 
 
-RESOURCES = ("cpu", "memory_bytes")
-"""Fields of DeploySettings that people write under ``deploy.resources``."""
+GROUP_DOCS: Mapping[str, str] = {
+    "resources": "What a replica of a deployment may use at most, and on which machine it runs.",
+    "scaling": "How many replicas there are.",
+    "traffic": "How a new revision gets the requests.",
+    "network": "Who may reach it.",
+}
+"""What is written under each word of ``deploy``."""
 
 PROJECT_KEYS = (
     "name",
@@ -154,6 +160,11 @@ PROJECT_KEYS = (
     "torch_backend",
 )
 """Fields of Project that people write at the top of the file."""
+
+
+def group_of(field: str) -> str | None:
+    """Return the word of ``deploy`` under which the field is written; None: none."""
+    return next((group for group, members in GROUPS.items() if field in members), None)
 
 
 def _section(name: str, doc: str, settings: list[Setting], **more: type[Section]) -> type[Section]:
@@ -186,11 +197,10 @@ def user_file() -> type[Section]:
 @cache
 def _sections() -> dict[str, type[Section]]:
     deploy = settings_of(DeploySettings)
-    resources = _section(
-        "Resources",
-        "What a deployment may use at most.",
-        [s for s in deploy if s.field in RESOURCES],
-    )
+    groups = {
+        group: _section(group.title(), GROUP_DOCS[group], [s for s in deploy if s.field in members])
+        for group, members in GROUPS.items()
+    }
     return {
         "server": _section(
             "Server", _first_line(ServerSettings), list(settings_of(ServerSettings))
@@ -199,8 +209,8 @@ def _sections() -> dict[str, type[Section]]:
         "deploy": _section(
             "Deploy",
             _first_line(DeploySettings),
-            [s for s in deploy if s.field not in RESOURCES],
-            resources=resources,
+            [s for s in deploy if group_of(s.field) is None],
+            **groups,
         ),
     }
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from modelpack.config.serving import BatchConfig, ServerSettings, at_least, within
+from modelpack.config.deploying import DeploySettings, check_env
+from modelpack.config.serving import BatchConfig, ServerSettings, at_least
 from modelpack.errors import RefusedError
 
 __all__ = [
@@ -66,43 +67,7 @@ class ImageSettings:
         for package in self.system_packages:
             if not _DEBIAN_PACKAGE.fullmatch(package):
                 raise ValueError(f"system_packages: not a Debian package name: {package!r}")
-        _check_env("env", self.env)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploySettings:
-    """How a bundle runs at a target."""
-
-    target: str | None = None
-    """Name of the target, such as ``docker``; None: the command line must say it."""
-
-    port: int = 3000
-    """Port of the deployment on its host; 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    """Address of the deployment on its host."""
-
-    cpu: float | None = None
-    """Processors it may use at most; None: no limit."""
-
-    memory_bytes: int | None = None
-    """Memory it may use at most; None: no limit."""
-
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables for the running service; never secrets."""
-
-    ready_timeout_s: float = 120.0
-    """Longest that it may take until it is ready, before the former one comes back."""
-
-    def __post_init__(self) -> None:
-        within("port", self.port, 0, 65535)
-        if self.cpu is not None and not 0 < self.cpu <= 1024:
-            raise ValueError(f"cpu: must be above 0 and at most 1024, got {self.cpu}")
-        if self.memory_bytes is not None:
-            at_least("memory_bytes", self.memory_bytes, 6 * 1024 * 1024)
-        if self.ready_timeout_s <= 0:
-            raise ValueError(f"ready_timeout_s: must be above 0, got {self.ready_timeout_s}")
-        _check_env("env", self.env)
+        check_env("env", self.env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +118,13 @@ class Project:
     """Where each setting of the file stands, ``FILE:LINE:COLUMN`` by ``name`` or ``server.port``."""
 
 
-WRITTEN_KEYS = {"memory_bytes": "memory", "max_size_bytes": "max_size"}
-"""Fields that people write under another key: what they write has its unit with it."""
+WRITTEN_KEYS = {
+    "memory_bytes": "memory",
+    "max_size_bytes": "max_size",
+    "min_replicas": "min",
+    "max_replicas": "max",
+}
+"""Fields that people write under another key: it has a unit with it, or stands below a word."""
 
 _Settings = TypeVar("_Settings", ServerSettings, ImageSettings, DeploySettings)
 _Recorded = TypeVar("_Recorded", ServerSettings, ImageSettings)
@@ -167,7 +137,6 @@ _IMAGE_REFERENCE = re.compile(
 )
 # Debian policy 5.6.1, with an optional =version.
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def changed_settings(settings: ServerSettings | ImageSettings) -> dict[str, Any]:
@@ -284,11 +253,3 @@ def _parse(text: str, hint: Any) -> Any:
         except ValueError:
             raise ValueError(f"must be a number, got {text!r}") from None
     return text
-
-
-def _check_env(name: str, env: Mapping[str, str]) -> None:
-    for key, value in env.items():
-        if not _ENV_NAME.fullmatch(key):
-            raise ValueError(f"{name}: not a variable name: {key!r}")
-        if any(ord(c) < 32 or ord(c) == 127 for c in value):
-            raise ValueError(f"{name}.{key}: control characters are not allowed")

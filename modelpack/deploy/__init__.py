@@ -6,8 +6,12 @@ What a target plugin needs is here; ``rollout`` is what callers use, ``catalog``
 """
 
 from modelpack.config.settings import DeploySettings
-from modelpack.deploy.plan import Action, Change, Plan, change_to, difference
+from modelpack.deploy.capabilities import Capabilities
+from modelpack.deploy.journal import Journal
+from modelpack.deploy.plan import Action, Change, Cost, Plan, change_to, difference
 from modelpack.deploy.plugin import Target, refuse_unknown
+from modelpack.deploy.probe import Answer
+from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
 from modelpack.progress import SILENT, Progress
@@ -16,13 +20,18 @@ from modelpack.tag import check_name
 __all__ = [
     "SILENT",
     "Action",
+    "Answer",
+    "Capabilities",
     "Change",
+    "Cost",
     "DeploySettings",
     "DeploymentSpec",
     "Fact",
+    "Journal",
     "Live",
     "Plan",
     "Progress",
+    "Rendered",
     "Revision",
     "State",
     "Status",

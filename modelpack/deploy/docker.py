@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar, Self
 
+from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.container import (
     BUNDLE_DIGEST_LABEL,
     DEPLOYMENT_LABEL,
@@ -32,11 +33,12 @@ from modelpack.deploy.container import (
     wanted_facts,
 )
 from modelpack.deploy.engine import Description, DockerEngine, Engine
+from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import IMAGE, Change, Plan, change_to
-from modelpack.deploy.plugin import refuse_unknown
+from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import is_ready
 from modelpack.deploy.records import is_name
-from modelpack.deploy.spec import DeploymentSpec
+from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
 from modelpack.errors import ConflictError, DeployError, DeploymentNotFoundError
 from modelpack.progress import Progress
@@ -44,9 +46,11 @@ from modelpack.tag import check_name
 
 CANDIDATE = "-Candidate"
 
+_CAPABILITIES = Capabilities(heeds=frozenset({"env", "host", "port", "cpu", "memory_bytes"}))
+
 
 @dataclass(frozen=True, slots=True)
-class DockerTarget:
+class DockerTarget(Target):
     """Runs images as containers of a Docker engine."""
 
     name: ClassVar[str] = "docker"
@@ -54,16 +58,15 @@ class DockerTarget:
 
     engine: Engine = field(default_factory=DockerEngine)
 
-    @property
-    def options(self) -> Mapping[str, str]:
-        """None: the engine is the one that ``docker`` itself would use."""
-        return {}
-
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target; raises UsageError, since it has no options."""
         refuse_unknown(cls.name, options, ())
         return cls()
+
+    def capabilities(self, spec: DeploymentSpec) -> Capabilities:  # noqa: ARG002
+        """Return what one container can be held to."""
+        return _CAPABILITIES
 
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what the engine holds under the name of the spec."""
@@ -77,6 +80,7 @@ class DockerTarget:
             name=spec.name,
             state=_state(container),
             facts=container.facts,
+            applied=_applied(container),
             surroundings=surroundings,
             revision=container.spec.revision if container.spec is not None else None,
             is_settled=candidate is None,
@@ -85,7 +89,7 @@ class DockerTarget:
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change; raises UsageError for an address that cannot be."""
         around = live.surroundings
-        wanted = wanted_facts(spec)
+        wanted = _CAPABILITIES.heeded(wanted_facts(spec))
         holds = around.get("image_bundle")
         is_usable = around.get("image_id") is not None and holds in (None, spec.digest)
         running_id = live.facts.get("image_id")
@@ -105,7 +109,7 @@ class DockerTarget:
             )
         return Plan(target=self.name, spec=spec, changes=tuple(changes), warnings=tuple(warnings))
 
-    def apply(self, plan: Plan, progress: Progress) -> Revision:
+    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
         """Run the container of the plan in place of the one that runs.
 
         Raises ConflictError for a container that is none of ours, PortInUseError and EngineError.
@@ -113,11 +117,12 @@ class DockerTarget:
         spec = plan.spec
         candidate, settled = self._pair(spec.name)
         if all(change.action in ("none", "update") for change in plan.changes):
-            self._start_again(spec.name, candidate, settled)
+            key = f"start/container/{_settled(spec.name)}"
+            journal.step(key, lambda: self._start_again(spec.name, candidate, settled))
         else:
             if self.engine.image(_image(spec)) is None:
                 raise DeployError(f"the image '{spec.image}' is not in the engine")
-            self._replace(spec, settled, progress)
+            self._replace(spec, settled, journal, progress)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )
@@ -160,6 +165,18 @@ class DockerTarget:
         """Yield what the service wrote; raises DeploymentNotFoundError."""
         container = self._require(name)
         return _lines(self.engine.logs(container, follow=follow, tail=tail))
+
+    def current(self, name: str) -> DeploymentSpec | None:
+        """Return what the label of the container says; raises TagError."""
+        candidate, settled = self._pair(check_name(name))
+        container = settled or candidate
+        return None if container is None else container.spec
+
+    def inventory(self, name: str) -> tuple[str, ...]:
+        """Return the containers of the deployment."""
+        candidate, settled = self._pair(check_name(name))
+        pairs = ((_settled(name), settled), (_candidate(name), candidate))
+        return tuple(f"container/{full_name}" for full_name, found in pairs if found is not None)
 
     def destroy(self, name: str) -> None:
         """Stop and remove the containers of the deployment; raises DeploymentNotFoundError."""
@@ -218,13 +235,34 @@ class DockerTarget:
             self.engine.stop(full_name, grace_s=STOP_S)
             self.engine.start(full_name)
 
-    def _replace(self, spec: DeploymentSpec, settled: Container | None, progress: Progress) -> None:
-        self.engine.remove(_candidate(spec.name))  # one that was never found healthy
-        self.engine.create(_candidate(spec.name), create_settings(spec), host_settings(spec))
+    def _replace(
+        self,
+        spec: DeploymentSpec,
+        settled: Container | None,
+        journal: Journal,
+        progress: Progress,
+    ) -> None:
+        name, former = _candidate(spec.name), _settled(spec.name)
+
+        def create() -> None:
+            self.engine.remove(name)  # one that was never found healthy
+            self.engine.create(name, create_settings(spec), host_settings(spec))
+
+        journal.step(f"create/container/{name}", create)
         if settled is not None:
             with progress.step("stop the former container"):
-                self.engine.stop(_settled(spec.name), grace_s=STOP_S)
-        self.engine.start(_candidate(spec.name))
+                journal.step(
+                    f"stop/container/{former}", lambda: self.engine.stop(former, grace_s=STOP_S)
+                )
+        journal.step(f"start/container/{name}", lambda: self.engine.start(name))
+
+
+def _applied(container: Container) -> dict[str, Fact]:
+    """Return what was applied last, under the keys of the container's facts."""
+    if container.spec is None:
+        return {}
+    wanted = _CAPABILITIES.heeded(wanted_facts(container.spec))
+    return wanted | {"image_id": container.facts["image_id"]}
 
 
 def _settled(name: str) -> str:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from modelpack.deploy import command as files
-from modelpack.deploy import records
+from modelpack.deploy import records, revisions
+from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.command import ChildState
+from modelpack.deploy.journal import Journal
 from modelpack.deploy.launch import (
     Prepare,
     check_port_is_free,
@@ -31,7 +33,7 @@ from modelpack.deploy.launch import (
 from modelpack.deploy.logfile import read_lines
 from modelpack.deploy.memory import Kept, Memory, keep, recall
 from modelpack.deploy.plan import Plan, change_to
-from modelpack.deploy.plugin import refuse_unknown
+from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import is_ready, service_url
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import CRASHES_TO_FAIL, Live, Revision, State, Status
@@ -39,12 +41,16 @@ from modelpack.errors import DeploymentNotFoundError
 from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
-_NOT_LIMITED = ("cpu", "memory_bytes")
-"""Facts that a plain process is not held to."""
+_CAPABILITIES = Capabilities(
+    reasons={
+        "cpu": "a local deployment is not limited",
+        "memory_bytes": "a local deployment is not limited",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class LocalTarget:
+class LocalTarget(Target):
     """Runs bundles as processes of this machine."""
 
     name: ClassVar[str] = "local"
@@ -52,16 +58,15 @@ class LocalTarget:
 
     prepare: Prepare = prepare_bundle
 
-    @property
-    def options(self) -> Mapping[str, str]:
-        """None."""
-        return {}
-
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target; raises UsageError, since it has no options."""
         refuse_unknown(cls.name, options, ())
         return cls()
+
+    def capabilities(self, spec: DeploymentSpec) -> Capabilities:  # noqa: ARG002
+        """Return what a plain process can be held to."""
+        return _CAPABILITIES
 
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what runs under the name of the spec."""
@@ -77,15 +82,11 @@ class LocalTarget:
         )
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
-        """Return what would change; limits of processor and memory are only warned of."""
-        wanted = spec.facts()
-        warnings = [
-            f"{fact}: a local deployment is not limited" for fact in _NOT_LIMITED if fact in wanted
-        ]
+        """Return what would change."""
         change = change_to(f"process/{spec.name}", live, _facts(spec))
-        return Plan(target=self.name, spec=spec, changes=(change,), warnings=tuple(warnings))
+        return Plan(target=self.name, spec=spec, changes=(change,))
 
-    def apply(self, plan: Plan, progress: Progress) -> Revision:
+    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
         """Start the revision of the plan in place of the one that runs.
 
         Raises PortInUseError and what making it ready raises, and then nothing was changed;
@@ -104,7 +105,10 @@ class LocalTarget:
             wanted = Memory(settled=kept)  # only started again
         else:
             wanted = Memory(settled=memory.settled, candidate=kept)
-        _switch(spec.name, memory, wanted, progress)
+        journal.step(
+            f"replace/process/{spec.name}",
+            lambda: _switch(spec.name, memory, wanted, progress),
+        )
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )
@@ -141,6 +145,16 @@ class LocalTarget:
         file = files.folder_of(name) / files.LOG_FILE
         return read_lines(file, tail=tail, until=has_ended if follow else None)
 
+    def current(self, name: str) -> DeploymentSpec | None:
+        """Return the spec of the revision that was found healthy last; raises TagError."""
+        memory = _recall(check_name(name))
+        kept = memory.settled or memory.candidate
+        return None if kept is None else kept.spec
+
+    def inventory(self, name: str) -> tuple[str, ...]:
+        """Return the process and the folder of its files."""
+        return (f"process/{name}", f"files/{files.folder_of(name)}")
+
     def destroy(self, name: str) -> None:
         """Stop the service and remove its files; raises DeploymentNotFoundError."""
         _require(name).stop()
@@ -166,8 +180,9 @@ class LocalTarget:
 
 def _facts(spec: DeploymentSpec) -> dict[str, Fact]:
     """Return the facts that decide what a local deployment runs."""
-    ignored = (*_NOT_LIMITED, "image")
-    return {key: value for key, value in spec.facts().items() if key not in ignored}
+    facts = _CAPABILITIES.heeded(spec.facts())
+    facts.pop("image", None)
+    return facts
 
 
 def _recall(name: str) -> Memory:
@@ -209,6 +224,7 @@ def _remove(name: str) -> None:
     """Leave nothing of a deployment that has been stopped."""
     shutil.rmtree(files.folder_of(name), ignore_errors=True)
     records.forget(name)
+    revisions.forget(name)
 
 
 def _sweep(name: str, kept: Kept) -> None:

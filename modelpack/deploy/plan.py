@@ -5,14 +5,16 @@
                                               └──to_json / from_json, digest──► apply later
 
 What always holds: a plan is made without changing anything; the same spec and the same live state
-give the same plan and the same digest; a plan without changes is empty.
+give the same plan and the same digest; a plan without changes is empty.  What somebody else has
+changed since the last apply stands apart, as drift; notes, warnings, costs and drift are for people
+and no part of the digest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from modelpack.deploy.spec import DeploymentSpec, Fact
@@ -43,6 +45,21 @@ IMAGE = "image"
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|api_?key|private", re.IGNORECASE)
 
 
+HOURS_A_MONTH = 730
+"""What clouds count a month as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """About what a resource costs while it runs."""
+
+    usd_per_hour: float
+    """US dollars an hour."""
+
+    note: str
+    """What the price is of: ``on demand, eu-central-1, prices of 2026-08``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What happens to one resource; ``before`` and ``after`` hold only what differs."""
@@ -52,6 +69,8 @@ class Change:
     """``KIND/NAME``, such as ``container/modelpack-digits``."""
     before: Mapping[str, Fact] = field(default_factory=dict)
     after: Mapping[str, Fact] = field(default_factory=dict)
+    cost: Cost | None = None
+    """About what the resource costs then, where a table of prices says so."""
 
     @property
     def kind(self) -> str:
@@ -77,6 +96,26 @@ class Change:
             lines.append(f"    {key:<{width}}  {what}")
         return lines
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        value = {
+            "action": self.action,
+            "resource": self.resource,
+            "before": dict(self.before),
+            "after": dict(self.after),
+        }
+        if self.cost is not None:
+            value["cost"] = asdict(self.cost)
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Change:
+        """Read what ``to_json`` wrote; raises KeyError, TypeError or ValueError."""
+        if value["action"] not in SIGNS:
+            raise ValueError(f"unknown action {value['action']}")
+        cost = value.get("cost")
+        return cls(**{**value, "cost": None if cost is None else Cost(**cost)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -92,6 +131,15 @@ class Plan:
 
     warnings: tuple[str, ...] = ()
     """What the target cannot do of what the spec asks for."""
+
+    notes: tuple[str, ...] = ()
+    """What else is worth knowing, such as why the target chose what it chose."""
+
+    drift: tuple[Change, ...] = ()
+    """What differs from what was applied last, although modelpack has not changed it."""
+
+    is_live_known: bool = True
+    """False when the live state could not be read, so that this is the plan of a first apply."""
 
     @property
     def is_empty(self) -> bool:
@@ -110,7 +158,10 @@ class Plan:
     def digest(self) -> str:
         """``sha256:HEX`` of all that the plan does; warnings do not count."""
         value = self.to_json()
-        del value["warnings"]
+        for key in ("warnings", "notes", "drift", "is_live_known"):
+            value.pop(key, None)
+        for change in value["changes"]:
+            change.pop("cost", None)
         return sha256_digest(canonical_json(value))
 
     def describe(self) -> str:
@@ -120,41 +171,43 @@ class Plan:
         for change in self.changes:
             if change.action != "none":
                 lines += ["", *("  " + line for line in change.lines())]
-        if self.warnings:
-            lines += ["", *(f"  note: {warning}" for warning in self.warnings)]
-        return "\n".join(lines)
+        if self.drift:
+            lines += ["", "  changed since the last apply, and not by modelpack:"]
+            lines += ["  " + line for change in self.drift for line in change.lines()]
+        if cost := _cost_line(change.cost for change in self.changes):
+            lines += ["", f"  {cost}"]
+        said = [f"  note: {note}" for note in self.notes]
+        said += [f"  warning: {warning}" for warning in self.warnings]
+        if not self.is_live_known:
+            said.append("  warning: the live state is not known: what stands there is not compared")
+        return "\n".join([*lines, *([""] if said else []), *said])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which ``from_json`` makes an equal plan."""
         return {
             "target": self.target,
             "spec": self.spec.to_json(),
-            "changes": [
-                {
-                    "action": change.action,
-                    "resource": change.resource,
-                    "before": dict(change.before),
-                    "after": dict(change.after),
-                }
-                for change in self.changes
-            ],
+            "changes": [change.to_json() for change in self.changes],
             "warnings": list(self.warnings),
+            **({"notes": list(self.notes)} if self.notes else {}),
+            **({"drift": [change.to_json() for change in self.drift]} if self.drift else {}),
+            **({} if self.is_live_known else {"is_live_known": False}),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
         """Read what ``to_json`` wrote; raises DeployError when it is damaged."""
         try:
-            changes = tuple(Change(**change) for change in value["changes"])
-            if unknown := {change.action for change in changes} - set(SIGNS):
-                raise ValueError(f"unknown actions {unknown}")
             return cls(
-                target=value["target"],
+                target=str(value["target"]),
                 spec=DeploymentSpec.from_json(value["spec"]),
-                changes=changes,
+                changes=tuple(Change.from_json(change) for change in value["changes"]),
                 warnings=tuple(value["warnings"]),
+                notes=tuple(value.get("notes", ())),
+                drift=tuple(Change.from_json(change) for change in value.get("drift", ())),
+                is_live_known=value.get("is_live_known", True) is True,
             )
-        except (KeyError, TypeError, ValueError) as cause:
+        except (KeyError, TypeError, ValueError, AttributeError) as cause:
             raise DeployError("the kept plan cannot be read", hint="plan again") from cause
 
     def _summary(self) -> str:
@@ -175,6 +228,22 @@ def difference(
     keys = [*after, *(key for key in before if key not in after)]
     differing = [key for key in keys if before.get(key) != after.get(key)]
     return {key: before.get(key) for key in differing}, {key: after.get(key) for key in differing}
+
+
+def drift_of(live: Live) -> tuple[Change, ...]:
+    """Return what differs from what was applied last, as a change of the deployment."""
+    if live.is_absent or not live.applied:
+        return ()
+    before, after = difference(live.applied, live.facts)
+    if not after:
+        return ()
+    resource = f"deployment/{live.name}"
+    return (Change(action="update", resource=resource, before=before, after=after),)
+
+
+def looks_secret(name: str) -> bool:
+    """Return whether a variable of that name most likely holds a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def change_to(resource: str, live: Live, wanted: Mapping[str, Fact]) -> Change:
@@ -198,10 +267,19 @@ def change_to(resource: str, live: Live, wanted: Mapping[str, Fact]) -> Change:
 def _shown(key: str, value: Fact) -> str:
     if value is None:
         return "(not set)"
-    if key.startswith("env.") and _SECRET_NAME.search(key):
+    if key.startswith("env.") and looks_secret(key):
         return "(hidden)"
     if isinstance(value, str):
         if value.startswith("sha256:"):
             return value[:19]
         return value if value and value.isprintable() and value == value.strip() else repr(value)
     return str(value)
+
+
+def _cost_line(costs: Iterable[Cost | None]) -> str:
+    known = [cost for cost in costs if cost is not None]
+    if not known:
+        return ""
+    hourly = sum(cost.usd_per_hour for cost in known)
+    of = "; ".join(dict.fromkeys(cost.note for cost in known))
+    return f"cost: about {hourly:.3g} USD an hour, {hourly * HOURS_A_MONTH:,.0f} a month ({of})"

@@ -2,6 +2,7 @@
 
     deployments/NAME.json    target, its options, and what the local target keeps (0600)
     deployments/.NAME.lock   held while the deployment is being changed
+    (NAME.journal and NAME.history beside them belong to ``journal`` and ``revisions``)
 
 A record only says whom to ask.  What is true is what the target's engine answers: a record of
 something that is gone is dropped, and something without a record is found by asking the targets.
@@ -99,6 +100,22 @@ def lock(name: str) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         os.close(handle)
+
+
+def is_locked(name: str) -> bool:
+    """Return whether somebody is changing the deployment right now; raises TagError."""
+    file = _file(name).with_name(f".{name}.lock")
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _open_locked(file: Path) -> int | None:

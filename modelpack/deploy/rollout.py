@@ -1,27 +1,38 @@
 """Brings a deployment to its wanted state, or back to where it was.
 
     spec_for ─► plan_deployment ─► Plan ─► apply_plan:
-        image (when missing) ─► Target.apply ─► probe ─┬─ healthy ─► Target.settle
+        image (when missing) ─► Target.apply ─► probe ─┬─ healthy ─► Target.settle, history
                                                        └─ not ────► Target.revert, DeployError
 
 What always holds: nothing is changed that the plan does not name; when the live state is not the
 one that was planned for, nothing is changed at all; whatever goes wrong before a revision is found
 healthy, an interrupt too, the former one comes back; once it is healthy, nothing takes it away.
+Each step is in the journal before it is taken: an apply that was killed is seen by the next one,
+which goes on from what stands.
 
-Not here: finding a deployment by its name over all targets (``survey``).
+Not here: what would change (``planning``); finding a deployment by its name over all targets
+(``survey``).
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelpack.config.settings import DeploySettings
-from modelpack.deploy import records, survey
+from modelpack.deploy import journal as journals
+from modelpack.deploy import records, revisions, survey
 from modelpack.deploy.bundles import EnsureImage, image_maker
+from modelpack.deploy.journal import Journal, OpenJournal, open_journal
 from modelpack.deploy.plan import Plan
+from modelpack.deploy.planning import (
+    plan_deployment,
+    plan_rollback,
+    plan_scale,
+    plan_with_live,
+    render,
+)
 from modelpack.deploy.plugin import Target
 from modelpack.deploy.probe import Clock, Probe
 from modelpack.deploy.spec import DeploymentSpec
@@ -32,7 +43,15 @@ from modelpack.progress import SILENT, Progress
 if TYPE_CHECKING:
     from modelpack.store import Entry
 
-__all__ = ["apply_plan", "image_maker", "plan_deployment", "spec_for"]
+__all__ = [
+    "apply_plan",
+    "image_maker",
+    "plan_deployment",
+    "plan_rollback",
+    "plan_scale",
+    "render",
+    "spec_for",
+]
 
 LOG_LINES = 10
 """How many of a failed revision's last lines are kept."""
@@ -60,17 +79,6 @@ def spec_for(
     )
 
 
-def plan_deployment(target: Target, spec: DeploymentSpec) -> Plan:
-    """Return what applying ``spec`` would change; changes nothing.
-
-    Raises ConflictError when the name is taken at another target, and what the target raises.
-    """
-    if not target.needs_image:
-        spec = replace(spec, image=None)
-    _refuse_other_target(spec.name, target)
-    return target.plan(spec, target.read_live(spec))
-
-
 def apply_plan(
     target: Target,
     plan: Plan,
@@ -78,47 +86,57 @@ def apply_plan(
     ensure_image: EnsureImage | None = None,
     progress: Progress = SILENT,
     clock: Clock = Clock(),  # noqa: B008  frozen
+    begin: OpenJournal = open_journal,
 ) -> Status:
     """Do what the plan says; return the status of what is healthy then.
 
-    Safe to repeat: a plan that is done already changes nothing.  Raises ConflictError when the
-    live state is not the one that was planned for, DeployError when the new revision does not
+    Safe to repeat: a plan that is done already changes nothing, and one that was cut short is
+    brought to its end.  Raises ConflictError when the live state is not the one that was planned
+    for, or somebody else is changing the deployment; DeployError when the new revision does not
     become healthy, and what the target raises; the former one is back then, and the hint says so.
     """
     name = plan.spec.name
-    with records.lock(name):
-        _refuse_other_target(name, target)
-        fresh = target.plan(plan.spec, target.read_live(plan.spec))
+    with records.lock(name), target.hold(name):
+        survey.refuse_other_target(name, target)
+        live, fresh = plan_with_live(target, plan.spec)
         if fresh.is_empty:
-            records.remember(name, target.name, target.options)
+            _note_done(target, fresh)
             return target.status(name)
-        if fresh.digest != plan.digest:
+        if fresh.digest != plan.digest and not _was_cut_short(plan):
             raise ConflictError(
                 f"the deployment '{name}' has changed since it was planned",
                 hint="nothing was done; plan it again",
             )
-        _make_image(plan, ensure_image, progress)
+        _make_image(fresh, ensure_image, progress)
+        if live.is_absent:
+            revisions.forget(name)  # of one that somebody else has destroyed
+        journal = begin(plan)
+        records.remember(name, target.name, target.options)
         try:
-            _bring_up(target, plan, progress, clock)
+            _bring_up(target, fresh, journal, progress, clock)
         except BaseException:
             with suppress(ModelpackError):  # the first error is the one to be told
                 if target.status(name).state is State.ABSENT:
                     records.forget(name)
             raise
         # From here on there is no way back: the new revision is healthy.
-        target.settle(name)
+        journal.step("settle", lambda: target.settle(name))
+        revisions.keep(fresh.spec, target.name)
+        journal.close()
         return target.status(name)
 
 
-def _refuse_other_target(name: str, target: Target) -> None:
-    """Raise ConflictError when a deployment of that name stands at another target."""
-    record = records.read(name)
-    if record is None or survey.is_sent_to(record, target) or survey.is_gone(record):
-        return
-    raise ConflictError(
-        f"a deployment '{name}' stands already at target '{record.target}'",
-        hint=f"run 'modelpack deployments destroy {name}' first, or give another '--name'",
-    )
+def _note_done(target: Target, plan: Plan) -> None:
+    """Remember what stands already, whoever brought it there."""
+    records.remember(plan.spec.name, target.name, target.options)
+    revisions.keep(plan.spec, target.name)
+    journals.forget(plan.spec.name)
+
+
+def _was_cut_short(plan: Plan) -> bool:
+    """Return whether this very plan was being applied and is not done."""
+    found = journals.interrupted(plan.spec.name)
+    return found is not None and found.plan == plan.digest
 
 
 def _make_image(plan: Plan, ensure_image: EnsureImage | None, progress: Progress) -> None:
@@ -133,22 +151,23 @@ def _make_image(plan: Plan, ensure_image: EnsureImage | None, progress: Progress
     ensure_image(plan.spec, progress)
 
 
-def _bring_up(target: Target, plan: Plan, progress: Progress, clock: Clock) -> None:
+def _bring_up(
+    target: Target, plan: Plan, journal: Journal, progress: Progress, clock: Clock
+) -> None:
     """Start the revision and see that it is healthy; otherwise go back and raise."""
     spec = plan.spec
     has_started = False
     try:
         with progress.step(f"start revision {spec.revision} at {target.name}"):
-            target.apply(plan, progress)
+            target.apply(plan, journal, progress)
         has_started = True
-        records.remember(spec.name, target.name, target.options)
         _check_health(target, spec, progress, clock)
     except ModelpackError as error:
         # Before it has started, the log is still that of the former one.
         log_lines = _last_lines(target, spec.name, clock) if has_started else ()
         for line in log_lines:
             progress.note(f"log: {line}")
-        outcome = _revert(target, spec, progress, clock)
+        outcome = _revert(target, spec, journal, progress, clock)
         hint = f"{error.hint}; {outcome}" if error.hint else outcome
         if not has_started:
             error.hint = hint
@@ -157,33 +176,38 @@ def _bring_up(target: Target, plan: Plan, progress: Progress, clock: Clock) -> N
         message = f"{error.message}: {reason}" if reason else error.message
         raise DeployError(message, hint=hint, log_lines=log_lines) from error
     except BaseException:
-        _revert(target, spec, progress, clock)
+        _revert(target, spec, journal, progress, clock)
         raise
 
 
 def _check_health(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock) -> None:
-    probe = Probe(lambda: target.status(spec.name), clock)
+    probe = Probe(lambda: target.status(spec.name), clock, target.fetch)
     with progress.step("wait until it is ready"):
-        url = probe.wait_until_ready(spec.settings.ready_timeout_s).url
-    if url is not None:
-        with progress.step("predict with the examples of the service"):
-            for note in probe.check_answers(spec, url):
-                progress.note(note)
+        status = probe.wait_until_ready(spec.settings.ready_timeout_s)
+    with progress.step("see that it answers"):
+        notes = target.verify(spec, status)
+        if notes is None and status.url is not None:
+            notes = tuple(probe.check_answers(spec, status.url))
+    for note in notes or ():
+        progress.note(note)
     probe.require_running()
 
 
-def _revert(target: Target, spec: DeploymentSpec, progress: Progress, clock: Clock) -> str:
+def _revert(
+    target: Target, spec: DeploymentSpec, journal: Journal, progress: Progress, clock: Clock
+) -> str:
     """Put back what was there before, and say what runs then."""
     with progress.step("go back to what was there before"):
         try:
-            target.revert(spec.name)
+            journal.step("revert", lambda: target.revert(spec.name))
+            journal.close()
             former = target.status(spec.name)
         except ModelpackError as error:
             return f"what was there before could not be put back: {error.message}"
         if former.state is State.ABSENT:
             return "nothing of it is left"
         try:
-            Probe(lambda: target.status(spec.name), clock).wait_until_ready(
+            Probe(lambda: target.status(spec.name), clock, target.fetch).wait_until_ready(
                 spec.settings.ready_timeout_s
             )
         except ModelpackError as error:

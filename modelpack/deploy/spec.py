@@ -3,13 +3,15 @@
     Entry (store) + DeploySettings (config) ──► DeploymentSpec ──► facts ──► revision id
 
 ``facts`` are what a plan compares: everything that decides what runs, and nothing that only says
-how long we wait for it.  Two specs with the same facts are the same revision.
+how long we wait for it.  Two specs with the same facts are the same revision.  What is not set is
+no fact, so that a setting which is added to modelpack changes no revision that stands.  A secret
+is in there by its reference alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from modelpack.config.settings import (
@@ -24,6 +26,12 @@ from modelpack.tag import Tag, check_name
 
 Fact = str | int | float | None
 """One thing that is known about a deployment; None: not set."""
+
+_PLAIN = ("host", "port", "cpu", "memory_bytes", "env", "ready_timeout_s")
+"""Settings that a stored spec has always held; the others stand there when they are set."""
+
+_NO_FACTS = ("target", "bake_s", "ready_timeout_s")
+"""Settings that say where, or how long we wait."""
 
 RESERVED_ENV = ("MODELPACK_BUNDLE", "MODELPACK_HOST", "MODELPACK_PORT", "MODELPACK_TAG")
 """Variables that the targets set themselves."""
@@ -56,9 +64,10 @@ class DeploymentSpec:
                 hint="resolve the tag in the store first",
             )
         for variable in RESERVED_ENV:
-            if variable in self.settings.env:
+            if variable in self.settings.env or variable in self.settings.secrets:
+                where = "env" if variable in self.settings.env else "secrets"
                 raise UsageError(
-                    f"deploy.env.{variable} is set by the target",
+                    f"deploy.{where}.{variable} is set by the target",
                     hint="use 'deploy.host' and 'deploy.port' for the address of a deployment",
                 )
         try:
@@ -90,6 +99,8 @@ class DeploymentSpec:
             "memory_bytes": settings.memory_bytes,
         }
         facts |= {f"env.{key}": value for key, value in sorted(settings.env.items())}
+        for name, value in _set_beyond(settings, (*_PLAIN, *_NO_FACTS)).items():
+            facts |= _as_facts(name, value)
         return {key: value for key, value in facts.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -100,14 +111,8 @@ class DeploymentSpec:
             "bundle": self.bundle,
             "digest": self.digest,
             "image": self.image,
-            "settings": {
-                "host": settings.host,
-                "port": settings.port,
-                "cpu": settings.cpu,
-                "memory_bytes": settings.memory_bytes,
-                "env": dict(settings.env),
-                "ready_timeout_s": settings.ready_timeout_s,
-            },
+            "settings": {name: _plain(getattr(settings, name)) for name in _PLAIN}
+            | _set_beyond(settings, (*_PLAIN, "target")),
         }
 
     @classmethod
@@ -131,3 +136,40 @@ class DeploymentSpec:
     def canonical(self) -> str:
         """Return the one text form, canonical JSON, that engines keep for us."""
         return canonical_json(self.to_json()).decode()
+
+
+def fact_field(key: str) -> str:
+    """Return the field of the settings behind a fact: ``env.NAME`` is of ``env``."""
+    return _FAMILIES.get(key.partition(".")[0], key.partition(".")[0])
+
+
+_FAMILIES = {"secret": "secrets", "label": "labels"}
+
+
+def _set_beyond(settings: DeploySettings, others: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, but for the others, as plain JSON."""
+    default = DeploySettings()
+    names = [item.name for item in fields(settings) if item.name not in others]
+    return {
+        name: _plain(value)
+        for name in names
+        if (value := getattr(settings, name)) != getattr(default, name)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _as_facts(name: str, value: Any) -> dict[str, Fact]:
+    """Return a setting as flat facts: a list as one text, a mapping as one fact a key."""
+    if isinstance(value, Mapping):
+        word = next((word for word, of in _FAMILIES.items() if of == name), name)
+        return {f"{word}.{key}": one for key, one in sorted(value.items())}
+    if isinstance(value, list):
+        return {name: " ".join(value)}
+    if isinstance(value, bool):
+        return {name: "yes" if value else "no"}
+    return {name: value}

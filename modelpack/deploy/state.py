@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from modelpack.deploy.spec import Fact
+from modelpack.deploy.spec import DeploymentSpec, Fact
 
 
 class State(StrEnum):
@@ -63,6 +63,18 @@ class Live:
     is_settled: bool = True
     """False while nobody has found this revision healthy; a former one is kept, if there was one."""
 
+    applied: Mapping[str, Fact] = field(default_factory=dict)
+    """What was applied last, under the keys of ``facts``; empty: not known.  Where ``facts``
+    differ from it, somebody else has changed them."""
+
+    is_known: bool = True
+    """False when nobody could be asked: a plan then says so, and is made anew to be applied."""
+
+    @classmethod
+    def unknown(cls, name: str) -> Self:
+        """Return what is known when nobody was asked."""
+        return cls(name=name, is_known=False)
+
     @property
     def is_absent(self) -> bool:
         """True when there is no such deployment."""
@@ -71,12 +83,30 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """What an apply has started."""
+    """One unchanging state of a deployment: started by an apply, or kept in its history."""
 
     deployment: str
     id: str
     bundle: str
     target: str
+
+    spec: DeploymentSpec | None = None
+    """All that was asked for, where that is kept: what a rollback needs."""
+    since: str | None = None
+    """When it was found healthy, UTC, RFC 3339."""
+    note: str | None = None
+    """What else is worth knowing, such as that its image is gone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, without the spec."""
+        return {
+            "deployment": self.deployment,
+            "id": self.id,
+            "bundle": self.bundle,
+            "target": self.target,
+            "since": self.since,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

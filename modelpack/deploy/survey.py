@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from modelpack.deploy import records
+from modelpack.deploy import journal, records, revisions
 from modelpack.deploy.catalog import Catalog, installed
 from modelpack.deploy.plugin import Target
 from modelpack.deploy.state import State, Status
@@ -99,12 +99,24 @@ def destroy(name: str, *, at: str | None = None, catalog: Catalog | None = None)
             target = find(name, at=at, catalog=catalog)
         except DeploymentNotFoundError:
             if at is None:
-                records.forget(name)  # it stands nowhere: what we remember is out of date
+                _forget(name)  # it stands nowhere: what we remember is out of date
             raise
-        target.destroy(name)
+        with target.hold(name):
+            target.destroy(name)
         record = records.read(name)
-        if record is not None and record.target == target.name:
-            records.forget(name)
+        if record is None or record.target == target.name:
+            _forget(name)
+
+
+def refuse_other_target(name: str, target: Target) -> None:
+    """Raise ConflictError when a deployment of that name stands at another target."""
+    record = records.read(name)
+    if record is None or is_sent_to(record, target) or is_gone(record):
+        return
+    raise ConflictError(
+        f"a deployment '{name}' stands already at target '{record.target}'",
+        hint=f"run 'modelpack deployments destroy {name}' first, or give another '--name'",
+    )
 
 
 def is_sent_to(record: records.Record, target: Target) -> bool:
@@ -119,6 +131,12 @@ def is_gone(record: records.Record, catalog: Catalog | None = None) -> bool:
         return target.status(record.name).state is State.ABSENT
     except ModelpackError:
         return False
+
+
+def _forget(name: str) -> None:
+    records.forget(name)
+    journal.forget(name)
+    revisions.forget(name)
 
 
 def _places(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, str], bool]]:

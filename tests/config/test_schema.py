@@ -9,9 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from modelpack.config.deploying import GROUPS
 from modelpack.config.load import load_project
 from modelpack.config.reference import reference_page
-from modelpack.config.schema import PROJECT_KEYS, RESOURCES, field_docs, file_schema
+from modelpack.config.schema import PROJECT_KEYS, field_docs, file_schema
 from modelpack.config.settings import DeploySettings, ImageSettings, Project, ServerSettings
 from modelpack.errors import ConfigError
 
@@ -29,8 +30,11 @@ def test_every_setting_can_be_written_in_the_file() -> None:
 
     assert keys("Server") == names(ServerSettings)
     assert keys("Image") == names(ImageSettings) - {"max_size_bytes"} | {"max_size"}
-    assert keys("Deploy") == names(DeploySettings) - set(RESOURCES) | {"resources"}
-    assert keys("Resources") == {"cpu", "memory"}
+    grouped = {field for members in GROUPS.values() for field in members}
+    assert keys("Deploy") == names(DeploySettings) - grouped | set(GROUPS)
+    assert keys("Resources") == {"cpu", "memory", "accelerator", "instance"}
+    assert {"min", "max"} == keys("Scaling") - set(GROUPS["scaling"])
+    assert keys("Network") == set(GROUPS["network"])
     assert set(schema["properties"]) == names(Project) - {"root", "source", "places"}
     assert set(PROJECT_KEYS) < names(Project)
 

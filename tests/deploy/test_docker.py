@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from modelpack import testing
-from modelpack.deploy import SILENT, State, rollout, survey
+from modelpack.deploy import SILENT, Journal, State, rollout, survey
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.engine import DockerEngine
 from modelpack.errors import (
@@ -114,7 +114,7 @@ def spec(make_spec) -> Callable[..., object]:
 
 
 def apply(docker: DockerTarget, spec) -> None:
-    docker.apply(docker.plan(spec, docker.read_live(spec)), SILENT)
+    docker.apply(docker.plan(spec, docker.read_live(spec)), Journal(), SILENT)
 
 
 def settled(docker: DockerTarget, spec) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelpack import paths, testing
-from modelpack.deploy import SILENT, State, records, rollout
+from modelpack.deploy import SILENT, Journal, State, records, rollout
 from modelpack.deploy import command as files
 from modelpack.deploy.local import LocalTarget
 from modelpack.deploy.memory import recall
@@ -212,7 +212,7 @@ def test_a_deploy_that_was_killed_before_it_was_settled_is_finished_by_the_next(
 ) -> None:
     deploy(local, make_spec("a"))
     plan = rollout.plan_deployment(local, make_spec("b"))
-    local.apply(plan, SILENT)  # and here the command line is killed
+    local.apply(plan, Journal(), SILENT)  # and here the command line is killed
 
     again = rollout.plan_deployment(local, make_spec("b"))
 
@@ -265,12 +265,14 @@ def test_following_the_log_ends_with_the_deployment(local, make_spec) -> None:
 
 
 def test_a_deaf_service_is_unhealthy_once_it_had_its_time(local, make_spec) -> None:
-    local.apply(local.plan(spec := make_spec(FAKE_MODE="deaf"), local.read_live(spec)), SILENT)
+    local.apply(
+        local.plan(spec := make_spec(FAKE_MODE="deaf"), local.read_live(spec)), Journal(), SILENT
+    )
     assert local.status("digits").state is State.STARTING
     local.destroy("digits")
 
     spec = make_spec(FAKE_MODE="deaf", ready_timeout_s=0.01)
-    local.apply(local.plan(spec, local.read_live(spec)), SILENT)
+    local.apply(local.plan(spec, local.read_live(spec)), Journal(), SILENT)
     wait_for(lambda: local.status("digits").state is State.UNHEALTHY)
 
 

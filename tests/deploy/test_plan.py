@@ -52,7 +52,7 @@ def test_the_text_shows_every_sign_and_both_sides(make_spec) -> None:
         "  - x/z",
         "      port  1",
         "",
-        "  note: cpu: not limited here",
+        "  warning: cpu: not limited here",
     ]
 
 

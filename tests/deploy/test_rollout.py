@@ -16,6 +16,7 @@ from modelpack.deploy import (
     Revision,
     State,
     Status,
+    Target,
     change_to,
     records,
     refuse_unknown,
@@ -33,7 +34,7 @@ from modelpack.errors import (
 
 
 @dataclass
-class Place:
+class Place(Target):
     """A target that only remembers; nothing is to be reached, so its word decides."""
 
     name: ClassVar[str] = "place"
@@ -71,7 +72,7 @@ class Place:
         change = change_to(f"thing/{spec.name}", live, spec.facts())
         return Plan(target=self.name, spec=spec, changes=(change,))
 
-    def apply(self, plan: Plan, progress) -> Revision:
+    def apply(self, plan: Plan, journal, progress) -> Revision:
         self.done.append(f"apply {plan.spec.bundle}")
         if self.fails is not None:
             raise self.fails

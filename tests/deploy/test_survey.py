@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -33,6 +34,9 @@ class Place:
 
     def list(self) -> list[Status]:
         return [self.status(name) for name in self.names]
+
+    def hold(self, name: str):
+        return nullcontext()
 
     def destroy(self, name: str) -> None:
         self.names.remove(name)

@@ -73,8 +73,8 @@ class Stubborn(LocalTarget):
 
 
 class Hasty(LocalTarget):
-    def apply(self, plan, progress):
-        revision = super().apply(plan, progress)
+    def apply(self, plan, journal, progress):
+        revision = super().apply(plan, journal, progress)
         self.settle(plan.spec.name)
         return revision
 
