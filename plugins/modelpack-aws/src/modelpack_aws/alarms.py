@@ -44,7 +44,7 @@ class Watch:
     ) -> Json:
         """Declare an alarm: the metric is above a bound in ``minutes`` of the last ``of`` ones."""
         queries = [_query("m", stat, self.period_s, is_shown=True)]
-        return self._alarm(name, about, queries, above, minutes, of)
+        return self._alarm(name, about, queries, {"Threshold": above, **_lasting(minutes, of)})
 
     def share(
         self,
@@ -69,16 +69,14 @@ class Watch:
             _query("part", part, self.period_s, is_shown=False),
             _query("whole", whole, self.period_s, is_shown=False),
         ]
-        return self._alarm(name, about, queries, above, minutes, of)
+        return self._alarm(name, about, queries, {"Threshold": above, **_lasting(minutes, of)})
 
     @property
     def names(self) -> list[str]:
         """Logical ids of the alarms so far."""
         return list(self._names)
 
-    def _alarm(
-        self, name: str, about: str, queries: list[Json], above: float, minutes: int, of: int
-    ) -> Json:
+    def _alarm(self, name: str, about: str, queries: list[Json], bound: Json) -> Json:
         self._names.append(name)
         return self.template.add(
             name,
@@ -87,9 +85,7 @@ class Watch:
                 "AlarmDescription": about,
                 "Metrics": queries,
                 "ComparisonOperator": "GreaterThanThreshold",
-                "Threshold": above,
-                "DatapointsToAlarm": minutes,
-                "EvaluationPeriods": of,
+                **bound,
                 "TreatMissingData": "notBreaching",
                 "AlarmActions": [self.topic] if self.topic else None,
                 "OKActions": [self.topic] if self.topic else None,
@@ -116,6 +112,10 @@ def topic_of(options: Mapping[str, str]) -> str | None:
             hint="such as arn:aws:sns:eu-west-1:123456789012:on-call",
         )
     return text
+
+
+def _lasting(minutes: int, of: int) -> Json:
+    return {"DatapointsToAlarm": minutes, "EvaluationPeriods": of}
 
 
 def _query(name: str, stat: Mapping[str, Any], period_s: int, *, is_shown: bool) -> Json:

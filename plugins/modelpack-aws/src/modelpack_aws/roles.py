@@ -17,7 +17,17 @@ from typing import Any
 from modelpack.errors import UsageError
 from modelpack_aws.template import Json, Template, arn, att, ref, tags
 
-UNSCOPED = frozenset({"ecr:GetAuthorizationToken"})
+UNSCOPED = frozenset(
+    {
+        "cloudwatch:PutMetricData",
+        "ec2:DescribeDhcpOptions",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcs",
+        "ecr:GetAuthorizationToken",
+    }
+)
 """Actions that cannot be narrowed down to a resource."""
 
 # Services whose trust may be narrowed down to this account: AWS IAM guide, "The confused deputy
