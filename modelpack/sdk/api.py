@@ -138,7 +138,7 @@ class ApiSpec:
         if len(body) > given:
             issues.extend(self._unknown(body))
         if issues:
-            raise InputError(_summary(issues), issues=issues)
+            raise InputError.of(issues)
         return Arguments(values, self.count_rows(values))
 
     def count_rows(self, values: Mapping[str, Any]) -> int:
@@ -155,7 +155,7 @@ class ApiSpec:
             else:
                 rows = count
                 continue
-            raise InputError(_summary([issue]), issues=[issue])
+            raise InputError.of([issue])
         return rows or 1
 
     def encode(self, result: object) -> Any:
@@ -221,9 +221,3 @@ def _plain(batch: BatchConfig) -> dict[str, Any]:
         record["buckets"] = list(batch.buckets)
         record["pad_value"] = batch.pad_value
     return record
-
-
-def _summary(issues: list[Issue]) -> str:
-    first = issues[0]
-    more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
-    return f"{first.pointer or 'the body'}: expected {first.expected}, got {first.got}{more}"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.sdk.tensor import DTYPES, TensorValue
 from modelpack.sdk.values import shorten
 
@@ -62,14 +62,14 @@ def told(fields: Mapping[bytes, bytes], value: TensorValue, at: str) -> Told:
     """Return what the header fields of a request say; raises InputError."""
     dtype = fields.get(DTYPE)
     if dtype is None:
-        raise refusal(at, f"the header Modelpack-Dtype: {value.spec.dtype}", "none")
+        raise InputError.at(at, f"the header Modelpack-Dtype: {value.spec.dtype}", "none")
     shape = fields.get(SHAPE)
     if shape is None:
-        raise refusal(at, "the header Modelpack-Shape, such as 2,784", "none")
+        raise InputError.at(at, "the header Modelpack-Shape, such as 2,784", "none")
     text = shape.decode("latin-1")
     if not _SHAPE.fullmatch(text):
         expected = f"a Modelpack-Shape of up to {MAX_AXES} lengths, such as 2,784"
-        raise refusal(at, expected, repr(shorten(text)))
+        raise InputError.at(at, expected, repr(shorten(text)))
     name = dtype.decode("latin-1").strip()
     return Told(name, tuple(int(length) for length in text.split(",") if length.strip()))
 
@@ -91,18 +91,18 @@ def maker(value: TensorValue, at: str, claim: Told, *, refuses_nan: bool = False
     """
     wanted = value.spec.dtype
     if claim.dtype != wanted or wanted not in BINARY_DTYPES:
-        raise refusal(at, f"dtype {wanted}", f"dtype {shorten(claim.dtype)}")
+        raise InputError.at(at, f"dtype {wanted}", f"dtype {shorten(claim.dtype)}")
     shape = claim.shape
     if len(shape) > MAX_AXES or any(length < 0 for length in shape):
-        raise refusal(at, f"a shape of up to {MAX_AXES} axes", _list(shape))
+        raise InputError.at(at, f"a shape of up to {MAX_AXES} axes", _list(shape))
     dtype: np.dtype[Any] = np.dtype(wanted)
     if math.prod(length or 1 for length in shape) * dtype.itemsize > sys.maxsize:
         # Empty by one axis and too long by the others: numpy makes no such array.
-        raise refusal(at, "a shape that fits into memory", _list(shape))
+        raise InputError.at(at, "a shape that fits into memory", _list(shape))
     if not shape and value.spec.shape is None:
-        raise refusal(at, value.expectation, "shape []")
+        raise InputError.at(at, value.expectation, "shape []")
     if (trouble := value.check_shape(shape)) is not None:
-        raise refusal(at, value.expectation, trouble)
+        raise InputError.at(at, value.expectation, trouble)
     sent: np.dtype[Any] = dtype.newbyteorder(">" if claim.is_swapped else "<")
     size = math.prod(shape) * dtype.itemsize
     is_plain = sent == dtype and not claim.is_fortran
@@ -112,7 +112,7 @@ def maker(value: TensorValue, at: str, claim: Told, *, refuses_nan: bool = False
     def make(data: bytes | memoryview) -> Array:
         if len(data) != size:
             expected = f"{size} bytes for {wanted}{_list(shape)}"
-            raise refusal(at, expected, f"{len(data)} bytes")
+            raise InputError.at(at, expected, f"{len(data)} bytes")
         if is_plain:
             array: Array = new(shape, dtype, bytearray(data))
         else:
@@ -155,12 +155,7 @@ def _refuse_where(is_bad: Array, array: Array, at: str, expected: str) -> None:
     if is_bad.any():
         first = np.unravel_index(int(is_bad.argmax()), array.shape)
         pointer = "".join(f"/{index}" for index in first)
-        raise refusal(at + pointer, expected, str(array[first]))
-
-
-def refusal(at: str, expected: str, got: str) -> InputError:
-    """Return the error for one place that does not fit."""
-    return InputError(f"{at}: expected {expected}, got {got}", issues=[Issue(at, expected, got)])
+        raise InputError.at(at + pointer, expected, str(array[first]))
 
 
 def _list(shape: Sequence[int]) -> str:

@@ -48,7 +48,7 @@ def read_parts(api: ApiSpec, parts: Mapping[str, bytes]) -> Arguments:
         else:
             values[name] = None  # decode names it among the unknown keys
     if issues:
-        raise InputError(f"{issues[0].pointer}: {issues[0].expected}", issues=issues)
+        raise InputError.of(issues)
     return api.decode(values)
 
 

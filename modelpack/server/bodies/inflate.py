@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.server.problems import RefusedRequest, body_too_large
 
 CODINGS = ("gzip", "deflate")
@@ -54,6 +54,4 @@ def inflate(body: bytes, coding: str, most: int) -> bytes:
 
 def _broken(coding: str, why: str) -> InputError:
     expected, got = f"a body in {coding}", f"one that does not inflate: {why[:100]}"
-    return InputError(
-        f"the body: expected {expected}, got {got}", issues=[Issue("", expected, got)]
-    )
+    return InputError.at("", expected, got)

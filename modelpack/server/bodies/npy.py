@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelpack.errors import InputError
 from modelpack.sdk.values import shorten
-from modelpack.server.bodies.binary import BINARY_DTYPES, MAX_AXES, Told, refusal
+from modelpack.server.bodies.binary import BINARY_DTYPES, MAX_AXES, Told
 
 if TYPE_CHECKING:
     from modelpack.sdk.tensor import Array
@@ -40,33 +41,37 @@ _NAMES = {np.dtype(name).str[1:]: name for name in BINARY_DTYPES}
 def read(body: bytes, at: str) -> tuple[Told, memoryview]:
     """Return what a file says of its array, and the data; raises InputError naming ``at``."""
     if body[:6] != MAGIC:
-        raise refusal(at, "an .npy file", "other bytes")
+        raise InputError.at(at, "an .npy file", "other bytes")
     version = tuple(body[6:8])
     if version not in ((1, 0), (2, 0), (3, 0)):
-        raise refusal(at, "an .npy file of version 1.0, 2.0 or 3.0", f"version {list(version)}")
+        raise InputError.at(
+            at, "an .npy file of version 1.0, 2.0 or 3.0", f"version {list(version)}"
+        )
     start = 10 if version == (1, 0) else 12
     length = int.from_bytes(body[8:start], "little")
     if length > MAX_HEADER_BYTES:
-        raise refusal(at, f"a header of up to {MAX_HEADER_BYTES} bytes", f"{length} bytes")
+        raise InputError.at(at, f"a header of up to {MAX_HEADER_BYTES} bytes", f"{length} bytes")
     header = body[start : start + length]
     if len(body) < start or len(header) < length:
-        raise refusal(at, "an .npy file", f"{len(body)} bytes, less than its header")
+        raise InputError.at(at, "an .npy file", f"{len(body)} bytes, less than its header")
     return _told(header.decode("latin-1"), at), memoryview(body)[start + length :]
 
 
 def _told(header: str, at: str) -> Told:
     if _RECORDS.search(header):
-        raise refusal(at, _ANY_DTYPE, "an array of records")
+        raise InputError.at(at, _ANY_DTYPE, "an array of records")
     found = _entries(header)
     if found is None or set(found) != {"descr", "fortran_order", "shape"}:
-        raise refusal(at, "an .npy header with descr, fortran_order and shape", _quote(header))
+        raise InputError.at(
+            at, "an .npy header with descr, fortran_order and shape", _quote(header)
+        )
     descr = found["descr"][1:-1]
     known = _DESCR.fullmatch(descr)
     if known is None or known[2] not in _NAMES:
-        raise refusal(at, _ANY_DTYPE, f"dtype {_quote(descr)}")
+        raise InputError.at(at, _ANY_DTYPE, f"dtype {_quote(descr)}")
     shape = _shape(found["shape"])
     if shape is None or found["fortran_order"] not in ("True", "False"):
-        raise refusal(at, f"an .npy header with up to {MAX_AXES} lengths", _quote(header))
+        raise InputError.at(at, f"an .npy header with up to {MAX_AXES} lengths", _quote(header))
     return Told(
         dtype=_NAMES[known[2]],
         shape=shape,

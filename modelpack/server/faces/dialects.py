@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from modelpack.errors import InputError
 from modelpack.sdk.api import Arguments
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe, escape
@@ -34,7 +35,7 @@ from modelpack.server.bodies.media import BINARY, JSON, NPY, is_json, media_type
 from modelpack.server.bodies.readers import Read
 from modelpack.server.bodies.simd import is_numeric
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.faces.frames import Arrange, wrong
+from modelpack.server.faces.frames import Arrange
 from modelpack.server.faces.predictions import packer, predictions
 from modelpack.server.faces.rows import Given, sole_parameter
 from modelpack.server.faces.texts import (
@@ -174,10 +175,10 @@ class Reader:
         extra = raw.get(self._dialect.extra)
         extra = {} if extra is None else extra
         if not isinstance(extra, dict):
-            raise wrong(f"/{self._dialect.extra}", "an object", describe(extra))
+            raise InputError.at(f"/{self._dialect.extra}", "an object", describe(extra))
         if unknown := [name for name in extra if name not in self._own]:
             at = f"/{self._dialect.extra}/{escape(unknown[0])}"
-            raise wrong(at, "a parameter of the api", "an unknown key")
+            raise InputError.at(at, "a parameter of the api", "an unknown key")
         given = self._dialect.forms[key](self._endpoint, raw[key], f"/{key}", extra)
         return form.asked(self._endpoint, given)
 
@@ -193,7 +194,7 @@ class Reader:
         others = [key for key in raw if key not in known and key != self._dialect.extra]
         if len(keys) > 1 or others:
             expected = f"exactly one of {', '.join(known)}, and {self._dialect.extra}"
-            raise wrong("", expected, ", ".join([*keys, *others])[:200])
+            raise InputError.at("", expected, ", ".join([*keys, *others])[:200])
         return keys[0]
 
     def _quickly(self, body: bytes) -> Arguments | None:

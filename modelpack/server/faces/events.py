@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.sdk.values import describe
 from modelpack.server.problems import Headers, RefusedRequest, bad_header
 
@@ -90,20 +90,15 @@ def unwrap(message: Any, parse: Callable[[bytes], Any]) -> tuple[Event, Any]:
     ``parse`` reads data that came as bytes in base64.
     """
     if not isinstance(message, dict):
-        raise _refusal("", "an event: an object", describe(message))
+        raise InputError.at("", "an event: an object", describe(message))
     for name in ("specversion", *_NEEDED):
         if not isinstance(message.get(name), str) or not message[name]:
             got = describe(message[name]) if name in message else "nothing"
-            raise _refusal(f"/{name}", "a text: the request is an event", got)
+            raise InputError.at(f"/{name}", "a text: the request is an event", got)
     event = Event(message["id"], is_envelope=True)
     if "data_base64" not in message:
         return event, message.get("data")
     try:
         return event, parse(base64.b64decode(message["data_base64"], validate=True))
     except (binascii.Error, TypeError, ValueError):
-        raise _refusal("/data_base64", "base64", describe(message["data_base64"])) from None
-
-
-def _refusal(at: str, expected: str, got: str) -> InputError:
-    issue = Issue(at, expected, got)
-    return InputError(f"{at or 'the body'}: expected {expected}, got {got}", issues=[issue])
+        raise InputError.at("/data_base64", "base64", describe(message["data_base64"])) from None

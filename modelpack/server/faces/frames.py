@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from modelpack.errors import InputError, Issue
-from modelpack.sdk.api import ApiSpec
-from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, OptionalValue
+from modelpack.errors import InputError
+from modelpack.sdk.containers import ListValue, MapValue, ObjectValue
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import AnyValue, Value, describe
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces import rows
 from modelpack.server.faces.rows import Given
+from modelpack.server.faces.tensors import bare
 
 Common = Mapping[str, Any]
 """Arguments that hold for all rows."""
@@ -52,12 +52,12 @@ def columns(endpoint: Endpoint, raw: Any, at: str, common: Common) -> Given:
 def split(endpoint: Endpoint, raw: Any, at: str, common: Common) -> Given:
     """Return arguments for a frame as pandas has it with ``orient="split"``; its index is not used."""
     if not isinstance(raw, dict) or not {"data"} <= set(raw) <= {"columns", "index", "data"}:
-        raise wrong(at, "an object with columns and data", describe(raw))
+        raise InputError.at(at, "an object with columns and data", describe(raw))
     names = raw.get("columns")
     if names is not None and not (
         isinstance(names, list) and all(isinstance(one, str | int) for one in names)
     ):
-        raise wrong(f"{at}/columns", "a list of names", describe(names))
+        raise InputError.at(f"{at}/columns", "a list of names", describe(names))
     told = None if names is None else [str(one) for one in names]
     return table(endpoint, told, raw["data"], f"{at}/data", common)
 
@@ -65,13 +65,15 @@ def split(endpoint: Endpoint, raw: Any, at: str, common: Common) -> Given:
 def records(endpoint: Endpoint, raw: Any, at: str, common: Common) -> Given:
     """Return arguments for a frame as pandas has it with ``orient="records"``."""
     if not isinstance(raw, list) or not raw or not isinstance(raw[0], dict):
-        raise wrong(at, "a list of objects", "an empty list" if raw == [] else describe(raw))
+        raise InputError.at(
+            at, "a list of objects", "an empty list" if raw == [] else describe(raw)
+        )
     names = list(raw[0])
     for index, one in enumerate(raw):
         if not isinstance(one, dict):
-            raise wrong(f"{at}/{index}", "an object", describe(one))
+            raise InputError.at(f"{at}/{index}", "an object", describe(one))
         if one.keys() != raw[0].keys():
-            raise wrong(f"{at}/{index}", "the same keys as in the first row", "others")
+            raise InputError.at(f"{at}/{index}", "the same keys as in the first row", "others")
     return table(endpoint, names, [[one[name] for name in names] for one in raw], at, common)
 
 
@@ -84,7 +86,7 @@ def table(
         for index, row in enumerate(data):
             if not isinstance(row, list) or len(row) != len(names):
                 expected = f"a list of {len(names)}, one for each column"
-                raise wrong(f"{at}/{index}", expected, describe(row))
+                raise InputError.at(f"{at}/{index}", expected, describe(row))
         if rows.is_named(api, {**common, **dict.fromkeys(names)}):
             made: list[Any] = [dict(zip(names, row, strict=True)) for row in data]
             return rows.from_instances(endpoint, made, at, common)
@@ -93,27 +95,6 @@ def table(
         return rows.from_instances(endpoint, data, at, common)  # which says what is wrong
     made = [_row(sole.value, names, row, is_batch=api.batch is not None) for row in data]
     return rows.from_instances(endpoint, made, at, common)
-
-
-def row_value(api: ApiSpec, value: Value) -> Value:
-    """Return what one row of a parameter is: an element of a list, or the parameter itself."""
-    inner = bare(value)
-    if api.batch is not None and isinstance(inner, ListValue):
-        inner = bare(inner.item)
-    return inner
-
-
-def bare(value: Value) -> Value:
-    """Return a value without the ``None`` that may stand in its place."""
-    while isinstance(value, OptionalValue):
-        value = value.inner
-    return value
-
-
-def wrong(at: str, expected: str, got: str) -> InputError:
-    """Return the error for one place of a request."""
-    text = f"{at or 'the body'}: expected {expected}, got {got}"
-    return InputError(text, issues=[Issue(at, expected, got)])
 
 
 def _row(value: Value, names: Sequence[str] | None, row: Any, *, is_batch: bool) -> Any:

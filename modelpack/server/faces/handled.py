@@ -73,8 +73,8 @@ class Handled:
             try:
                 return self._of_value(body.decode(), f"/{sole.name}")
             except UnicodeDecodeError:
-                issue = Issue(f"/{sole.name}", "a text in UTF-8", f"{len(body)} other bytes")
-                raise InputError(f"{issue.expected}: {issue.got}", issues=[issue]) from None
+                at, got = f"/{sole.name}", f"{len(body)} other bytes"
+                raise InputError.at(at, "a text in UTF-8", got) from None
         return self.read_json(body)
 
     def read_fields(self, body: bytes) -> Arguments:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe
@@ -77,7 +77,7 @@ class Messages:
         else:
             raw = message[kind] if kind == "strData" else {"b64": message[kind]}
             if not isinstance(message[kind], str):
-                raise _refusal(f"/{kind}", "a string", describe(message[kind]))
+                raise InputError.at(f"/{kind}", "a string", describe(message[kind]))
             sole = sole_parameter(self._api)
             is_row = sole is not None and self._api.batch is not None and is_row_of(sole, raw)
             given = from_columns(self._api, [raw] if is_row else raw, f"/{kind}")
@@ -100,16 +100,16 @@ class Messages:
     def _of_data(self, data: Any) -> tuple[str, Given]:
         """Return the form of ``data`` and what it gives."""
         if not isinstance(data, dict):
-            raise _refusal("/data", "an object", describe(data))
+            raise InputError.at("/data", "an object", describe(data))
         found = [form for form in _FORMS if form in data]
         if len(found) != 1 or found == ["tftensor"]:
             got = " and ".join(f"'{one}'" for one in found) or "neither"
-            raise _refusal("/data", "either 'ndarray' or 'tensor'", got)
+            raise InputError.at("/data", "either 'ndarray' or 'tensor'", got)
         (form,) = found
         at = f"/data/{form}"
         raw = data[form] if form == "ndarray" else self._unfolded(data[form], at)
         if not isinstance(raw, list):
-            raise _refusal(at, "a list", describe(raw))
+            raise InputError.at(at, "a list", describe(raw))
         return form, self._of_array(raw, data.get("names"), at)
 
     def _of_array(self, raw: list[Any], names: Any, at: str) -> Given:
@@ -119,7 +119,7 @@ class Messages:
             for index, row in enumerate(raw):
                 if not isinstance(row, list) or len(row) != len(names):
                     expected = f"a list of {len(names)}, one for each name"
-                    raise _refusal(f"{at}/{index}", expected, describe(row))
+                    raise InputError.at(f"{at}/{index}", expected, describe(row))
             rows = [dict(zip(map(str, names), row, strict=True)) for row in raw]
             return from_instances(endpoint, rows, at)
         sole = sole_parameter(api)
@@ -133,18 +133,18 @@ class Messages:
     def _unfolded(self, tensor: Any, at: str) -> Any:
         """Return a tensor as nested lists."""
         if not isinstance(tensor, dict):
-            raise _refusal(at, "an object with 'shape' and 'values'", describe(tensor))
+            raise InputError.at(at, "an object with 'shape' and 'values'", describe(tensor))
         shape, values = tensor.get("shape"), tensor.get("values")
         if not isinstance(values, list) or not values:  # of nothing any shape could be claimed
             got = "an empty list" if values == [] else describe(values)
-            raise _refusal(f"{at}/values", "a list of values", got)
+            raise InputError.at(f"{at}/values", "a list of values", got)
         if not isinstance(shape, list) or not all(
             isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in shape
         ):
-            raise _refusal(f"{at}/shape", "a list of lengths", describe(shape))
+            raise InputError.at(f"{at}/shape", "a list of lengths", describe(shape))
         if not 0 < len(shape) <= _MOST_AXES or math.prod(shape) != len(values):
             expected = f"a shape for {len(values)} values"
-            raise _refusal(f"{at}/shape", expected, str(shape)[:60])
+            raise InputError.at(f"{at}/shape", expected, str(shape)[:60])
         flat = np.empty(len(values), dtype=object)
         flat[:] = _whole(values) if self._takes_integers else values
         return flat.reshape(shape).tolist()
@@ -169,11 +169,11 @@ class Messages:
 def kind_of(message: Any) -> str:
     """Return what is in a message; raises InputError unless it is just one thing."""
     if not isinstance(message, dict):
-        raise _refusal("", "a message: an object", describe(message))
+        raise InputError.at("", "a message: an object", describe(message))
     found = [kind for kind in KINDS if kind in message]
     if len(found) != 1:
         got = " and ".join(f"'{one}'" for one in found) or "none of them"
-        raise _refusal("", f"one of {', '.join(KINDS)}", got)
+        raise InputError.at("", f"one of {', '.join(KINDS)}", got)
     return found[0]
 
 
@@ -181,23 +181,23 @@ def check_feedback(body: bytes) -> float:
     """Return the reward that feedback gives; raises BadJson and InputError."""
     message = codecs.parse(body)
     if not isinstance(message, dict):
-        raise _refusal("", "feedback: an object", describe(message))
+        raise InputError.at("", "feedback: an object", describe(message))
     for key in ("request", "response", "truth"):
         if not isinstance(message.get(key, {}), dict):
-            raise _refusal(f"/{key}", "a message: an object", describe(message[key]))
+            raise InputError.at(f"/{key}", "a message: an object", describe(message[key]))
     reward = message.get("reward", 0.0)
     if isinstance(reward, bool) or not isinstance(reward, int | float):
-        raise _refusal("/reward", "a number", describe(reward))
+        raise InputError.at("/reward", "a number", describe(reward))
     return float(reward)
 
 
 def _meta_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = {} if message.get("meta") is None else message["meta"]
     if not isinstance(meta, dict):
-        raise _refusal("/meta", "an object", describe(meta))
+        raise InputError.at("/meta", "an object", describe(meta))
     for name, kind, expected in (("puid", str, "a string"), ("tags", dict, "an object")):
         if not isinstance(meta.get(name, kind()), kind):
-            raise _refusal(f"/meta/{name}", expected, describe(meta[name]))
+            raise InputError.at(f"/meta/{name}", expected, describe(meta[name]))
     return meta
 
 
@@ -236,8 +236,3 @@ def _numbers(value: Any) -> Any:
 
 def _whole(values: list[Any]) -> list[Any]:
     return [int(one) if isinstance(one, float) and one.is_integer() else one for one in values]
-
-
-def _refusal(at: str, expected: str, got: str) -> InputError:
-    issue = Issue(at, expected, got)
-    return InputError(f"{at or 'the body'}: expected {expected}, got {got}", issues=[issue])

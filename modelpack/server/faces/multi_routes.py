@@ -17,7 +17,6 @@ from modelpack.server.bodies.codecs import parse
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.dialects import Dialect
-from modelpack.server.faces.frames import wrong
 from modelpack.server.faces.multi_model import (
     Guest,
     Guests,
@@ -159,10 +158,12 @@ def _asked_for(body: bytes) -> tuple[str, str]:
     try:
         raw = parse(body)
         if not isinstance(raw, dict):
-            raise wrong("", "an object with model_name and url", "something else")
+            raise InputError.at("", "an object with model_name and url", "something else")
         for key in ("model_name", "url"):
             if not isinstance(raw.get(key), str) or not 0 < len(raw[key]) <= 1024:
-                raise wrong(f"/{key}", "a text", "none" if key not in raw else "another value")
+                raise InputError.at(
+                    f"/{key}", "a text", "none" if key not in raw else "another value"
+                )
     except (BadJson, InputError) as error:
         raise RefusedRequest(problem_from(error)) from None
     return raw["model_name"], raw["url"]

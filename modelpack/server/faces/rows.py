@@ -91,7 +91,7 @@ def from_instances(
     api = api or endpoint.decodes
     if not isinstance(raw, list) or not raw:
         got = "an empty list" if raw == [] else describe(raw)
-        raise _refusal(at, "a list of instances", got)
+        raise InputError.at(at, "a list of instances", got)
     common = common or {}
     rows = [_plain(api, _named(api, one, f"{at}/{i}", common)) for i, one in enumerate(raw)]
     is_bare = not is_named(api, _merged(raw[0], common))
@@ -114,7 +114,7 @@ def _named(api: ApiSpec, raw: Any, at: str, common: Mapping[str, Any] | None = N
     sole = sole_parameter(api, common)
     if sole is None:
         keys = ", ".join(f"'{p.name}'" for p in api.parameters) or "none"
-        raise _refusal(at, f"an object with the keys {keys}", describe(raw))
+        raise InputError.at(at, f"an object with the keys {keys}", describe(raw))
     return {**common, sole.name: raw}
 
 
@@ -168,7 +168,7 @@ def _joined(api: ApiSpec, rows: Sequence[Named], at: str) -> Named:
                     issues.append(Issue(f"{at}/{index}/{name}", expected, describe(row[name])))
                     break
     if issues:
-        raise _error(issues)
+        raise InputError.of(issues)
     return joined
 
 
@@ -181,13 +181,13 @@ def _decoded(api: ApiSpec, named: Named, at: str) -> Arguments:
     except InputError as error:
         sole = sole_parameter(api)
         head = f"/{sole.name}" if sole is not None else ""
-        raise _error([
+        raise InputError.of([
             replace(one, pointer=at + one.pointer.removeprefix(head)) for one in error.issues
         ]) from None  # fmt: skip
 
 
 def _moved(error: InputError, place: str) -> InputError:
-    return _error([replace(one, pointer=place + one.pointer) for one in error.issues])
+    return InputError.of([replace(one, pointer=place + one.pointer) for one in error.issues])
 
 
 def _placed(error: InputError, at: str) -> InputError:
@@ -198,7 +198,7 @@ def _placed(error: InputError, at: str) -> InputError:
         row, slash, inner = rest.partition("/")
         pointer = f"{at}/{row}/{name}{slash}{inner}" if row else f"{at}/*/{name}"
         issues.append(replace(one, pointer=pointer))
-    return _error(issues)
+    return InputError.of(issues)
 
 
 def _plain(api: ApiSpec, named: Named) -> Named:
@@ -241,14 +241,3 @@ def axes_of(raw: Any) -> int:
             break
         raw = raw[0]
     return axes
-
-
-def _refusal(at: str, expected: str, got: str) -> InputError:
-    return _error([Issue(at, expected, got)])
-
-
-def _error(issues: list[Issue]) -> InputError:
-    first = issues[0]
-    more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
-    text = f"{first.pointer or 'the body'}: expected {first.expected}, got {first.got}{more}"
-    return InputError(text, issues=issues)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from modelpack.errors import InputError
 from modelpack.sdk.api import Arguments
 from modelpack.server.bodies.readers import Read
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.dialects import Dialect, Fields, Reader
-from modelpack.server.faces.frames import wrong
 from modelpack.server.problems import WriteProblem
 
 Wishes = Callable[[Fields], Fields]
@@ -62,5 +62,5 @@ def _one_row(read: Read, body: bytes) -> Arguments:
     """Read the body of a call whose answer is a stream: there is one for each call."""
     arguments = read(body)
     if arguments.take is not None:
-        raise wrong("", "one row, as the api streams its answer", "several")
+        raise InputError.at("", "one row, as the api streams its answer", "several")
     return arguments

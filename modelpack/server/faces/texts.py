@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec
 from modelpack.sdk.containers import ListValue, ObjectValue
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import ChoiceValue, StringValue, Value
 from modelpack.server.bodies.codecs import check_depth, dump, parse
 from modelpack.server.endpoint import Endpoint
-from modelpack.server.faces.frames import bare, table, wrong
+from modelpack.server.faces.frames import table
 from modelpack.server.faces.rows import Given, from_instances, sole_parameter
+from modelpack.server.faces.tensors import bare
 from modelpack.server.problems import BadJson, BadOutput
 
 CSV = "text/csv"
@@ -53,16 +55,18 @@ def from_csv(endpoint: Endpoint, body: bytes, *, header: bool | None) -> Given:
     """
     api, rows = endpoint.decodes, _lines_of_csv(body)
     if not rows:
-        raise wrong("", "at least one row", "none")
+        raise InputError.at("", "at least one row", "none")
     is_header = _is_header(api, rows[0]) if header is None else header
     names = rows.pop(0) if is_header else None
     if not rows:
-        raise wrong("", "at least one row below the header", "none")
+        raise InputError.at("", "at least one row below the header", "none")
     is_text = _are_texts(api, names, len(rows[0]))
     made = []
     for index, row in enumerate(rows):
         if len(row) != len(is_text):
-            raise wrong(f"/{index}", f"{len(is_text)} values as in the others", f"{len(row)}")
+            raise InputError.at(
+                f"/{index}", f"{len(is_text)} values as in the others", f"{len(row)}"
+            )
         made.append([_cell(one, is_text=text) for one, text in zip(row, is_text, strict=True)])
     return table(endpoint, names, made, "", {})
 
@@ -117,9 +121,9 @@ def _lines_of_csv(body: bytes) -> list[list[str]]:
         text = body.decode("utf-8-sig")
         return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except UnicodeDecodeError:
-        raise wrong("", "CSV in UTF-8", "other bytes") from None
+        raise InputError.at("", "CSV in UTF-8", "other bytes") from None
     except csv.Error as error:
-        raise wrong("", "CSV as in RFC 4180", str(error)[:100]) from None
+        raise InputError.at("", "CSV as in RFC 4180", str(error)[:100]) from None
 
 
 def _is_header(api: ApiSpec, row: Sequence[str]) -> bool:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from modelpack.errors import InputError, Issue
+from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.values import describe
 from modelpack.server.bodies import codecs
@@ -233,7 +233,7 @@ class Asking:
     ) -> Arguments:
         """Return the arguments of what was parsed of a body."""
         if not isinstance(message, dict):
-            raise _refusal("", f"an object with {self._forms}", describe(message))
+            raise InputError.at("", f"an object with {self._forms}", describe(message))
         asking = self
         is_signed = self._shared.has_tensors and "signature_name" in message
         if is_signed:
@@ -262,7 +262,7 @@ class Asking:
             return from_instances(endpoint, message.get("examples"), "/examples", common, api=api)
         found = [key for key in (_INSTANCES, "inputs") if key in message]
         if len(found) != 1:
-            raise _refusal("", f"an object with {self._forms}", _both_or_none(found))
+            raise InputError.at("", f"an object with {self._forms}", _both_or_none(found))
         key = found[0]
         if key == "inputs" and self._shared.has_tensors:
             return from_columns(api, message[key])
@@ -271,19 +271,21 @@ class Asking:
 
     def _common(self, message: Mapping[str, Any], key: str, api: ApiSpec) -> Mapping[str, Any]:
         """Return the values that hold for all instances."""
-        common = message.get(key) or {}
+        common = {} if message.get(key) is None else message[key]
         if not isinstance(common, dict):
-            raise _refusal(f"/{key}", "an object", describe(common))
+            raise InputError.at(f"/{key}", "an object", describe(common))
         known = [p.name for p in api.parameters]
         for name in common:
             if name not in known:
                 keys = ", ".join(f"'{one}'" for one in known) or "none"
-                raise _refusal(f"/{key}/{name[:60]}", f"only the keys {keys}", "an unknown key")
+                raise InputError.at(
+                    f"/{key}/{name[:60]}", f"only the keys {keys}", "an unknown key"
+                )
         return common
 
     def _of_signature(self, name: Any) -> Asking:
         if not isinstance(name, str):
-            raise _refusal("/signature_name", "a string", describe(name))
+            raise InputError.at("/signature_name", "a string", describe(name))
         served = self._shared.by_signature(self.served, name)
         if served is self.served:
             return self
@@ -315,8 +317,3 @@ def is_stream(served: Served) -> Problem:
 
 def _both_or_none(found: list[str]) -> str:
     return "both" if found else "neither"
-
-
-def _refusal(at: str, expected: str, got: str) -> InputError:
-    issue = Issue(at, expected, got)
-    return InputError(f"{at or 'the body'}: expected {expected}, got {got}", issues=[issue])

@@ -167,10 +167,7 @@ class RowReader:
         issues: list[Issue] = []
         values = self._api_values(arrays, run, issues)
         if issues:
-            first = issues[0]
-            raise InputError(
-                f"{first.pointer}: expected {first.expected}, got {first.got}", issues=issues
-            )
+            raise InputError.of(issues)
         return Group(run, Arguments(values, len(run) if self._batched else 1))
 
     def _api_values(self, arrays: Mapping[str, Array], run: list[int], issues: list[Issue]) -> Row:

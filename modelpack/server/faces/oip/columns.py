@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelpack.errors import InputError
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe
-from modelpack.server.faces.oip.data import refusal
 from modelpack.server.faces.tensors import InputPort, bare
 
 _TABLE = "pd"
@@ -31,7 +31,7 @@ def as_rows(head: dict[str, Any], ports: Sequence[InputPort]) -> dict[str, Any]:
     """Return the same request with its columns as the api takes them; raises InputError."""
     inputs = head.get("inputs")
     if not isinstance(inputs, list) or not inputs:
-        raise refusal("/inputs", "a list of columns", describe(inputs))
+        raise InputError.at("/inputs", "a list of columns", describe(inputs))
     columns = [_column(one, f"/inputs/{index}") for index, one in enumerate(inputs)]
     by_name = {port.name: port for port in ports}
     if all(name in by_name for name, _ in columns):
@@ -41,10 +41,10 @@ def as_rows(head: dict[str, Any], ports: Sequence[InputPort]) -> dict[str, Any]:
     if len(tables) != 1:
         known = ", ".join(f"'{name}'" for name in by_name)
         got = ", ".join(f"'{name}'" for name, _ in columns[:5])
-        raise refusal("/inputs", f"the columns {known}", got)
+        raise InputError.at("/inputs", f"the columns {known}", got)
     lengths = {len(data) for _, data in columns}
     if len(lengths) > 1:
-        raise refusal("/inputs", "columns of one length", f"{sorted(lengths)} rows")
+        raise InputError.at("/inputs", "columns of one length", f"{sorted(lengths)} rows")
     rows = [value for row in zip(*(data for _, data in columns), strict=True) for value in row]
     shape = [lengths.pop(), len(columns)]
     return {**head, "inputs": [_tensor(tables[0], shape, rows)]}
@@ -52,17 +52,17 @@ def as_rows(head: dict[str, Any], ports: Sequence[InputPort]) -> dict[str, Any]:
 
 def _column(one: Any, at: str) -> tuple[str, list[Any]]:
     if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
-        raise refusal(at, "a column with name, shape, datatype and data", describe(one))
+        raise InputError.at(at, "a column with name, shape, datatype and data", describe(one))
     data = one.get("data")
     if not isinstance(data, list):
         got = describe(data) if data is not None else "nothing"
-        raise refusal(f"{at}/data", "the values of a column", got)
+        raise InputError.at(f"{at}/data", "the values of a column", got)
     if data and all(isinstance(value, list) and len(value) == 1 for value in data):
         data = [value for (value,) in data]
     shape = one.get("shape")
     if shape not in ([len(data)], [len(data), 1]):
         expected = f"the shape of a column of {len(data)} values"
-        raise refusal(f"{at}/shape", expected, str(shape)[:40])
+        raise InputError.at(f"{at}/shape", expected, str(shape)[:40])
     return one["name"], data
 
 

@@ -60,12 +60,6 @@ def fits_memory(datatype: str, shape: Shape) -> bool:
     return longest <= sys.maxsize
 
 
-def refusal(at: str, expected: str, got: str) -> InputError:
-    """Return the error for one place of a request; "": for all of it."""
-    text = f"{at or 'the body'}: expected {expected}, got {got}"
-    return InputError(text, issues=[Issue(at, expected, got)])
-
-
 # --- JSON --------------------------------------------------------------------------------------
 
 
@@ -179,7 +173,7 @@ def parsed(raw: Any, datatype: str, shape: Shape, at: str, issues: Issues) -> Ar
     if array.shape != shape and (array.ndim != 1 or array.size != count):
         wanted = f"{count} elements, flat or nested as {list(shape)}"
         got = describe(raw) if array.ndim == 1 else f"nested lists of shape {list(array.shape)}"
-        issues.append(refusal(at, wanted, got).issues[0])
+        issues.append(Issue(at, wanted, got))
         return array
     if dtype == "str":
         flat: Array = np.empty(array.size, object)
@@ -208,10 +202,10 @@ def raw_reader(datatype: str, shape: Shape, at: str) -> RawReader:
     def read(data: bytes | memoryview) -> Array:
         if len(data) != size:
             expected = f"{size} bytes for {datatype}{list(shape)}"
-            raise refusal(at, expected, f"{len(data)} bytes")
+            raise InputError.at(at, expected, f"{len(data)} bytes")
         array: Array = new(shape, little, bytearray(data))
         if is_bool and (array.view(np.uint8) > 1).any():
-            raise refusal(at, "bytes of 0 or 1 (BOOL)", "others")
+            raise InputError.at(at, "bytes of 0 or 1 (BOOL)", "others")
         return array.astype(dtype) if is_swapped else array
 
     return read
@@ -232,16 +226,16 @@ def _elements(data: bytes | memoryview, count: int, at: str) -> Array:
     """Return the elements of a BYTES tensor."""
     body, found, start, end = bytes(data), [], 0, len(data)
     if count * 4 > end:  # before a million of them are looked for
-        raise refusal(at, f"{count} elements, 4 bytes of length before each", f"{end} bytes")
+        raise InputError.at(at, f"{count} elements, 4 bytes of length before each", f"{end} bytes")
     for _ in range(count):
         length = int.from_bytes(body[start : start + 4], "little")
         start += 4
         if start > end or length > end - start:
-            raise refusal(at, f"an element of {length} bytes", f"{max(0, end - start)} bytes")
+            raise InputError.at(at, f"an element of {length} bytes", f"{max(0, end - start)} bytes")
         found.append(body[start : start + length])
         start += length
     if start != end:
-        raise refusal(at, f"{count} elements", f"{end - start} bytes behind them")
+        raise InputError.at(at, f"{count} elements", f"{end - start} bytes behind them")
     array: Array = np.empty(count, object)
     array[:] = found
     return array

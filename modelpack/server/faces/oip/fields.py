@@ -13,21 +13,24 @@ from typing import Any
 
 import orjson
 
+from modelpack.errors import InputError
 from modelpack.sdk.values import describe, shorten
 from modelpack.server.faces.oip.cut import MAX_AXES
-from modelpack.server.faces.oip.data import fits_memory, refusal
+from modelpack.server.faces.oip.data import fits_memory
 from modelpack.server.faces.tensors import Shape
 
 
 def shape_of(raw: Any, datatype: str, at: str) -> Shape:
     """Return the lengths of the axes of a tensor; raises InputError."""
     if not isinstance(raw, list) or any(type(one) is not int or one < 0 for one in raw):
-        raise refusal(at, "a list of lengths", shorten(str(raw)) if raw is not None else "nothing")
+        raise InputError.at(
+            at, "a list of lengths", shorten(str(raw)) if raw is not None else "nothing"
+        )
     shape = tuple(raw)
     if len(shape) > MAX_AXES:
-        raise refusal(at, f"at most {MAX_AXES} axes", f"{len(shape)} axes")
+        raise InputError.at(at, f"at most {MAX_AXES} axes", f"{len(shape)} axes")
     if not fits_memory(datatype, shape):
-        raise refusal(at, "a shape that fits into memory", shorten(str(raw), 80))
+        raise InputError.at(at, "a shape that fits into memory", shorten(str(raw), 80))
     return shape
 
 
@@ -37,7 +40,7 @@ def object_in(of: Mapping[str, Any], key: str, at: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise refusal(f"{at}/{key}", "an object", describe(value))
+        raise InputError.at(f"{at}/{key}", "an object", describe(value))
     return value
 
 
@@ -48,7 +51,7 @@ def list_in(of: Mapping[str, Any], key: str, at: str) -> list[Any]:
         return []
     if not isinstance(value, list):
         got = "nothing" if value is None else describe(value)
-        raise refusal(f"{at}/{key}", "a list of tensors", got)
+        raise InputError.at(f"{at}/{key}", "a list of tensors", got)
     return value
 
 
@@ -57,7 +60,7 @@ def flag_in(of: Mapping[str, Any], key: str, at: str) -> bool | None:
     value = of.get(key)
     if value is None or isinstance(value, bool):
         return value
-    raise refusal(f"{at}/{key}", "true or false", describe(value))
+    raise InputError.at(f"{at}/{key}", "true or false", describe(value))
 
 
 def number_in(of: Mapping[str, Any], key: str, at: str) -> int | None:
@@ -65,7 +68,7 @@ def number_in(of: Mapping[str, Any], key: str, at: str) -> int | None:
     value = of.get(key)
     if value is None or (type(value) is int and value >= 0):
         return value
-    raise refusal(f"{at}/{key}", "a whole number from 0", describe(value))
+    raise InputError.at(f"{at}/{key}", "a whole number from 0", describe(value))
 
 
 def id_of(head: Mapping[str, Any]) -> bytes:
@@ -73,4 +76,4 @@ def id_of(head: Mapping[str, Any]) -> bytes:
     value = head.get("id")
     if value is None or isinstance(value, str):
         return orjson.dumps(value) if value else b""
-    raise refusal("/id", "a string", describe(value))
+    raise InputError.at("/id", "a string", describe(value))

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec, Arguments, Parameter
 from modelpack.sdk.containers import ListValue
 from modelpack.sdk.tensor import TensorValue
@@ -28,7 +29,6 @@ from modelpack.server.bodies.writers import Write
 from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.catalog import Served
-from modelpack.server.faces.oip.data import refusal
 from modelpack.server.faces.tensors import bare
 from modelpack.server.problems import Headers, WriteProblem
 
@@ -51,10 +51,10 @@ class Prompts:
         parsed = parse(body)
         check_depth(parsed)
         if not isinstance(parsed, dict):
-            raise refusal("", f"an object with '{TEXT_IN}'", describe(parsed))
+            raise InputError.at("", f"an object with '{TEXT_IN}'", describe(parsed))
         given = parsed.get("parameters")
         if given is not None and not isinstance(given, dict):
-            raise refusal("/parameters", "an object", describe(given))
+            raise InputError.at("/parameters", "an object", describe(given))
         api = self._served.endpoint.decodes
         named = {**(given or {}), **parsed}
         values = {}
@@ -67,7 +67,7 @@ class Prompts:
         arguments = api.decode(values)
         id_ = parsed.get("id")
         if id_ is not None and not isinstance(id_, str):
-            raise refusal("/id", "a string", describe(id_))
+            raise InputError.at("/id", "a string", describe(id_))
         facts = {**({"id": id_} if id_ else {}), **self._facts}
         write: Write = partial(self.written, facts)
         arguments.write = write

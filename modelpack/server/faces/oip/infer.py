@@ -30,7 +30,7 @@ from modelpack.server.door import Door
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.oip.columns import as_rows, is_table
 from modelpack.server.faces.oip.cut import ID, cut, place
-from modelpack.server.faces.oip.data import UNSURE, parsed, refusal
+from modelpack.server.faces.oip.data import UNSURE, parsed
 from modelpack.server.faces.oip.plan import Plan, Planner
 from modelpack.server.faces.oip.write import HEADER_LENGTH
 from modelpack.server.faces.packed import packed, packing
@@ -69,7 +69,9 @@ class Reader:
         text, behind = body, memoryview(b"")
         if header is not None:
             if header > len(body):
-                raise refusal("", f"a JSON part of {header} bytes", f"{len(body)} bytes in all")
+                raise InputError.at(
+                    "", f"a JSON part of {header} bytes", f"{len(body)} bytes in all"
+                )
             text, behind = body[:header], memoryview(body)[header:]
         try:
             frame, pieces, id_ = cut(text)
@@ -160,10 +162,7 @@ class Reader:
 
     def _done(self, plan: Plan, values: dict[str, Any], issues: Issues) -> Arguments:
         if issues:
-            one = issues[0]
-            more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
-            text = f"{one.pointer}: expected {one.expected}, got {one.got}{more}"
-            raise InputError(text, issues=issues)
+            raise InputError.of(issues)
         rows = plan.rows or self._endpoint.api.count_rows(values)
         return Arguments(values, rows, plan.write, plan.timeout_s, plan.priority)
 
@@ -232,7 +231,7 @@ def _packing(read: Read, coding: str, body: bytes) -> Arguments:
 def _check_length(plan: Plan, behind: memoryview) -> None:
     if plan.raw_bytes != len(behind):
         expected = f"{plan.raw_bytes} bytes behind the JSON part"
-        raise refusal("", expected, f"{len(behind)} bytes")
+        raise InputError.at("", expected, f"{len(behind)} bytes")
 
 
 def _from_base64(array: Any, at: str, issues: Issues) -> Any:

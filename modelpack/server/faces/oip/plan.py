@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from modelpack.errors import InputError
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe
 from modelpack.server.bodies.writers import Write
@@ -36,7 +37,6 @@ from modelpack.server.faces.oip.data import (
     bare_text_reader,
     item_bytes,
     raw_reader,
-    refusal,
 )
 from modelpack.server.faces.oip.fields import (
     flag_in,
@@ -113,7 +113,7 @@ class Planner:
     def plan(self, head: Any) -> Plan:
         """Return the plan for a request, given as parsed JSON; raises InputError."""
         if not isinstance(head, dict):
-            raise refusal("", "an object with 'inputs'", describe(head))
+            raise InputError.at("", "an object with 'inputs'", describe(head))
         parameters = object_in(head, "parameters", "")
         inputs = list_in(head, "inputs", "")
         content = parameters.get(_CONTENT)
@@ -121,13 +121,15 @@ class Planner:
         for index, one in enumerate(inputs):
             tensor = self._sent(one, f"/inputs/{index}", content)
             if tensor.name in sent:
-                raise refusal(f"{tensor.at}/name", "each input once", f"'{tensor.name}' again")
+                raise InputError.at(
+                    f"{tensor.at}/name", "each input once", f"'{tensor.name}' again"
+                )
             sent[tensor.name] = tensor
         if missing := [
             p.name for p in self._ports.values() if p.is_required and p.name not in sent
         ]:
             names = ", ".join(f"'{name}'" for name in missing)
-            raise refusal("/inputs", f"also the input {names}", f"{len(inputs)} others")
+            raise InputError.at("/inputs", f"also the input {names}", f"{len(inputs)} others")
         _refuse_state(parameters)
         is_binary = flag_in(parameters, "binary_data_output", "/parameters") or False
         wanted = self._wanted(head, is_binary=is_binary)
@@ -149,14 +151,16 @@ class Planner:
         required = [port for port in self._ports.values() if port.is_required]
         ports = required or list(self._ports.values())
         if len(ports) != 1:
-            raise refusal("", "a JSON part: the model has several inputs", "bytes alone")
+            raise InputError.at("", "a JSON part: the model has several inputs", "bytes alone")
         (port,) = ports
         api = self._served.api
         one_row = (1, *port.shape[1:]) if port.name in api.batched else port.shape
         if port.datatype == BYTES:
             shape = tuple(1 if length < 0 else length for length in one_row)
             if math.prod(shape) != 1:
-                raise refusal("", f"a JSON part: '{port.name}' has several texts", "bytes alone")
+                raise InputError.at(
+                    "", f"a JSON part: '{port.name}' has several texts", "bytes alone"
+                )
         else:
             shape = _filled(port, one_row, size)
         at = f"/{port.name}"
@@ -198,28 +202,28 @@ class Planner:
     def _sent(self, one: Any, at: str, content: Any) -> Sent:
         """Return one element of ``inputs``; raises InputError."""
         if not isinstance(one, dict):
-            raise refusal(at, "an object with name, datatype, shape and data", describe(one))
+            raise InputError.at(at, "an object with name, datatype, shape and data", describe(one))
         name = one.get("name")
         port = self._ports.get(name) if isinstance(name, str) else None
         if port is None:
             known = ", ".join(f"'{name}'" for name in self._ports)
             got = describe(name) if name is not None else "nothing"
-            raise refusal(f"{at}/name", f"one of the inputs {known}", got)
+            raise InputError.at(f"{at}/name", f"one of the inputs {known}", got)
         datatype = one.get("datatype")
         if not isinstance(datatype, str) or datatype not in KNOWN:
             expected = f"a datatype, such as {port.datatype}"
-            raise refusal(f"{at}/datatype", expected, describe(datatype))
+            raise InputError.at(f"{at}/datatype", expected, describe(datatype))
         shape = shape_of(one.get("shape"), datatype, f"{at}/shape")
         parameters = object_in(one, "parameters", at)
         if "shared_memory_region" in parameters:
-            raise refusal(f"{at}/parameters", "data in the request", "a shared memory region")
+            raise InputError.at(f"{at}/parameters", "data in the request", "a shared memory region")
         size = number_in(parameters, "binary_data_size", f"{at}/parameters")
         if (size is None) == (one.get("data") is None):
             both = "both" if size is not None else "neither"
-            raise refusal(at, "either data or the parameter binary_data_size", both)
+            raise InputError.at(at, "either data or the parameter binary_data_size", both)
         if size is not None and (each := item_bytes(datatype)) and size != math.prod(shape) * each:
             expected = f"{math.prod(shape) * each} for {datatype}{list(shape)}"
-            raise refusal(f"{at}/parameters/binary_data_size", expected, str(size))
+            raise InputError.at(f"{at}/parameters/binary_data_size", expected, str(size))
         is_base64 = parameters.get(_CONTENT, content) == "base64" and datatype == BYTES
         return self._tensor(port, at, datatype, shape, size, is_base64=is_base64)
 
@@ -238,12 +242,12 @@ class Planner:
         is_direct = False
         if isinstance(value, TensorValue):
             if datatype != port.datatype:
-                raise refusal(f"{at}/datatype", port.datatype, datatype)
+                raise InputError.at(f"{at}/datatype", port.datatype, datatype)
             trouble = value.check_shape(shape)
             if trouble is None and not shape and value.spec.shape is None:
                 trouble = "shape []"
             if trouble is not None:
-                raise refusal(f"{at}/shape", value.expectation, trouble)
+                raise InputError.at(f"{at}/shape", value.expectation, trouble)
             is_direct = datatype != BYTES and not (port.refuses_nan and datatype.startswith("F"))
         return Sent(
             port,
@@ -266,18 +270,20 @@ class Planner:
             at = f"/outputs/{index}"
             name = one.get("name") if isinstance(one, dict) else None
             if not isinstance(name, str):
-                raise refusal(at, "an object with the name of an output", describe(one))
+                raise InputError.at(at, "an object with the name of an output", describe(one))
             if declared and name not in declared:
                 known = ", ".join(f"'{name}'" for name in sorted(declared))
-                raise refusal(f"{at}/name", f"one of the outputs {known}", describe(name))
+                raise InputError.at(f"{at}/name", f"one of the outputs {known}", describe(name))
             parameters = object_in(one, "parameters", at)
             if "shared_memory_region" in parameters:
-                raise refusal(f"{at}/parameters", "data in the answer", "a shared memory region")
+                raise InputError.at(
+                    f"{at}/parameters", "data in the answer", "a shared memory region"
+                )
             binary = flag_in(parameters, "binary_data", f"{at}/parameters")
             classes = number_in(parameters, "classification", f"{at}/parameters") or 0
             wanted.append(Wanted(name, is_binary if binary is None else binary, classes))
         if len({one.name for one in wanted}) < len(wanted):
-            raise refusal("/outputs", "each output once", "one of them again")
+            raise InputError.at("/outputs", "each output once", "one of them again")
         return tuple(wanted) or None
 
 
@@ -286,16 +292,18 @@ def _filled(port: InputPort, shape: Shape, size: int) -> Shape:
     each = item_bytes(port.datatype)
     fixed = each * math.prod(length for length in shape if length >= 0)
     if sum(length < 0 for length in shape) > 1:
-        raise refusal("", f"a JSON part: '{port.name}' has several open axes", "bytes alone")
+        raise InputError.at("", f"a JSON part: '{port.name}' has several open axes", "bytes alone")
     if -1 in shape and fixed and size % fixed == 0:
         return tuple(size // fixed if length < 0 else length for length in shape)
     if -1 in shape or fixed != size:
         told = ", ".join("?" if length < 0 else str(length) for length in shape)
-        raise refusal("", f"the bytes of one row, {port.datatype}[{told}]", f"{size} bytes")
+        raise InputError.at("", f"the bytes of one row, {port.datatype}[{told}]", f"{size} bytes")
     return shape
 
 
 def _refuse_state(parameters: Mapping[str, Any]) -> None:
     """Raise InputError for a request that is a part of a sequence: an answer without it is wrong."""
     if parameters.get("sequence_id") not in (None, 0, ""):
-        raise refusal("/parameters/sequence_id", "none: nothing is kept between requests", "one")
+        raise InputError.at(
+            "/parameters/sequence_id", "none: nothing is kept between requests", "one"
+        )

@@ -126,10 +126,7 @@ def arriving(api: ApiSpec) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
             else:
                 arguments[name] = raw
         if issues:
-            first = issues[0]
-            raise InputError(
-                f"{first.pointer}: expected {first.expected}, got {first.got}", issues=issues
-            )
+            raise InputError.of(issues)
         return arguments
 
     return arrive
