@@ -23,11 +23,11 @@ from starlette.routing import BaseRoute, Route
 from modelpack.server.door import Door
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.face import Face, write_error
+from modelpack.server.faces.face import Face
 from modelpack.server.faces.tensors import InputPort, OutputPort
 from modelpack.server.faces.v1 import CLASSIFY, PREDICT, REGRESS, SIGNATURE, Shared, is_stream
 from modelpack.server.problems import Problem, RefusedRequest, not_found
-from modelpack.server.web.replies import Reply, json_reply, problem_reply
+from modelpack.server.web.replies import Reply, json_reply
 
 DTYPES = {
     "BOOL": "DT_BOOL", "UINT8": "DT_UINT8", "UINT16": "DT_UINT16", "UINT32": "DT_UINT32",
@@ -88,18 +88,12 @@ class TfServingFace(Face):
     async def _status(self, request: Request) -> Reply:
         """Say which version is there, and in which state."""
         self._check_verb(request)
-        try:
-            self._found(request)
-        except RefusedRequest as refused:
-            return problem_reply(refused.problem, request.scope, write_error)
+        self._found(request)
         return json_reply(status_of(self.catalog))
 
     async def _metadata(self, request: Request) -> Reply:
         """Describe the signatures of a model."""
-        try:
-            served = self._found(request)
-        except RefusedRequest as refused:
-            return problem_reply(refused.problem, request.scope, write_error)
+        served = self._found(request)
         signatures = {SIGNATURE: signature_of(served)}
         if served is self.catalog.default:
             others = [one for one in self.catalog.models.values() if one is not served]
@@ -111,17 +105,9 @@ class TfServingFace(Face):
 
     async def _refuse(self, request: Request) -> Reply:
         """Say why nothing answers to a verb of a model."""
-        try:
-            problem = self._refusal(self._found(request), request)
-        except RefusedRequest as refused:
-            problem = refused.problem
-        return problem_reply(problem, request.scope, write_error)
-
-    @staticmethod
-    def _refusal(served: Served, request: Request) -> Problem:
-        if request.path_params["verb"] in _VERBS:
-            return is_stream(served)
-        return not_found(request.url.path)
+        served = self._found(request)
+        is_known = request.path_params["verb"] in _VERBS
+        raise RefusedRequest(is_stream(served) if is_known else not_found(request.url.path))
 
     @staticmethod
     def _check_verb(request: Request) -> None:

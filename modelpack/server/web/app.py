@@ -33,8 +33,10 @@ from modelpack.server.observe.snapshot import Gather
 from modelpack.server.problems import (
     INTERNAL,
     Problem,
+    RefusedRequest,
     method_not_allowed,
     not_found,
+    problem_from,
 )
 from modelpack.server.web.calls import ApiRoute
 from modelpack.server.web.mounts import refuse
@@ -79,9 +81,10 @@ def metrics_app(page: ASGIApp, front: Front) -> ASGIApp:
 
 
 def _guarded(routes: Sequence[BaseRoute], front: Front) -> ASGIApp:
-    app = Starlette(
-        routes=routes, exception_handlers={HTTPException: _NoRoute(front), Exception: _internal}
-    )
+    handlers: dict[Any, Any] = {
+        HTTPException: _NoRoute(front), RefusedRequest: _Refused(front), Exception: _internal,
+    }  # fmt: skip
+    app = Starlette(routes=routes, exception_handlers=handlers)
     # A redirect would be made of the Host that the client claims.
     app.router.redirect_slashes = False
     return Guard(app, front)
@@ -156,6 +159,18 @@ class _NoRoute:
         if isinstance(problem, Options):
             return problem
         return problem_reply(problem, request.scope, self._front.problem_writer(path))
+
+
+class _Refused:
+    """Says what a route refuses, in the form of the contract that the path belongs to."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def __call__(self, request: Request, error: Exception) -> Any:
+        """Return the answer."""
+        writer = self._front.problem_writer(request.scope["path"])
+        return problem_reply(problem_from(error), request.scope, writer)
 
 
 def _refusal(request: Request, error: Exception) -> Problem | Options:

@@ -24,7 +24,7 @@ from modelpack.server.faces.oip.generate import GenerateDoor, Prompts
 from modelpack.server.faces.oip.infer import InferDoor, Reader, header_length
 from modelpack.server.faces.oip.pages import Answer, Ask, Page, Pages, refusal
 from modelpack.server.faces.oip.plan import Planner
-from modelpack.server.faces.oip.stream import Refuses, Streamed
+from modelpack.server.faces.oip.stream import Streamed
 from modelpack.server.faces.oip.write import AnswerWriter
 from modelpack.server.problems import RefusedRequest
 from modelpack.server.web.replies import Reply

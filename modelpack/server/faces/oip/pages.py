@@ -27,9 +27,9 @@ from modelpack.server.bodies.codecs import parse
 from modelpack.server.faces.catalog import Catalog, Served
 from modelpack.server.faces.oip.describe import configuration, metadata
 from modelpack.server.faces.statistics import statistics
-from modelpack.server.problems import Problem, RefusedRequest, WriteProblem, problem_from
+from modelpack.server.problems import Problem, RefusedRequest, problem_from
 from modelpack.server.web.incoming import ClientLeft, read_body
-from modelpack.server.web.replies import Reply, fields_of, json_reply, problem_reply
+from modelpack.server.web.replies import Reply, fields_of, json_reply
 from modelpack.version import __version__
 
 EXTENSIONS = (
@@ -79,18 +79,15 @@ Answer = Callable[[Ask], Awaitable[Reply]]
 
 
 class Page:
-    """The ASGI application around one such function."""
+    """The ASGI application around one such function; what that refuses the server says."""
 
-    def __init__(self, answer: Answer, write_problem: WriteProblem) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._write_problem = write_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say what is wrong in the words of the protocol."""
+        """Answer; raises RefusedRequest."""
         try:
             reply = await self._answer(Ask(scope, receive))
-        except RefusedRequest as refused:
-            reply = problem_reply(refused.problem, scope, self._write_problem)
         except ClientLeft:
             return
         await reply(scope, receive, send)
