@@ -9,6 +9,7 @@ more: the api, its queue, its limits and its counts stay the same behind all of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.problems import WriteProblem, write_problem
@@ -17,7 +18,7 @@ from modelpack.server.problems import WriteProblem, write_problem
 class Door:
     """The api's own way in; subclasses read and write as another contract says."""
 
-    __slots__ = ("endpoint", "path", "write_problem")
+    __slots__ = ("endpoint", "face", "path", "write_problem")
 
     def __init__(
         self, path: str, endpoint: Endpoint, write_problem: WriteProblem = write_problem
@@ -26,6 +27,17 @@ class Door:
         self.path = path
         self.endpoint = endpoint
         self.write_problem = write_problem
+        self.face = ""
+        """Name of the contract that it belongs to; "": it is the api's own."""
+
+    def ask(self, fields: Mapping[bytes, bytes]) -> Asked:
+        """Return what header fields ask for, and in whose words; raises RefusedRequest."""
+        asked = self.asked(fields)
+        if self.endpoint.payloads is not None:
+            from modelpack.server.observe.payloads.record import said_of
+
+            asked = replace(asked, said=said_of(self.path, fields, self.face))
+        return replace(asked, face=self.face) if self.face else asked
 
     def asked(self, fields: Mapping[bytes, bytes]) -> Asked:
         """Return what header fields (names in lower case) ask for; raises RefusedRequest."""

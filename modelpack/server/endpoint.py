@@ -70,6 +70,8 @@ class Asked:
     """The trace that the request is part of; None: of none, or nobody wants to know."""
     write_problem: WriteProblem = write_problem
     """Turns what goes wrong into an answer."""
+    face: str = ""
+    """Name of the contract in which it is asked; "": in the api's own form."""
 
 
 class Endpoint:
@@ -167,7 +169,7 @@ class Endpoint:
         self.stats.in_flight += 1
         if asked is not None:
             call.write, call.write_problem = asked.write, asked.write_problem
-            call.priority = asked.priority
+            call.priority, call.face = asked.priority, asked.face
             call.deadline = call.started + asked.timeout_s
         if self.watch is not None:
             self.watch.began(call, asked.trace if asked is not None else None)
@@ -212,6 +214,8 @@ class Endpoint:
         stats.in_flight -= 1
         stats.last_s = now
         stats.add(status, seconds, call.queue_s, call.run_s, call.rows, code=code)
+        if call.face:
+            stats.faces[call.face] = stats.faces.get(call.face, 0) + 1
         if self.watch is not None:
             self.watch.answered(call, status, seconds, code)
 
@@ -249,7 +253,7 @@ class Endpoint:
 class HttpCall(Call):
     """A request to an endpoint; subclasses send the answer."""
 
-    __slots__ = ("endpoint", "request_id", "span", "write", "write_problem")
+    __slots__ = ("endpoint", "face", "request_id", "span", "write", "write_problem")
 
     span: Span
     """Its span; only there while the endpoint's watch traces."""
@@ -260,6 +264,8 @@ class HttpCall(Call):
         self.request_id = request_id
         self.write: Write = endpoint.writer.json
         self.write_problem: WriteProblem = write_problem
+        self.face = ""
+        """Name of the contract in which it is asked; "": in the api's own form."""
 
     def resolve(self, answer: Any) -> None:
         """Send the answer."""

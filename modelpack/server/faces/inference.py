@@ -68,6 +68,7 @@ async def infer(
     priority: int = NORMAL,
     size_bytes: int = 0,
     fields: Mapping[bytes, bytes] = _NO_FIELDS,
+    face: str = "",
 ) -> Any:
     """Return the answer of an api as plain values; arrays stay arrays.
 
@@ -75,12 +76,13 @@ async def infer(
     priority    0 goes before 1 before 2
     size_bytes  how long the request was, for the limit of the queue
     fields      those of its head, by lower-case name, for the trace that it is part of
+    face        name of the contract in which it is asked
 
     A caller that is cancelled takes its waiting rows with it.  Raises RefusedRequest with the
     problem when there is no answer.
     """
     call = _Awaited(endpoint, request_id)
-    _begin(call, timeout_s, priority, fields)
+    _begin(call, timeout_s, priority, fields, face)
     call.size_bytes = size_bytes
     endpoint.submit(call, arguments)
     try:
@@ -97,13 +99,14 @@ async def stream(
     request_id: bytes,
     timeout_s: float | None = None,
     fields: Mapping[bytes, bytes] = _NO_FIELDS,
+    face: str = "",
 ) -> AsyncGenerator[Any, None]:
     """Yield the pieces of an api that streams; raises as ``infer``.
 
     ``timeout_s`` is how long the first piece may take.
     """
     call = _Awaited(endpoint, request_id)
-    _begin(call, timeout_s, NORMAL, fields)
+    _begin(call, timeout_s, NORMAL, fields, face)
     if not endpoint.is_bound:
         call.refuse(NOT_READY)
         call.answer.result()
@@ -130,10 +133,12 @@ async def stream(
 _END = object()
 
 
-def refuse(endpoint: Endpoint, error: Exception, *, request_id: bytes) -> RefusedRequest:
+def refuse(
+    endpoint: Endpoint, error: Exception, *, request_id: bytes, face: str = ""
+) -> RefusedRequest:
     """Count a call whose arguments cannot be had; returns what to raise for its client."""
     call = _Awaited(endpoint, request_id)
-    _begin(call, None, NORMAL)
+    _begin(call, None, NORMAL, face=face)
     call.refuse(problem_from(error), error)
     refused = call.answer.exception()
     assert isinstance(refused, RefusedRequest)  # noqa: S101 - what ``refuse`` leaves there
@@ -145,12 +150,13 @@ def _begin(
     timeout_s: float | None,
     priority: int,
     fields: Mapping[bytes, bytes] = _NO_FIELDS,
+    face: str = "",
 ) -> None:
     endpoint = call.endpoint
     limit_s = endpoint.request_timeout_s
     wanted_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
     trace = None if endpoint.watch is None else endpoint.watch.trace_of(fields)
-    asked = Asked(_unread, call.write, -1, wanted_s, priority, trace, call.write_problem)
+    asked = Asked(_unread, call.write, -1, wanted_s, priority, trace, call.write_problem, face)
     endpoint.begin(call, asked)
 
 

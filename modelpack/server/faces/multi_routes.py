@@ -140,6 +140,7 @@ class ModelRoutes:
     def _door(self, guest: Guest) -> ASGIApp:
         path = f"{MODELS}/{guest.name}/invoke"
         door = Scoring(path, guest.default, self._dialect, self._write, self._wishes)
+        door.face = "sagemaker"
         return ApiRoute(door, self._limit)
 
 

@@ -79,6 +79,7 @@ class Inference:
             priority=one.asked.priority,
             size_bytes=len(body),
             fields=asked.fields,
+            face="grpc",
         )
         response = _Response(model_version=one.catalog.version)
         write(response, one.served, request, answer)

@@ -109,6 +109,7 @@ async def _answer(serving: Serving, request: Message, asked: Asked, size_bytes: 
             priority=one.asked.priority,
             size_bytes=size_bytes,
             fields=asked.fields,
+            face="grpc",
         )
         response.infer_response.model_version = one.catalog.version
         write(response.infer_response, one.served, request, answer)
@@ -130,6 +131,7 @@ async def _pieces(serving: Serving, request: Message, asked: Asked, size_bytes: 
             request_id=asked.request_id,
             timeout_s=one.asked.timeout_s,
             fields=asked.fields,
+            face="grpc",
         )
         async for piece in pieces:
             response = _Response()

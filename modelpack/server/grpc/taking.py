@@ -65,7 +65,9 @@ async def taken(
         try:
             arguments, wishes = await _aside(is_long, read, served)
         except Exception as error:  # whatever the bytes made fail is counted and answered
-            raise refuse(served.endpoint, error, request_id=asked.request_id) from error
+            raise refuse(
+                served.endpoint, error, request_id=asked.request_id, face="grpc"
+            ) from error
         if catalog is serving.catalog():
             return Taken(catalog, served, arguments, wishes)
 

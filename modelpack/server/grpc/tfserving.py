@@ -80,6 +80,7 @@ class TensorFlowServing:
             priority=asked.priority,
             size_bytes=len(body),
             fields=asked.fields,
+            face="grpc",
         )
         response = _PredictResponse()
         _tell_spec(response.model_spec, catalog, request.model_spec)

@@ -57,7 +57,7 @@ class FastCall(HttpCall):
         self.taken = self.losses = 0
         self.parts, self.is_done = None, False
         self.endpoint, self.request_id = endpoint, request_id
-        self.write, self.write_problem = endpoint.writer.json, write_problem
+        self.write, self.write_problem, self.face = endpoint.writer.json, write_problem, ""
         self.protocol = protocol
         self.keep_alive, self.response_complete, self.disconnected = True, False, False
 
@@ -171,7 +171,7 @@ class FastProtocol(GuardedProtocol):
             super()._begin(version, fields)
             return
         try:
-            asked = door.asked(fields)
+            asked = door.ask(fields)
         except RefusedRequest:
             super()._begin(version, fields)  # the application says no in its own way
             return

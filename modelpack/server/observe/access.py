@@ -29,6 +29,7 @@ class Answered(Protocol):
     rows: int
     queue_s: float
     run_s: float
+    face: str
 
 
 class AccessLog:
@@ -74,6 +75,8 @@ class AccessLog:
             "rows": call.rows,
             "request_id": call.request_id.decode("latin-1"),
         }
+        if call.face:
+            line["face"] = call.face
         if trace_id:
             line["trace_id"] = trace_id
         if output.is_text:

@@ -61,6 +61,10 @@ FAMILIES = (
         "Answered requests; 499: the client left before.",
     ),
     Family(
+    Family(
+        "modelpack_face_requests_total", "counter", ("api", "face"),
+        "Of these, asked in the contract of another server, as a task, or over gRPC.",
+    ),
         "modelpack_request_duration_seconds", "histogram", ("api",),
         "From the whole request to its answer.",
     ),
@@ -286,6 +290,8 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
 def _fill_api(sheet: _Sheet, reading: Reading) -> None:
     stats, name = reading.stats, reading.stats.name
     sheet.add("modelpack_rows_total", (name,), stats.rows)
+    for face, count in sorted(stats.faces.items()):
+        sheet.add("modelpack_face_requests_total", (name, face), count)
     if stats.feedback:
         sheet.add("modelpack_feedback_total", (name,), stats.feedback)
         sheet.add("modelpack_feedback_reward", (name,), stats.reward)

@@ -35,7 +35,7 @@ _NUMBERS = ("rows", "seconds", "failed_s", "queue_s", "overhead_s", "in_flight",
             "real_elements", "padded_elements", "replays", "feedback", "reward")  # fmt: skip
 _HISTOGRAMS = ("buckets", "queue_buckets", "overhead_buckets", "run_buckets")
 _LATEST = ("last_s",)
-_DICTS = ("statuses", "problems", "reasons", "size_counts", "size_s")
+_DICTS = ("statuses", "problems", "faces", "reasons", "size_counts", "size_s")
 
 
 @dataclass(frozen=True, slots=True)

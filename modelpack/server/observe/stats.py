@@ -69,7 +69,7 @@ class ApiStats:
     """Counts of one api."""
 
     __slots__ = (
-        "buckets", "exemplars", "failed_s", "feedback", "in_flight", "last_s", "name",
+        "buckets", "exemplars", "faces", "failed_s", "feedback", "in_flight", "last_s", "name",
         "overhead_buckets", "overhead_s", "problems", "queue_buckets", "queue_s", "reward", "rows",
         "seconds", "statuses",
     )  # fmt: skip
@@ -80,6 +80,8 @@ class ApiStats:
         self.problems: dict[tuple[int, str], int] = {}
         """Requests that were answered with a problem, by its status and code."""
         self.rows = 0
+        self.faces: dict[str, int] = {}
+        """Requests that were asked in the contract of another server, by its name."""
         """Rows of the requests that were answered."""
         self.buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.seconds = 0.0

@@ -56,6 +56,7 @@ class Watched(Protocol):
 
 class Watching:
     """What the settings ask for; shared by the apis of a service."""
+    face: str
 
     def __init__(self, settings: ServerSettings, service: str = "modelpack") -> None:
         """Raise UsageError when tracing is on and its extra is missing."""

@@ -56,7 +56,7 @@ async def run_task(endpoint: Endpoint, claim: Claim) -> Outcome:
     fields = {name.encode("latin-1"): v.encode("latin-1") for name, v in claim.fields.items()}
     call = _TaskCall(endpoint, claim.request_id.encode("latin-1"))
     try:
-        asked = replace(endpoint.asked(fields), timeout_s=claim.timeout_s)
+        asked = replace(endpoint.asked(fields), timeout_s=claim.timeout_s, face="tasks")
     except RefusedRequest as refused:  # another version of the api reads other bodies
         endpoint.begin(call)
         call.refuse(refused.problem)

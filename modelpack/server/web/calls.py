@@ -34,7 +34,7 @@ class ApiRoute:
             await problem_reply(NOT_READY, scope, self._door.write_problem)(scope, receive, send)
             return
         call = WaitingCall(endpoint, scope[REQUEST_ID])
-        call.write_problem = self._door.write_problem
+        call.write_problem, call.face = self._door.write_problem, self._door.face
         try:
             await self._begin(call, scope, receive)
         except ClientLeft:
@@ -48,7 +48,7 @@ class ApiRoute:
         """Read the body and queue the call; a stream only gets its arguments."""
         endpoint = self._door.endpoint
         try:
-            asked = self._door.asked(fields_of(scope))
+            asked = self._door.ask(fields_of(scope))
             body = await read_body(receive, self._max_body_bytes)
         except RefusedRequest as refused:
             endpoint.begin(call)

@@ -27,6 +27,7 @@ class Call:
     rows = 3
     queue_s = 0.001
     run_s = 0.002
+    face = ""
 
     def __init__(self, request_id: bytes = b"id-1") -> None:
         self.request_id = request_id
@@ -75,6 +76,15 @@ def test_people_get_a_short_line() -> None:
 def test_a_traced_request_names_its_trace() -> None:
     line = written(lambda log: log.add("predict", Call(), 200, 0.004, "ab" * 16))
     assert json.loads(line)["trace_id"] == "ab" * 16
+
+
+def test_a_request_in_another_contract_names_it() -> None:
+    call = Call()
+    call.face = "oip"
+
+    line = written(lambda log: log.add("predict", call, 200, 0.004))
+
+    assert json.loads(line)["face"] == "oip"
 
 
 @pytest.mark.parametrize("is_text", [True, False])

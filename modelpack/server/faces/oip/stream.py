@@ -3,7 +3,6 @@
     POST …/generate_stream   text/event-stream: "data: {…}" for each piece     any api
     POST …/generate          the pieces of a stream, joined                    apis that stream
     POST …/infer_stream      "data: {an inference response}" for each piece    any api (MLServer)
-    POST …/infer             refused, with what to call instead                apis that stream
 
 What fails before the first piece is an ordinary error; later it is a last event ``{"error": …}``
 under status 200, as the generate extension has it.  The generator is closed when the client leaves.
@@ -23,7 +22,7 @@ from modelpack.sdk.api import Arguments
 from modelpack.server.bodies.writers import Write
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.face import JSON, error_text
-from modelpack.server.faces.inference import infer, stream
+from modelpack.server.faces.inference import infer, refuse, stream
 from modelpack.server.faces.oip.generate import joined
 from modelpack.server.observe.logs import log_failure
 from modelpack.server.problems import (
@@ -74,14 +73,12 @@ class Streamed:
             fields = fields_of(scope)
             timeout_s = timeout_of(fields, self._endpoint.request_timeout_s)
             body = await read_body(receive, self._max_body_bytes)
-            try:
-                arguments = await asyncio.to_thread(self._read, fields, body)
-            except Exception as error:
-                raise RefusedRequest(problem_from(error)) from error
-        except RefusedRequest as refused:
-            await self._refuse(refused.problem, scope, receive, send)
-            return
+            arguments = await asyncio.to_thread(self._read, fields, body)
         except ClientLeft:
+            return
+        except Exception as error:  # whatever the bytes made fail is counted and answered
+            refused = refuse(self._endpoint, error, request_id=scope[REQUEST_ID], face="oip")
+            await self._refuse(refused.problem, scope, receive, send)
             return
         if arguments.timeout_s is not None:
             timeout_s = min(timeout_s, arguments.timeout_s)
@@ -142,12 +139,16 @@ class Streamed:
         """Yield what the api yields, or its one answer."""
         endpoint = self._endpoint
         if endpoint.api.is_stream:
-            pieces = stream(endpoint, arguments, request_id=request_id, timeout_s=timeout_s)
+            pieces = stream(
+                endpoint, arguments, request_id=request_id, timeout_s=timeout_s, face="oip"
+            )
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
             return
-        yield await infer(endpoint, arguments, request_id=request_id, timeout_s=timeout_s)
+        yield await infer(
+            endpoint, arguments, request_id=request_id, timeout_s=timeout_s, face="oip"
+        )
 
     def _text(self, write: Write, piece: Any, scope: Scope) -> bytes:
         """Return the JSON of an answer or a piece; raises RefusedRequest."""
@@ -165,18 +166,6 @@ class Streamed:
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         await problem_reply(problem, scope, self._write_problem)(scope, receive, send)
-
-
-class Refuses:
-    """Reads a body and answers that another path is to be called."""
-
-    def __init__(self, problem: Problem, write_problem: WriteProblem) -> None:
-        self._problem = problem
-        self._write_problem = write_problem
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        await problem_reply(self._problem, scope, self._write_problem)(scope, receive, send)
 
 
 async def _all(pieces: AsyncIterator[Any]) -> list[Any]:
