@@ -18,6 +18,7 @@ from modelpack.offline.engine import LocalEngine
 from modelpack.offline.launch import Wishes, open_project
 
 SERVICE = """
+import asyncio
 import os
 import signal
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class Many:
     @modelpack.api
     def pieces(self, text: str):
         yield from text
+
+    @modelpack.api
+    async def slowly(self, text: str):
+        await asyncio.sleep(0.0 if text == "now" else 60.0)
+        yield text
 
     @modelpack.api
     def upper(self, file: bytes) -> bytes:
@@ -182,6 +188,13 @@ def test_apis_without_a_batch_answer_each_row_by_itself(
         assert reply["good"] == [0, 2]
         assert reply["answer"] == [answer, answer]
         assert [bad[:2] for bad in reply["bad"]] == [[1, "bad-input"]]
+
+
+def test_a_stream_that_takes_too_long_is_said_to(project: Path) -> None:
+    with engine_for(project, "slowly", timeout_s=0.2) as engine:
+        reply = asked(engine, **rows({"text": "now"}, {"text": "later"}))
+        assert reply["good"] == [0]
+        assert reply["bad"][0][:2] == [1, "timeout"]
 
 
 def test_an_answer_that_is_none_is_the_fault_of_its_row(project: Path) -> None:

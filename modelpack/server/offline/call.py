@@ -21,6 +21,7 @@ from modelpack.server.problems import (
     Headers,
     Problem,
     ServiceFailed,
+    TimedOut,
     problem_from,
     write_problem,
 )
@@ -70,11 +71,11 @@ async def _pieces(endpoint: Endpoint, arguments: Arguments) -> list[Any]:
     stream = endpoint.open_stream(arguments.values)
     pieces: list[Any] = []
     try:
-        async with asyncio.timeout(endpoint.request_timeout_s):
+        async with asyncio.timeout(endpoint.request_timeout_s) as clock:
             async for piece in stream:
                 pieces.append(piece)  # noqa: PERF401  some are there when it fails, and are dropped
     except Exception as error:
-        call.reject(error)
+        call.reject(TimedOut() if clock.expired() else error)
         await call.answer
     else:
         call.resolve(pieces)
