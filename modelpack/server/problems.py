@@ -223,6 +223,11 @@ def bad_request(detail: str) -> Problem:
     return Problem(400, "bad-request", "bad request", detail, closes=True)
 
 
+def bad_query(expected: str, name: str = "the query") -> Problem:
+    """What stands behind the ``?`` of a URL is nothing that may stand there; the connection goes on."""
+    return Problem(400, "bad-request", "bad request", f"{name}: expected {expected}")
+
+
 def bad_header(name: str, expected: str, got: bytes) -> Problem:
     """The value of a header is none that it may have; the connection goes on."""
     text = got[:40].decode("latin-1")

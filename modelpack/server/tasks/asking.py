@@ -14,8 +14,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from urllib.parse import parse_qsl
 
-from modelpack.server.problems import Problem, RefusedRequest, bad_header
+from starlette.types import Scope
+
+from modelpack.server.problems import Problem, RefusedRequest, bad_header, bad_query
 from modelpack.server.tasks.webhooks import Hosts
 
 Fields = Mapping[bytes, bytes]
@@ -27,6 +30,7 @@ PREFER = b"prefer"
 MAX_WAIT_S = 60.0
 """Longest that an answer about a task is held back."""
 
+_MOST_ASKED = 16
 _KEPT = (b"content-type", b"content-encoding", b"accept")
 _KEPT_TOO = (b"traceparent", b"tracestate", b"modelpack-priority")
 _OURS = b"modelpack-"
@@ -78,6 +82,15 @@ def webhook_of(fields: Fields, hosts: Hosts) -> str | None:
     if (why := hosts.check(url)) is not None:
         raise RefusedRequest(Problem(403, "webhook-refused", "webhook refused", why))
     return url
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """Return what stands behind the ``?`` of a URL; raises RefusedRequest (400)."""
+    try:
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=_MOST_ASKED)
+    except ValueError:
+        raise RefusedRequest(bad_query(f"at most {_MOST_ASKED} names and values")) from None
+    return dict(reversed(pairs))  # of equal names the first counts
 
 
 def wait_of(fields: Fields, limit_s: float) -> float:

@@ -13,7 +13,6 @@ tasks/result.py); refusals are ``{"error": ...}`` as there.
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import parse_qs
 
 import orjson
 from starlette.routing import Route
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.face import write_error
 from modelpack.server.problems import Problem, RefusedRequest
+from modelpack.server.tasks.asking import query_of
 from modelpack.server.tasks.desk import Answer, Desk, Page, known
 from modelpack.server.tasks.documents import moment
 from modelpack.server.tasks.record import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Task
@@ -103,10 +103,10 @@ class _Clerk:
         return _json({"task_id": task.id, "status": WORDS[task.status]})
 
     async def _task(self, scope: Scope) -> Task:
-        asked = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=16)
+        asked = query_of(scope)
         if "task_id" not in asked:
             raise RefusedRequest(_NO_ID)
-        return known(await self._tasks.wait(asked["task_id"][0], 0))
+        return known(await self._tasks.wait(asked["task_id"], 0))
 
 
 def _json(value: object) -> Reply:

@@ -14,8 +14,7 @@ each version of the service; what they ask, the engine, is the process's.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from urllib.parse import parse_qsl
+from urllib.parse import urlencode
 
 import orjson
 from starlette.routing import Route
@@ -28,11 +27,11 @@ from modelpack.server.problems import (
     Headers,
     Problem,
     RefusedRequest,
-    bad_request,
+    bad_query,
     not_found,
     write_problem,
 )
-from modelpack.server.tasks.asking import wait_of
+from modelpack.server.tasks.asking import query_of, wait_of
 from modelpack.server.tasks.bento import bento_routes
 from modelpack.server.tasks.describing import task_paths
 from modelpack.server.tasks.desk import NO_CACHE, SOON, Answer, Desk, Page, known
@@ -110,18 +109,20 @@ class TasksFace(Face):
     async def _list(self, scope: Scope, _receive: Receive) -> Reply:
         if not self.catalog.settings.tasks_list:
             raise RefusedRequest(_LIST_OFF)
-        asked = _query(scope)
+        asked = query_of(scope)
         status, limit = asked.get("status"), _number(asked, "limit", _LISTED)
         before = _number(asked, "before", 0) or None
         if status is not None and status not in STATUSES:
-            raise RefusedRequest(_bad_query("status", f"one of {', '.join(STATUSES)}"))
+            raise RefusedRequest(bad_query(f"one of {', '.join(STATUSES)}", "status"))
         limit = min(max(limit, 1), MAX_LISTED)
         found = await self.tasks.store.read(
             lambda store: store.find(
                 api=asked.get("api"), status=status, before=before, limit=limit
             )
         )
-        more = f"/tasks?before={found[-1].number}" if len(found) == limit else None
+        more = None
+        if len(found) == limit:
+            more = f"/tasks?{urlencode({**asked, 'before': found[-1].number})}"
         body = {"tasks": [task_document(one) for one in found], "next": more}
         return Reply(200, _JSON, orjson.dumps(body), (NO_CACHE,))
 
@@ -173,19 +174,11 @@ def _task_reply(task: Task, status: int, *headers: tuple[bytes, bytes]) -> Reply
     return Reply(status, _JSON, orjson.dumps(task_document(task)), (*headers, NO_CACHE))
 
 
-def _query(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=16))
-
-
 def _number(asked: dict[str, str], name: str, default: int) -> int:
     text = asked.get(name, str(default))
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise RefusedRequest(_bad_query(name, "a whole number"))
+        raise RefusedRequest(bad_query("a whole number", name))
     return int(text)
-
-
-def _bad_query(name: str, expected: str) -> Problem:
-    return replace(bad_request(f"{name}: expected {expected}"), closes=False)
 
 
 def _route(path: str, answers: dict[str, Answer]) -> Route:
