@@ -39,6 +39,7 @@ from modelpack.server.http.protocol import FastProtocol
 from modelpack.server.http.sharing import Share
 from modelpack.server.http.tls import context_for
 from modelpack.server.life.gathering import gather_here
+from modelpack.server.life.kept_port import KeptPort
 from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.life.versions import Versions, settle
 from modelpack.server.observe.logs import event, log_internal
@@ -115,6 +116,9 @@ class Server:
         self.versions.tasks = self._tasks = self._make_tasks(spec.name)
         self.versions.begin(spec, tag, source)
         self._acceptor: Acceptor | None = None
+        self._kept_port = KeptPort.from_env(
+            self._open_own_door, lambda: self.versions.current.catalog.problem() is None
+        )
         self._grpc = self._make_grpc()
         self._metrics_front = Front(settings, self._state)
         self._stop = asyncio.Event()
@@ -160,7 +164,8 @@ class Server:
 
     def readings(self) -> list[Reading]:
         """Return what the metrics show of this process."""
-        connections = None if self._acceptor is None else self._acceptor.stats
+        acceptor = self._acceptor
+        connections = None if acceptor is None else self._kept_port.added_to(acceptor.stats)
         tasks = None if self._tasks is None else self._tasks.stats
         own = replace(self.front.reading(), connections=connections, tasks=tasks)
         return [*self.versions.readings(), own]
@@ -189,10 +194,9 @@ class Server:
     def listen(self) -> None:
         """Accept connections from now on."""
         if self._acceptor is None:
-            self._acceptor = self._open_door(
-                self._listener, self.versions.switch, self.front, self._around.share
-            )
+            self._acceptor = self._open_own_door(self._listener, self._around.share)
             self._acceptor.start()
+            self._join()
             if self._grpc is not None:
                 self._grpc.open()
 
@@ -219,6 +223,7 @@ class Server:
         finally:
             if metrics is not None:
                 metrics.close()
+            self._kept_port.close()
             calls = self._end_calls()
             is_clean = await self._drain()
             is_clean = await calls and is_clean
@@ -244,8 +249,11 @@ class Server:
             grace_s=self._grace_s,
             force=self._force,
             hands_over=self._hands_over,
-            is_busy=lambda: self._tasks is not None and self._tasks.is_busy,
+            is_busy=self._is_busy,
         )
+
+    def _is_busy(self) -> bool:
+        return self._kept_port.is_opening or (self._tasks is not None and self._tasks.is_busy)
 
     @property
     def _grace_s(self) -> float:
@@ -294,6 +302,20 @@ class Server:
         front.left, front.is_full = acceptor.left, lambda: acceptor.is_full
         return acceptor
 
+    def _open_own_door(self, listener: socket.socket, share: Share | None) -> Acceptor:
+        acceptor = self._open_door(listener, self.versions.switch, self.front, share)
+        self.front.left = self._left  # of all doors
+        return acceptor
+
+    def _left(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.left()
+        self._kept_port.left()
+
+    def _join(self) -> None:
+        if self.front.is_ready and self._acceptor is not None:
+            self._kept_port.join()
+
     async def _start(self) -> bool:
         """Load the service and warm it up; returns False when told to stop before."""
         if self._tasks is not None:
@@ -312,6 +334,7 @@ class Server:
         """Take requests."""
         settle()
         self.front.is_ready = True
+        self._join()
         now = self.versions.current
         if not self._around.is_one_of_several:
             event("ready", **self.facts, service=now.spec.name, tag=now.tag)

@@ -1,0 +1,206 @@
+"""Takes connections at a port that another container keeps.
+
+    keeper ──accept, with the listening socket──► KeptPort ──Acceptor──► this server's connections
+           ──pause───────────────────────────────►         lets go of its copy of the socket
+
+Several servers in containers of their own answer at one address so, without a proxy: each has a
+copy of the keeper's listening socket and takes connections from its queue, as the workers of one
+server do.  ``$MODELPACK_PORT_KEEPER`` names the keeper's Unix socket, ``$MODELPACK_PORT_GROUP`` the
+group that this server belongs to and, behind a slash, its own name there (default: that of the
+machine); without them nothing happens.  What always holds: the server
+joins once it is ready and leaves as its end begins; a keeper that is gone is looked for again, and
+the socket that it gave is let go; the server's own port works as ever.
+
+The messages are in ``modelpack.deploy.port_keeper``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from modelpack.server.http.accepting import Acceptor
+from modelpack.server.http.sharing import Share
+from modelpack.server.observe.logs import event
+from modelpack.server.observe.stats import ConnectionStats
+
+KEEPER = "MODELPACK_PORT_KEEPER"
+GROUP = "MODELPACK_PORT_GROUP"
+
+RETRY_S = 0.25
+"""How long a keeper that does not answer is left alone."""
+
+LOOK_S = 0.25
+"""How often readiness is looked at, to tell the keeper."""
+
+HANG_UP_S = 1.5
+"""How long a TLS handshake that had begun may take once the socket was let go."""
+
+_MOST_BYTES = 4096
+
+OpenDoor = Callable[[socket.socket, Share | None], Acceptor]
+
+
+class KeptPort:
+    """The line to a keeper, and what accepts from its socket."""
+
+    def __init__(
+        self, path: str | None, group: str, open_door: OpenDoor, is_ready: Callable[[], bool]
+    ) -> None:
+        """``open_door`` makes what accepts from a socket; it is not started yet.
+
+        ``path`` None: there is no keeper, and nothing ever happens.
+        """
+        self._path = path
+        self._group, _, name = group.partition("/")
+        self._name = name or socket.gethostname()
+        self._open_door = open_door
+        self._is_ready = is_ready
+        self._acceptor: Acceptor | None = None
+        self._ended = ConnectionStats()
+        self._leaving: list[Acceptor] = []
+        self._following: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_env(cls, open_door: OpenDoor, is_ready: Callable[[], bool]) -> KeptPort:
+        """Return what follows the keeper that the environment names, if it names one."""
+        path = os.environ.get(KEEPER) or None
+        return cls(path, os.environ.get(GROUP) or "-", open_door, is_ready)
+
+    def join(self) -> None:
+        """Begin to follow the keeper; the server is ready.  Safe to repeat."""
+        if self._path is not None and self._following is None:
+            self._following = asyncio.ensure_future(self._follow(self._path))
+
+    def close(self) -> None:
+        """Accept nobody any more; others go on at the same socket."""
+        if self._following is not None:
+            self._following.cancel()
+        self._let_go()
+
+    def left(self) -> None:
+        """Take note that a connection of the server has ended."""
+        if self._acceptor is not None:
+            self._acceptor.left()
+
+    @property
+    def is_opening(self) -> bool:
+        """True while a connection from there has no protocol yet."""
+        acceptors = [*self._leaving, *([self._acceptor] if self._acceptor else [])]
+        return any(one.is_opening for one in acceptors)
+
+    def added_to(self, stats: ConnectionStats) -> ConnectionStats:
+        """Return the counts of the server's own port with those of this one."""
+        parts = [self._ended, *(one.stats for one in self._leaving)]
+        parts += [self._acceptor.stats] if self._acceptor is not None else []
+        return replace(
+            stats,
+            accepted=stats.accepted + sum(one.accepted for one in parts),
+            failed=stats.failed + sum(one.failed for one in parts),
+            waits=stats.waits + sum(one.waits for one in parts),
+        )
+
+    async def _follow(self, path: str) -> None:
+        """Do what the keeper says, and look for it again when it is gone."""
+        is_lost = False
+        while True:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            line.setblocking(False)
+            try:
+                line.connect(path)
+                is_lost = False
+                await self._obey(line)
+            except OSError as error:
+                if not is_lost:
+                    event("port-keeper-away", reason=error.strerror or str(error))
+                is_lost = True
+            finally:
+                self._let_go()
+                line.close()
+            await asyncio.sleep(RETRY_S)
+
+    async def _obey(self, line: socket.socket) -> None:
+        """Follow one keeper until it is gone; raises OSError then."""
+        is_ready = True
+        line.send(f"join {self._group} {self._name}".encode())
+        with _Watch(line) as watch:
+            while True:
+                await watch.wait(LOOK_S)
+                while message := _received(line):
+                    self._do(line, *message)
+                if self._is_ready() != is_ready:
+                    is_ready = not is_ready
+                    line.send(b"ready" if is_ready else b"unready")
+
+    def _do(self, line: socket.socket, words: list[str], descriptors: list[int]) -> None:
+        if words[0] == "pause":
+            self._let_go()
+            line.send(b"paused")
+        elif words[0] == "accept":
+            listener, counts = descriptors
+            slot = int(words[1])
+            self._let_go()
+            share = Share(counts, slot) if slot >= 0 else None
+            os.close(counts)
+            self._acceptor = self._open_door(socket.socket(fileno=listener), share)
+            self._acceptor.start()
+            event("port-taken", group=self._group)
+            line.send(b"accepting")
+
+    def _let_go(self) -> None:
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is None:
+            return
+        acceptor.close()
+        event("port-let-go", group=self._group)
+        self._leaving.append(acceptor)
+        asyncio.get_running_loop().call_later(HANG_UP_S, self._forget, acceptor)
+
+    def _forget(self, acceptor: Acceptor) -> None:
+        """Keep only the counts of what accepted once."""
+        acceptor.hang_up()
+        self._leaving.remove(acceptor)
+        stats = acceptor.stats
+        self._ended.accepted += stats.accepted
+        self._ended.failed += stats.failed
+        self._ended.waits += stats.waits
+
+
+class _Watch:
+    """Waits for something to read on a socket, on any kind of event loop."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._came = asyncio.Event()
+
+    def __enter__(self) -> _Watch:
+        asyncio.get_running_loop().add_reader(self._line.fileno(), self._came.set)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._line.fileno())
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something came, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._came.wait()
+        self._came.clear()
+
+
+def _received(line: socket.socket) -> tuple[list[str], list[int]] | None:
+    """Return the next message and what came with it, None when there is none yet.
+
+    Raises OSError when the other end is closed.
+    """
+    try:
+        data, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, 2)
+    except BlockingIOError:
+        return None
+    if not data:
+        raise ConnectionResetError("it has ended")
+    return data.decode().split(), descriptors

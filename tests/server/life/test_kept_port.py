@@ -1,0 +1,235 @@
+"""Servers of their own at one port that somebody else keeps: the real keeper, real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelpack.deploy import port_keeper
+
+PROGRAM = [sys.executable, "-I", "-S", "-c", Path(port_keeper.__file__).read_text()]
+
+
+@dataclass
+class Keeper:
+    """The keeper in a process of its own."""
+
+    path: Path
+    port: int = 0
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "MODELPACK_PORT_KEEPER": str(self.path),
+            "MODELPACK_HOST": "127.0.0.1",
+            "MODELPACK_PORT": str(self.port),
+        }
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, "serve"], env=self.env, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.port = json.loads(self.process.stdout.readline())["port"]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(10)
+
+    def ask(self, *words: object) -> dict[str, Any]:
+        done = subprocess.run(
+            [*PROGRAM, "ask", *map(str, words)],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path / "port.sock")
+    keeper.start()
+    yield keeper
+    if keeper.process is not None and keeper.process.poll() is None:
+        keeper.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def replica(launch, project, doubler, keeper: Keeper) -> Callable[..., Any]:
+    """Start a server that belongs to a group of the keeper."""
+
+    def start(group: str, *, factor: int = 2, **settings: Any) -> Any:
+        folder = project(doubler(factor), name=f"factor-{factor}")
+        env = {
+            "MODELPACK_PORT_KEEPER": str(keeper.path),
+            "MODELPACK_PORT_GROUP": group,
+        }
+        return launch(folder, env=env, **settings)
+
+    return start
+
+
+def joined(keeper: Keeper, group: str, count: int) -> Callable[[], bool]:
+    return lambda: keeper.ask("status")["joined"].get(group) == count
+
+
+def factors(answers: list[tuple[int, bytes]]) -> list[int]:
+    """Return what one was multiplied with, in the order of the answers."""
+    assert {status for status, _ in answers} == {200}
+    return [json.loads(body)[0] for _, body in answers]
+
+
+def test_a_switch_from_one_group_to_another_loses_nothing(keeper, replica, load, until) -> None:
+    keeper.ask("hold", "a")
+    old = [replica("a/1"), replica("a/2", workers=2)]
+    until(joined(keeper, "a", 2))
+    asked = load(keeper, clients=8)
+    asked.wait_for(20)
+    new = [replica("b/1", factor=3), replica("b/2", factor=3)]
+    until(joined(keeper, "b", 2))
+    assert keeper.ask("status")["accepting"] == {"a": 2, "b": 0}, "nobody takes what is not his"
+
+    said = keeper.ask("switch", "b", 2, 10)
+    for one in old:
+        one.signal(signal.SIGTERM)
+    asked.wait_for(20)
+    assert [one.wait() for one in old] == [0, 0]
+    asked.wait_for(20)
+
+    assert (said["done"], said["allowed"]) == (True, ["b"])
+    seen = factors(asked.stop())
+    assert set(seen) == {2, 3}
+    for one in new:
+        assert one.metric("modelpack_connections_accepted_total") > 1
+
+
+def test_a_replica_that_is_killed_leaves_the_queue_to_the_others(
+    keeper, replica, load, until
+) -> None:
+    keeper.ask("hold", "a")
+    first, _ = replica("a/1"), replica("a/2")
+    until(joined(keeper, "a", 2))
+    until(lambda: keeper.ask("status")["accepting"]["a"] == 2)
+    first.signal(signal.SIGKILL, group=True)
+    until(joined(keeper, "a", 1))
+
+    asked = load(keeper, clients=4)
+    asked.wait_for(5)
+
+    assert set(factors(asked.stop())) == {2}
+
+
+def test_who_comes_while_nobody_accepts_waits(keeper, replica, load, until) -> None:
+    keeper.ask("hold")
+    asked = load(keeper, clients=3)
+    replica("a/1")
+    until(joined(keeper, "a", 1))
+    assert [client.answers for client in asked.clients] == [[], [], []]
+
+    keeper.ask("switch", "a", 1, 10)
+
+    asked.wait_for(1)
+    assert set(factors(asked.stop())) == {2}
+
+
+def test_a_switch_to_a_group_that_does_not_come_is_given_up(keeper, replica, until) -> None:
+    keeper.ask("hold", "a")
+    replica("a/1")
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 1})
+
+    said = keeper.ask("switch", "b", 1, 0.3)
+
+    assert (said["done"], said["allowed"], said["accepting"]) == (False, ["a"], {"a": 1})
+
+
+def test_who_gives_up_waiting_takes_the_order_back(keeper, replica, until) -> None:
+    """kill -9 of the one who deploys, between the order and its answer."""
+    keeper.ask("hold", "a")
+    asking = subprocess.Popen([*PROGRAM, "ask", "switch", "b", "2", "60"], env=keeper.env)
+    replica("b/1")
+    until(lambda: keeper.ask("status")["accepting"] == {"b": 1})
+
+    asking.kill()
+    asking.wait()
+
+    until(lambda: keeper.ask("status")["accepting"] == {"b": 0})
+
+
+def test_a_keeper_that_starts_again_knows_what_was_ordered(keeper, replica, load, until) -> None:
+    keeper.ask("hold", "a")
+    replica("a/1")
+    replica("b/1", factor=3)
+    until(joined(keeper, "b", 1))
+
+    assert keeper.stop(signal.SIGKILL) == -signal.SIGKILL
+    keeper.start()
+
+    until(joined(keeper, "b", 1))
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 1, "b": 0})
+    asked = load(keeper, clients=2)
+    asked.wait_for(3)
+    assert set(factors(asked.stop())) == {2}
+
+
+def test_without_any_order_everybody_accepts(keeper, replica, until) -> None:
+    """After a restart of the machine nobody has ordered anything yet."""
+    replica("a/1")
+    replica("b/1", factor=3)
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 1, "b": 1})
+    assert keeper.ask("status")["allowed"] is None
+
+
+def test_a_server_that_waits_for_its_keeper_works_at_its_own_port(
+    keeper, replica, until, tmp_path
+) -> None:
+    keeper.stop()
+    server = replica("a/1")
+    assert server.post("/double", {"x": [2]}) == [4]
+
+    keeper.start()
+    until(joined(keeper, "a", 1))
+
+    assert len(server.events("port-keeper-away")) == 1, "one line, however often it looks"
+
+
+@pytest.mark.parametrize(
+    "words", [[""], ["nonsense"], ["join"], ["switch", "a"], ["switch", "a", "x", "1"]]
+)
+def test_what_makes_no_sense_ends_one_line_and_nothing_else(keeper, words) -> None:
+    subprocess.run([*PROGRAM, "ask", *words], env=keeper.env, capture_output=True, check=False)
+
+    assert keeper.ask("status")["accepting"] == {}
+    assert keeper.stop() == 0
+
+
+def test_a_keeper_uses_no_processor_time_while_nothing_happens(keeper) -> None:
+    def used() -> float:
+        fields = Path(f"/proc/{keeper.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+    keeper.ask("status")
+    before = used()
+    time.sleep(0.5)
+
+    assert used() - before <= 0.01
