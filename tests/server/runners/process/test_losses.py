@@ -114,11 +114,13 @@ def test_no_request_fails_when_runners_are_killed_under_load(
     with load(server, path, [body]) as statuses:
         for _ in range(3):
             server.wait_until(lambda: len(pids(server)) == 2)
+            doomed, _ = pids(server)
             before = len(statuses)
             server.wait_until(lambda before=before: len(statuses) > before + 20)
-            os.kill(pids(server)[0], signal.SIGKILL)
-            # One lives; it may have come up so lately that it is not known yet.
-            server.wait_until(lambda: server.client.get("/readyz").status_code == 200)
+            os.kill(doomed, signal.SIGKILL)
+            assert server.client.get("/readyz").status_code == 200  # the other one lives
+            # Else the one that is gone would still be counted, and the last one killed next.
+            server.wait_until(lambda doomed=doomed: doomed not in pids(server))
         server.wait_until(lambda: len(pids(server)) == 2)
 
     assert set(statuses) == {200}
@@ -130,9 +132,11 @@ def test_the_only_runner_may_be_killed_under_load(serve: Serve, pids: Pids) -> N
     with load(server, "/double", [{"x": [1]}]) as statuses:
         for _ in range(3):
             server.wait_until(lambda: len(pids(server)) == 1)
+            (doomed,) = pids(server)
             before = len(statuses)
             server.wait_until(lambda before=before: len(statuses) > before + 20)
-            os.kill(pids(server)[0], signal.SIGKILL)
+            os.kill(doomed, signal.SIGKILL)
+            server.wait_until(lambda doomed=doomed: doomed not in pids(server))
         server.wait_until(lambda: len(pids(server)) == 1)
 
     assert set(statuses) == {200}
