@@ -26,13 +26,17 @@ UNSCOPED = frozenset(
         "ec2:DescribeSubnets",
         "ec2:DescribeVpcs",
         "ecr:GetAuthorizationToken",
+        "elasticloadbalancing:DescribeListeners",
+        "elasticloadbalancing:DescribeRules",
+        "elasticloadbalancing:DescribeTargetGroups",
+        "elasticloadbalancing:DescribeTargetHealth",
     }
 )
 """Actions that cannot be narrowed down to a resource."""
 
 # Services whose trust may be narrowed down to this account: AWS IAM guide, "The confused deputy
 # problem", and the guides of Amazon ECS and Amazon SageMaker AI on it.
-_NARROWED = {"ecs-tasks.amazonaws.com", "sagemaker.amazonaws.com"}
+_NARROWED = {"ecs.amazonaws.com", "ecs-tasks.amazonaws.com", "sagemaker.amazonaws.com"}
 
 _ARN = re.compile(r"arn:[a-z-]+:(secretsmanager|ssm):[a-z0-9-]+:\d{12}:[A-Za-z0-9/_+=.@:!?*-]+")
 _SHORT = re.compile(r"(secretsmanager|ssm):(/?[A-Za-z0-9/_+=.@-]+)")

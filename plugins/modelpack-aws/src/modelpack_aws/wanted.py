@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modelpack.deploy import DeploymentSpec
+
 PREFIX = "modelpack"
 
 NAME_TAG = "modelpack:deployment"
@@ -130,6 +132,61 @@ class Wanted:
         """Return the tags that everything of the deployment has; they stay from revision to revision."""
         own = {NAME_TAG: self.name, TARGET_TAG: self.target, MODE_TAG: self.mode}
         return {key: tag_value(value) for key, value in self.labels.items()} | own
+
+
+def wanted_from(
+    spec: DeploymentSpec,
+    *,
+    target: str = "aws",
+    mode: str = "ecs",
+    options: Mapping[str, str] | None = None,
+) -> Wanted:
+    """Return what a spec asks for at a mode; ``options`` are those of the target."""
+    settings = spec.settings
+    accelerator = None
+    if settings.accelerator_kind is not None:
+        accelerator = Accelerator(kind=settings.accelerator_kind, count=settings.accelerator_count)
+    cooldowns = {
+        key: int(value)
+        for key, value in (
+            ("out_cooldown_s", settings.cooldown_up_s),
+            ("in_cooldown_s", settings.cooldown_down_s),
+        )
+        if value is not None
+    }
+    return Wanted(
+        name=spec.name,
+        bundle=spec.bundle,
+        revision=spec.revision,
+        image=spec.image,
+        target=target,
+        mode=mode,
+        env=dict(settings.env),
+        secrets=dict(settings.secrets),
+        labels=dict(settings.labels),
+        cpu=settings.cpu,
+        memory_bytes=settings.memory_bytes,
+        accelerator=accelerator,
+        instance=settings.instance,
+        spot=(options or {}).get("spot", "no") in ("yes", "true", "on", "1"),
+        scaling=Scaling(
+            least=settings.min_replicas,
+            most=settings.most_replicas,
+            in_flight=settings.in_flight,
+            idle_s=settings.idle_s,
+            **cooldowns,
+        ),
+        traffic=Traffic(canary_percent=settings.canary_percent or 0, bake_s=settings.bake_s or 0.0),
+        network=Network(
+            public=settings.public,
+            vpc=settings.vpc,
+            subnets=settings.subnets,
+            security_groups=settings.security_groups,
+            allow=settings.allow,
+        ),
+        ready_timeout_s=settings.ready_timeout_s,
+        options=dict(options or {}),
+    )
 
 
 def stack_name(name: str) -> str:
