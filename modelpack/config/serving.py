@@ -168,6 +168,35 @@ class ServerSettings:
     """Hosts that clients may have told that a task is over, such as
     ``hooks.example.com,http://10.0.0.7:8080``; None: none.  Needs ``MODELPACK_WEBHOOK_SECRET``."""
 
+    payload_log_url: str | None = None
+    """Where payloads of requests go as CloudEvents: a collector, ``https://HOST/PATH``, or a file,
+    ``file:///PATH``; None: nowhere.  ``MODELPACK_PAYLOAD_LOG_HEADER`` has what a collector asks for."""
+
+    payload_log_mode: str = "all"
+    """What is kept: ``request``, ``response`` or ``all``."""
+
+    payload_log_share: float = 1.0
+    """Share of the calls that are kept, from 0 to 1."""
+
+    payload_log_form: str = "binary"
+    """How a collector gets events: one a message, ``binary``, as KServe sends them, or many as one
+    list of JSON, ``batch``."""
+
+    payload_log_attributes: str | None = None
+    """Attributes that every event has beside its own, such as ``namespace=prod,team=vision``."""
+
+    payload_log_max_body_bytes: int = 1024 * 1024
+    """Longest body that is kept; of a longer one the event says how long it was."""
+
+    payload_log_max_events: int = 10_000
+    """Most events that wait to be sent; beyond that calls are not kept, and counted."""
+
+    payload_log_max_bytes: int = 32 * 1024 * 1024
+    """Most bytes of bodies that wait to be sent."""
+
+    payload_log_file_bytes: int = 100 * 1024 * 1024
+    """How long a file gets before another one is begun; five are kept beside it."""
+
     tls_cert: str | None = None
     """File with the certificate chain (PEM); with it the server speaks TLS."""
 
@@ -227,6 +256,7 @@ class ServerSettings:
                 f"access_log_sample: must be from 0 to 1, got {self.access_log_sample}"
             )
         self._check_tasks()
+        self._check_payload_log()
         for name in ("tls_key", "tls_client_ca"):
             if getattr(self, name) and not self.tls_cert:
                 raise ValueError(f"{name}: needs tls_cert")
@@ -252,7 +282,37 @@ class ServerSettings:
                     f"tasks_webhook_hosts: must be hosts such as hooks.example.com, got {host!r}"
                 )
 
+    def _check_payload_log(self) -> None:
+        url = self.payload_log_url
+        found = None if url is None else _PAYLOAD_URL.fullmatch(url)
+        if url is not None and (found is None or int(found["port"] or 0) > 65535):
+            # It is not shown: it may hold a secret.
+            raise ValueError(
+                "payload_log_url: must be http://HOST/PATH, https://HOST/PATH or file:///PATH, with "
+                "no name, password or query; MODELPACK_PAYLOAD_LOG_HEADER has what proves who sends"
+            )
+        one_of("payload_log_mode", self.payload_log_mode, ("all", "request", "response"))
+        one_of("payload_log_form", self.payload_log_form, ("binary", "batch"))
+        if not 0 <= self.payload_log_share <= 1:
+            raise ValueError(
+                f"payload_log_share: must be from 0 to 1, got {self.payload_log_share}"
+            )
+        for name in ("max_body_bytes", "max_events", "max_bytes", "file_bytes"):
+            at_least(f"payload_log_{name}", getattr(self, f"payload_log_{name}"), 1)
+        for one in filter(None, map(str.strip, (self.payload_log_attributes or "").split(","))):
+            if not _ATTRIBUTE.fullmatch(one):
+                raise ValueError(
+                    "payload_log_attributes: must be like namespace=prod,team=vision, with names of "
+                    f"at most 20 lower-case letters and digits, got {one!r}"
+                )
 
+
+_PAYLOAD_URL = re.compile(
+    r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?(?:/[!$%&'()*+,;=:@\w./~-]*)?"
+    r"|file:///[^\x00-\x1f\x7f?#]+",
+    re.ASCII,
+)
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}=[^\x00-\x1f\x7f,]{1,256}")
 _HOST = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _DEVICES = re.compile(r"auto|(?:cpu|cuda:\d{1,3})(?:,(?:cpu|cuda:\d{1,3}))*")
 

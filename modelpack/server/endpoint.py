@@ -23,7 +23,7 @@ from modelpack.server.batching.crowd import Crowd
 from modelpack.server.batching.rows import group_key
 from modelpack.server.bodies.aside import Aside
 from modelpack.server.bodies.readers import BodyReader, Read
-from modelpack.server.bodies.writers import AnswerWriter, Write
+from modelpack.server.bodies.writers import AnswerWriter, Write, Written
 from modelpack.server.observe.logs import log_failure
 from modelpack.server.observe.stats import ApiStats, Reading
 from modelpack.server.observe.tracing import Trace
@@ -42,6 +42,7 @@ from modelpack.server.wishes import priority_of, timeout_of
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from modelpack.server.observe.payloads.record import Exchange, Said
     from modelpack.server.runners.methods import OpenStream, PlainStream
 
 
@@ -72,6 +73,8 @@ class Asked:
     """Turns what goes wrong into an answer."""
     face: str = ""
     """Name of the contract in which it is asked; "": in the api's own form."""
+    said: Said | None = None
+    """What the head says of the body, where payloads are kept."""
 
 
 class Endpoint:
@@ -103,6 +106,8 @@ class Endpoint:
         self._key = group_key(api) if api.batch else None
         self.watch = (watching or Watching(settings)).watch(self.stats, api.route)
         """What is done with each request beyond counting it; None: nothing."""
+        self.payloads = None if self.watch is None else self.watch.payloads
+        """What keeps what goes in and out; None: nothing does."""
         self.request_timeout_s = settings.request_timeout_s
 
     @property
@@ -138,7 +143,7 @@ class Endpoint:
 
     def accept(self, call: HttpCall, body: bytes, asked: Asked) -> None:
         """Take a body; the call is answered at once or later."""
-        self.begin(call, asked)
+        self.begin(call, asked, body)
         call.size_bytes = len(body)
         try:
             if len(body) > asked.light_bytes:
@@ -163,8 +168,11 @@ class Endpoint:
         elif error is not None:
             call.refuse(problem_from(error), error)
 
-    def begin(self, call: HttpCall, asked: Asked | None = None) -> None:
-        """Start the clock of a call whose request is complete; None: its head was refused."""
+    def begin(self, call: HttpCall, asked: Asked | None = None, body: bytes = b"") -> None:
+        """Start the clock of a call whose request is complete; None: its head was refused.
+
+        ``body`` is for who keeps it.
+        """
         call.started = perf_counter()
         self.stats.in_flight += 1
         if asked is not None:
@@ -172,7 +180,10 @@ class Endpoint:
             call.priority, call.face = asked.priority, asked.face
             call.deadline = call.started + asked.timeout_s
         if self.watch is not None:
-            self.watch.began(call, asked.trace if asked is not None else None)
+            if asked is None:
+                self.watch.began(call, None)
+            else:
+                self.watch.began(call, asked.trace, asked.said, body)
 
     def submit(self, call: HttpCall, arguments: Arguments) -> None:
         """Queue a call that has begun."""
@@ -206,8 +217,17 @@ class Endpoint:
             call.is_done = True
             self.count(call, _CLIENT_LEFT)
 
-    def count(self, call: HttpCall, status: int, code: str = "") -> None:
-        """Count an answered call; ``code`` is that of the problem it was answered with."""
+    def count(
+        self,
+        call: HttpCall,
+        status: int,
+        code: str = "",
+        answer: Written | None = None,
+    ) -> None:
+        """Count an answered call; ``code`` is that of the problem it was answered with.
+
+        ``answer`` is a good one, for who keeps it.
+        """
         now = perf_counter()
         seconds = now - call.started
         stats = self.stats
@@ -217,7 +237,7 @@ class Endpoint:
         if call.face:
             stats.faces[call.face] = stats.faces.get(call.face, 0) + 1
         if self.watch is not None:
-            self.watch.answered(call, status, seconds, code)
+            self.watch.answered(call, status, seconds, code, answer)
 
     @staticmethod
     def _reader(api: ApiSpec, settings: ServerSettings) -> BodyReader:
@@ -253,10 +273,12 @@ class Endpoint:
 class HttpCall(Call):
     """A request to an endpoint; subclasses send the answer."""
 
-    __slots__ = ("endpoint", "face", "request_id", "span", "write", "write_problem")
+    __slots__ = ("endpoint", "face", "payload", "request_id", "span", "write", "write_problem")
 
     span: Span
     """Its span; only there while the endpoint's watch traces."""
+    payload: Exchange | None
+    """What is kept of its bodies; only there while the endpoint's watch keeps some."""
 
     def __init__(self, endpoint: Endpoint, request_id: bytes) -> None:
         super().__init__()
@@ -271,12 +293,12 @@ class HttpCall(Call):
         """Send the answer."""
         endpoint = self.endpoint
         try:
-            content_type, body, headers = self.write(answer)
+            written = self.write(answer)
         except Exception as error:  # an answer may hold anything
             self.reject(error)
             return
-        endpoint.count(self, 200)
-        self.send(200, content_type, body, headers)
+        endpoint.count(self, 200, "", written)
+        self.send(200, *written)
 
     def reject(self, error: BaseException) -> None:
         """Send the problem that an error of the queue or the service is."""

@@ -30,7 +30,10 @@ from modelpack.server.problems import BadOutput, Headers
 if TYPE_CHECKING:
     from modelpack.sdk.tensor import Array
 
-Write = Callable[[Any], tuple[bytes, bytes, Headers]]
+Written = tuple[bytes, bytes, Headers]
+"""Content type, body and header lines of an answer."""
+
+Write = Callable[[Any], Written]
 """Returns content type, body and header lines of an answer."""
 
 _JSON = JSON.encode()

@@ -11,13 +11,14 @@ gRPC, tasks and calls that one request makes several of come in here; HTTP bodie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
 from modelpack.sdk.api import Arguments
 from modelpack.server.endpoint import Asked, Endpoint, HttpCall
 from modelpack.server.observe.logs import log_failure
+from modelpack.server.observe.payloads.notes import asked_of
 from modelpack.server.problems import (
     NOT_READY,
     BadOutput,
@@ -34,21 +35,35 @@ NORMAL = 1
 """Priority of a call that asks for none: 0 goes before it, 2 behind."""
 
 
+Finish = Callable[[Any], Any]
+"""Makes of an answer what is wanted; what it raises is the call's failure, and counted so."""
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
 class _Awaited(HttpCall):
     """A call whose answer is wanted as it is, not as bytes."""
 
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "finish")
 
-    def __init__(self, endpoint: Endpoint, request_id: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, request_id: bytes, finish: Finish = _as_it_is) -> None:
         super().__init__(endpoint, request_id)
+        self.finish = finish
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.write_problem = self._keep
 
     def resolve(self, answer: Any) -> None:
         """Hand the answer over."""
+        try:
+            finished = self.finish(answer)
+        except Exception as error:  # an answer may hold anything
+            self.reject(error)
+            return
         self.endpoint.count(self, 200)
         if not self.answer.done():
-            self.answer.set_result(answer)
+            self.answer.set_result(finished)
 
     def _keep(self, problem: Problem, _request_id: bytes) -> tuple[int, bytes, bytes, Headers]:
         if not self.answer.done():
@@ -69,8 +84,9 @@ async def infer(
     size_bytes: int = 0,
     fields: Mapping[bytes, bytes] = _NO_FIELDS,
     face: str = "",
+    finish: Finish = _as_it_is,
 ) -> Any:
-    """Return the answer of an api as plain values; arrays stay arrays.
+    """Return the answer of an api as plain values, or what ``finish`` makes of it; arrays stay arrays.
 
     timeout_s   longest that it may take; None, or more than the server allows: what it allows
     priority    0 goes before 1 before 2
@@ -81,7 +97,7 @@ async def infer(
     A caller that is cancelled takes its waiting rows with it.  Raises RefusedRequest with the
     problem when there is no answer.
     """
-    call = _Awaited(endpoint, request_id)
+    call = _Awaited(endpoint, request_id, finish)
     _begin(call, timeout_s, priority, fields, face)
     call.size_bytes = size_bytes
     endpoint.submit(call, arguments)
@@ -157,6 +173,8 @@ def _begin(
     wanted_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
     trace = None if endpoint.watch is None else endpoint.watch.trace_of(fields)
     asked = Asked(_unread, call.write, -1, wanted_s, priority, trace, call.write_problem, face)
+    if endpoint.payloads is not None:
+        asked_of(endpoint.payloads)
     endpoint.begin(call, asked)
 
 

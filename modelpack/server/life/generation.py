@@ -102,6 +102,7 @@ class Generation:
             guests=guests,
         )
         """What it serves, as other contracts name it."""
+        self._name_payloads()
         self.faces = open_faces(self.catalog, self._own_faces(tasks))
         """The other contracts that are spoken."""
         self.place: Place | None = None
@@ -131,6 +132,12 @@ class Generation:
         from modelpack.server.tasks.face import TasksFace
 
         return [TasksFace(self.catalog, tasks, self.spec)]
+
+    def _name_payloads(self) -> None:
+        """Let events of the payload log say what they are of."""
+        for model in self.catalog.models.values():
+            if model.endpoint.payloads is not None:
+                model.endpoint.payloads.name(self.spec.name, model.name, self.catalog.version)
 
     @property
     def fast_routes(self) -> dict[bytes, Door]:

@@ -50,11 +50,15 @@ from modelpack.server.web.app import metrics_app
 
 if TYPE_CHECKING:
     from modelpack.server.grpc.server import GrpcServer
+    from modelpack.server.observe.payloads.log import PayloadLog
     from modelpack.server.runners.process.place import Runners
     from modelpack.server.tasks.engine import Tasks
 
 TICK_S = 0.1
 """How often time-outs are looked for."""
+
+LAST_PAYLOADS_S = 0.2
+"""What the payload log has at least to send what is left, when the grace period is over."""
 
 _TICKS_A_SECOND = 10
 
@@ -114,6 +118,7 @@ class Server:
             runners=around.runners,
         )
         self.versions.tasks = self._tasks = self._make_tasks(spec.name)
+        self.versions.payloads = self.payloads = self._make_payload_log()
         self.versions.begin(spec, tag, source)
         self._acceptor: Acceptor | None = None
         self._kept_port = KeptPort.from_env(
@@ -124,6 +129,13 @@ class Server:
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._hands_over = False
+
+    def _make_payload_log(self) -> PayloadLog | None:
+        if self._settings.payload_log_url is None:
+            return None
+        from modelpack.server.observe.payloads.log import open_log
+
+        return open_log(self._settings)
 
     def _make_tasks(self, service: str) -> Tasks | None:
         if not self._settings.tasks:
@@ -167,7 +179,8 @@ class Server:
         acceptor = self._acceptor
         connections = None if acceptor is None else self._kept_port.added_to(acceptor.stats)
         tasks = None if self._tasks is None else self._tasks.stats
-        own = replace(self.front.reading(), connections=connections, tasks=tasks)
+        payloads = None if self.payloads is None else self.payloads.stats
+        own = replace(self.front.reading(), connections=connections, tasks=tasks, payloads=payloads)
         return [*self.versions.readings(), own]
 
     def warn(self) -> None:
@@ -207,6 +220,8 @@ class Server:
         """
         ticking = asyncio.ensure_future(self._tick())
         metrics = None
+        if self.payloads is not None:
+            self.payloads.open()
         try:
             if not is_quiet:
                 self.listen()
@@ -224,6 +239,7 @@ class Server:
             if metrics is not None:
                 metrics.close()
             self._kept_port.close()
+            ends_at = monotonic() + self._grace_s
             calls = self._end_calls()
             is_clean = await self._drain()
             is_clean = await calls and is_clean
@@ -232,6 +248,9 @@ class Server:
             ticking.cancel()
             gc.unfreeze()
         is_clean = await self.versions.close() and is_clean
+        if self.payloads is not None:
+            left_s = 0.0 if self._force.is_set() else ends_at - monotonic()
+            await self.payloads.close(max(LAST_PAYLOADS_S, left_s))
         if not self._around.is_one_of_several:
             event("stopped", clean=is_clean)
         if self._force.is_set():

@@ -40,6 +40,7 @@ from modelpack.server.observe.watching import Watching
 from modelpack.server.runners.place import Place, open_place
 
 if TYPE_CHECKING:
+    from modelpack.server.observe.payloads.log import PayloadLog
     from modelpack.server.runners.process.place import Runners
     from modelpack.server.tasks.engine import Tasks
 
@@ -64,6 +65,8 @@ class Versions:
         """``runners`` gives what ``open_place`` takes under that name, for each version its own."""
         self.tasks: Tasks | None = None
         """Those of the process, which outlive its versions; None: it takes none."""
+        self.payloads: PayloadLog | None = None
+        """Takes what goes in and out of all versions; None: nobody does."""
         self._settings = settings
         self._front = front
         self._state = state
@@ -80,7 +83,7 @@ class Versions:
 
     def begin(self, spec: ServiceSpec, tag: str, source: Source | None) -> None:
         """Take the first version, which is not loaded yet; raises UsageError."""
-        self._watching = Watching(self._settings, spec.name)
+        self._watching = Watching(self._settings, spec.name, self.payloads)
         self.current = self._make(spec, tag, source)
         self._front.problem_writer = self.current.faces.problem_writer
         self.switch = Switch(self.current.app)

@@ -26,6 +26,7 @@ from modelpack.server.observe.stats import (
     BatchStats,
     ConnectionStats,
     Exemplar,
+    PayloadStats,
     Reading,
     RunnerStats,
     TaskStats,
@@ -61,10 +62,10 @@ FAMILIES = (
         "Answered requests; 499: the client left before.",
     ),
     Family(
-    Family(
         "modelpack_face_requests_total", "counter", ("api", "face"),
         "Of these, asked in the contract of another server, as a task, or over gRPC.",
     ),
+    Family(
         "modelpack_request_duration_seconds", "histogram", ("api",),
         "From the whole request to its answer.",
     ),
@@ -125,6 +126,20 @@ FAMILIES = (
         "modelpack_webhooks_total", "counter", ("outcome",),
         "Tries to tell that a task is over: delivered, failed, or given-up.",
     ),
+    Family(
+        "modelpack_payload_events_sent_total", "counter", (),
+        "Events of the payload log that were taken by the collector, or written.",
+    ),
+    Family(
+        "modelpack_payload_events_dropped_total", "counter", ("reason",),
+        "Events that nobody got: queue-full, refused, undelivered after some tries, or stopped.",
+    ),
+    Family(
+        "modelpack_payload_failures_total", "counter", ("reason",),
+        "Deliveries of events that failed: unreachable, timeout, or by their status.",
+    ),
+    Family("modelpack_payload_queue_events", "gauge", (), "Events that wait now to be sent."),
+    Family("modelpack_payload_queue_bytes", "gauge", (), "Bytes of their bodies."),
     Family("modelpack_connections", "gauge", (), "Open connections."),
     Family("modelpack_connections_limit", "gauge", (), "Most connections at a time."),
     Family("modelpack_connections_accepted_total", "counter", (), "Connections that were taken."),
@@ -275,6 +290,8 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
     for (status, code), count in sorted(stats.problems.items()):
         kind = "failed" if status == 500 else "refused"
         sheet.add(f"modelpack_{kind}_requests_total", (name, code), count)
+    for face, count in sorted(stats.faces.items()):
+        sheet.add("modelpack_face_requests_total", (name, face), count)
     if name:  # else what is there reached no api, and has no more to show
         _fill_api(sheet, reading)
     if reading.batches is not None:
@@ -285,13 +302,13 @@ def _fill_reading(sheet: _Sheet, reading: Reading) -> None:
         _fill_runners(sheet, reading.runners)
     if reading.tasks is not None:
         _fill_tasks(sheet, reading.tasks)
+    if reading.payloads is not None:
+        _fill_payloads(sheet, reading.payloads)
 
 
 def _fill_api(sheet: _Sheet, reading: Reading) -> None:
     stats, name = reading.stats, reading.stats.name
     sheet.add("modelpack_rows_total", (name,), stats.rows)
-    for face, count in sorted(stats.faces.items()):
-        sheet.add("modelpack_face_requests_total", (name, face), count)
     if stats.feedback:
         sheet.add("modelpack_feedback_total", (name,), stats.feedback)
         sheet.add("modelpack_feedback_reward", (name,), stats.reward)
@@ -354,6 +371,16 @@ def _fill_tasks(sheet: _Sheet, tasks: TaskStats) -> None:
         sheet.add("modelpack_tasks_queued", (api,), tasks.queued.get(api, 0))
     for outcome, count in sorted(tasks.webhooks.items()):
         sheet.add("modelpack_webhooks_total", (outcome,), count)
+
+
+def _fill_payloads(sheet: _Sheet, payloads: PayloadStats) -> None:
+    sheet.add("modelpack_payload_events_sent_total", (), payloads.sent)
+    for reason, count in payloads.dropped.items():
+        sheet.add("modelpack_payload_events_dropped_total", (reason,), count)
+    for reason, count in payloads.failures.items():
+        sheet.add("modelpack_payload_failures_total", (reason,), count)
+    sheet.add("modelpack_payload_queue_events", (), payloads.waiting_events)
+    sheet.add("modelpack_payload_queue_bytes", (), payloads.waiting_bytes)
 
 
 def _fill_processes(sheet: _Sheet, usage: Usage) -> None:

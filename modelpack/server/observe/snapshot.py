@@ -20,6 +20,7 @@ from modelpack.server.observe.stats import (
     BatchStats,
     ConnectionStats,
     Exemplar,
+    PayloadStats,
     Reading,
     RunnerStats,
     TaskStats,
@@ -35,6 +36,7 @@ _NUMBERS = ("rows", "seconds", "failed_s", "queue_s", "overhead_s", "in_flight",
             "real_elements", "padded_elements", "replays", "feedback", "reward")  # fmt: skip
 _HISTOGRAMS = ("buckets", "queue_buckets", "overhead_buckets", "run_buckets")
 _LATEST = ("last_s",)
+_PAYLOAD_NUMBERS = ("taken_events", "taken_bytes", "left_events", "left_bytes", "sent")
 _DICTS = ("statuses", "problems", "faces", "reasons", "size_counts", "size_s")
 
 
@@ -94,6 +96,7 @@ def to_plain(readings: Iterable[Reading]) -> list[Plain]:
             "connections": reading.connections and _fields_of(reading.connections),
             "runners": reading.runners and _fields_of(reading.runners),
             "tasks": reading.tasks and _fields_of(reading.tasks),
+            "payloads": reading.payloads and _fields_of(reading.payloads),
         }
         for reading in readings
     ]
@@ -110,7 +113,7 @@ def from_plain(plain: Iterable[Mapping[str, Any]]) -> list[Reading]:
 def _reading(plain: Mapping[str, Any]) -> Reading:
     stats = _fill(ApiStats(plain["stats"]["name"]), plain["stats"])
     batches, connections, runners = plain["batches"], plain["connections"], plain["runners"]
-    tasks = plain["tasks"]
+    tasks, payloads = plain["tasks"], plain["payloads"]
     rows, size = plain["waiting"]
     return Reading(
         stats,
@@ -120,6 +123,7 @@ def _reading(plain: Mapping[str, Any]) -> Reading:
         None if connections is None else ConnectionStats(**connections),
         None if runners is None else RunnerStats(**runners),
         None if tasks is None else TaskStats(**tasks),
+        None if payloads is None else PayloadStats(**payloads),
     )
 
 
@@ -148,7 +152,7 @@ def _fill(stats: _Stats, plain: Mapping[str, Any]) -> _Stats:
     return stats
 
 
-def _fields_of(stats: ConnectionStats | RunnerStats | TaskStats) -> Plain:
+def _fields_of(stats: ConnectionStats | RunnerStats | TaskStats | PayloadStats) -> Plain:
     return {name: getattr(stats, name) for name in stats.__slots__}
 
 
@@ -170,6 +174,7 @@ def _sum(one: Reading, two: Reading) -> Reading:
         _sum_connections(one.connections, two.connections),
         _sum_runners(one.runners, two.runners),
         _sum_tasks(one.tasks, two.tasks),
+        _sum_payloads(one.payloads, two.payloads),
     )
 
 
@@ -224,11 +229,22 @@ def _sum_tasks(one: TaskStats | None, two: TaskStats | None) -> TaskStats | None
     return TaskStats(events, running, queued, _sum_dicts(one.webhooks, two.webhooks))
 
 
+def _sum_payloads(one: PayloadStats | None, two: PayloadStats | None) -> PayloadStats | None:
+    if one is None or two is None:
+        return one or two
+    return PayloadStats(
+        **{name: getattr(one, name) + getattr(two, name) for name in _PAYLOAD_NUMBERS},
+        dropped=_sum_dicts(one.dropped, two.dropped),
+        failures=_sum_dicts(one.failures, two.failures),
+    )
+
+
 def _ended(reading: Reading) -> Reading:
     """Return the reading of something that is no more: what it held is gone."""
     ended = _sum(Reading(ApiStats(reading.stats.name), None, 0), reading)
     ended.stats.in_flight = 0
     connections, runners, tasks = reading.connections, reading.runners, reading.tasks
+    payloads = reading.payloads
     return Reading(
         ended.stats,
         ended.batches,
@@ -237,4 +253,13 @@ def _ended(reading: Reading) -> Reading:
         connections and replace(connections, open=0, limit=0),
         runners and RunnerStats({}, dict(runners.restarts)),
         tasks and TaskStats(tasks.events, webhooks=tasks.webhooks),
+        payloads and _nothing_waits(payloads),
     )
+
+
+def _nothing_waits(payloads: PayloadStats) -> PayloadStats:
+    """Return the counts of a log that is gone: what waited in it is lost with its process."""
+    dropped = dict(payloads.dropped)
+    dropped["stopped"] += payloads.waiting_events
+    taken = payloads.taken_events, payloads.taken_bytes
+    return PayloadStats(*taken, *taken, payloads.sent, dropped, dict(payloads.failures))

@@ -3,6 +3,7 @@
     ApiStats.add(status, seconds, …)   one answered request, some 0.3 µs
     BatchStats.add(rows, …)            one batch
     ConnectionStats, RunnerStats       what the server stands on
+    TaskStats, PayloadStats            what it does beside requests
     Reading                            what one api, or the server, shows at one moment
 
 A ``Reading`` is what ``metrics`` makes a page of and what ``snapshot`` carries between processes.
@@ -79,9 +80,9 @@ class ApiStats:
         self.statuses: dict[int, int] = {}
         self.problems: dict[tuple[int, str], int] = {}
         """Requests that were answered with a problem, by its status and code."""
-        self.rows = 0
         self.faces: dict[str, int] = {}
         """Requests that were asked in the contract of another server, by its name."""
+        self.rows = 0
         """Rows of the requests that were answered."""
         self.buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.seconds = 0.0
@@ -212,6 +213,49 @@ class TaskStats:
         self.webhooks[outcome] = self.webhooks.get(outcome, 0) + 1
 
 
+@dataclass(slots=True)
+class PayloadStats:
+    """Counts of the payload log of a process, in events.
+
+    The event loop writes what is taken, a thread what is left: no number has two writers.
+    """
+
+    taken_events: int = 0
+    """Those that were queued."""
+    taken_bytes: int = 0
+    """Bytes of their bodies."""
+    left_events: int = 0
+    """Those of them that are in the queue no more."""
+    left_bytes: int = 0
+    sent: int = 0
+    dropped: dict[str, int] = field(
+        default_factory=lambda: {"queue-full": 0, "refused": 0, "undelivered": 0, "stopped": 0}
+    )
+    """Those that nobody got, by reason."""
+    failures: dict[str, int] = field(
+        default_factory=lambda: {"unreachable": 0, "timeout": 0, "status": 0}
+    )
+    """Deliveries that failed, by reason."""
+
+    @property
+    def waiting_events(self) -> int:
+        """Events that wait now."""
+        return self.taken_events - self.left_events
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of their bodies."""
+        return self.taken_bytes - self.left_bytes
+
+    def drop(self, reason: str, events: int) -> None:
+        """Count events that nobody gets."""
+        self.dropped[reason] += events
+
+    def fail(self, reason: str) -> None:
+        """Count a delivery that failed."""
+        self.failures[reason] += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one api shows at one moment; that of the server itself has an api without a name."""
@@ -224,3 +268,4 @@ class Reading:
     connections: ConnectionStats | None = None
     runners: RunnerStats | None = None
     tasks: TaskStats | None = None
+    payloads: PayloadStats | None = None

@@ -2,8 +2,9 @@
 
     ServerSettings ──Watching──► Watch, one an api, or None when all is off
                                    began     a span begins                 (tracing)
+                                             its body is kept              (payload log)
                                    batched   a batch has run: its span     (tracing)
-                                   answered  exemplar, access log, the span ends
+                                   answered  exemplar, access log, the span ends, the answer is kept
 
 An endpoint asks once a call whether there is a watch: that is all that it costs while there is none.
 """
@@ -28,6 +29,10 @@ from modelpack.server.observe.tracing import (
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
+    from modelpack.server.bodies.writers import Written
+    from modelpack.server.observe.payloads.log import PayloadLog
+    from modelpack.server.observe.payloads.record import ApiPayloads, Exchange, Said
+
 
 class Batch(Protocol):
     """Requests that ran together."""
@@ -51,15 +56,26 @@ class Watched(Protocol):
     rows: int
     queue_s: float
     run_s: float
+    face: str
     span: Span
+    payload: Exchange | None
 
 
 class Watching:
     """What the settings ask for; shared by the apis of a service."""
-    face: str
 
-    def __init__(self, settings: ServerSettings, service: str = "modelpack") -> None:
-        """Raise UsageError when tracing is on and its extra is missing."""
+    def __init__(
+        self,
+        settings: ServerSettings,
+        service: str = "modelpack",
+        payloads: PayloadLog | None = None,
+    ) -> None:
+        """``payloads`` takes what goes in and out; None: nobody does.
+
+        Raises UsageError when tracing is on and its extra is missing.
+        """
+        self._service = service
+        self._payloads = payloads
         self._exemplars = settings.exemplars
         self._log = AccessLog(settings.access_log_sample) if settings.access_log else None
         self._scheme = "https" if settings.tls_cert else "http"
@@ -72,9 +88,12 @@ class Watching:
         tracing = None
         if self._provider is not None:
             tracing = Tracing(self._provider, api=stats.name, route=route, scheme=self._scheme)
-        if tracing is None and self._log is None and not self._exemplars:
+        payloads = None
+        if self._payloads is not None:
+            payloads = self._payloads.api(self._service, stats.name)
+        if tracing is None and self._log is None and payloads is None and not self._exemplars:
             return None
-        return Watch(stats, self._log, tracing, exemplars=self._exemplars)
+        return Watch(stats, self._log, tracing, payloads, exemplars=self._exemplars)
 
 
 class Watch:
@@ -85,6 +104,7 @@ class Watch:
         stats: ApiStats,
         log: AccessLog | None,
         tracing: Tracing | None,
+        payloads: ApiPayloads | None = None,
         *,
         exemplars: bool,
     ) -> None:
@@ -92,15 +112,26 @@ class Watch:
         self._log = log
         self._exemplars = exemplars
         self.tracing = tracing
+        self.payloads = payloads
 
     def trace_of(self, fields: Mapping[bytes, bytes]) -> Trace | None:
         """Return the trace that a head names, when traces are continued."""
         return None if self.tracing is None else trace_of_fields(fields)
 
-    def began(self, call: Watched, trace: Trace | None) -> None:
-        """Take note of a request that is whole; ``trace`` is what its head says of one."""
+    def began(
+        self, call: Watched, trace: Trace | None, said: Said | None = None, body: bytes = b""
+    ) -> None:
+        """Take note of a request that is whole.
+
+        ``trace`` is what its head says of one, ``said`` what it says of its body; None: that is not
+        kept, or there is none.
+        """
         if self.tracing is not None:
             call.span = self.tracing.begin(call.request_id, trace)
+        if self.payloads is not None:
+            call.payload = None
+            if said is not None:
+                call.payload = self.payloads.begin(said, call.request_id, body)
 
     def batched(
         self, batch: Batch, began: float, run_s: float, error: BaseException | None
@@ -112,8 +143,18 @@ class Watch:
             facts = {"rows": batch.rows, "requests": len(calls), "reason": batch.reason}
             self.tracing.batch(spans, began=began, run_s=run_s, facts=facts, error=error)
 
-    def answered(self, call: Watched, status: int, seconds: float, code: str) -> None:
-        """Take note of a request that has its answer."""
+    def answered(
+        self,
+        call: Watched,
+        status: int,
+        seconds: float,
+        code: str,
+        answer: Written | None = None,
+    ) -> None:
+        """Take note of a request that has its answer; ``answer`` is a good one, for who keeps it."""
+        if self.payloads is not None and call.payload is not None:
+            exchange, call.payload = call.payload, None
+            exchange.end(status, *(answer or ()))
         if self._exemplars and len(call.request_id) <= _LONGEST_ID:
             self._stats.keep_exemplar(call.request_id.decode("latin-1"), seconds, time())
         trace_id = ""

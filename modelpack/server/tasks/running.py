@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from modelpack.server.endpoint import Asked, Endpoint
 from modelpack.server.faces.inference import stream
 from modelpack.server.observe.logs import log_failure
+from modelpack.server.observe.payloads.record import noted, said_of
 from modelpack.server.problems import (
     BadOutput,
     Headers,
@@ -57,6 +58,8 @@ async def run_task(endpoint: Endpoint, claim: Claim) -> Outcome:
     call = _TaskCall(endpoint, claim.request_id.encode("latin-1"))
     try:
         asked = replace(endpoint.asked(fields), timeout_s=claim.timeout_s, face="tasks")
+        if endpoint.payloads is not None:
+            asked = replace(asked, said=said_of(f"/tasks/{claim.api}", fields, "tasks"))
     except RefusedRequest as refused:  # another version of the api reads other bodies
         endpoint.begin(call)
         call.refuse(refused.problem)
@@ -93,6 +96,7 @@ class _TaskCall(WaitingCall):
 async def _run_stream(call: _TaskCall, asked: Asked, claim: Claim, *, is_sse: bool) -> Outcome:
     """Gather all pieces of a stream; a failure on the way is the failure of the task."""
     endpoint = call.endpoint
+    kept = noted(endpoint.payloads, asked.said, call.request_id, claim.body)
     try:
         arguments = await asyncio.to_thread(asked.read, claim.body)
         pieces: list[bytes] = []
@@ -105,7 +109,9 @@ async def _run_stream(call: _TaskCall, asked: Asked, claim: Claim, *, is_sse: bo
         problem = problem_from(TimedOut() if isinstance(error, TimeoutError) else error)
         if problem.status == 500 and not isinstance(error, RefusedRequest):  # else it was said
             log_failure(problem.code, error, endpoint.api.name, call.request_id)
+        kept.end(problem.status)
         return _refused(problem, call.request_id)
+    kept.end(200, SSE if is_sse else NDJSON, b"".join(pieces))
     return _outcome(200, SSE if is_sse else NDJSON, b"".join(pieces), (), "")
 
 

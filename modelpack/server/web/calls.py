@@ -57,7 +57,7 @@ class ApiRoute:
         if not endpoint.api.is_stream:
             endpoint.accept(call, body, asked)
             return
-        endpoint.begin(call, asked)
+        endpoint.begin(call, asked, body)
         try:
             # Pictures take long to decode: the event loop must not wait for them.
             heavy = len(body) > asked.light_bytes

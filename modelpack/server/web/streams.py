@@ -59,10 +59,15 @@ async def _pump(
         call.reject(TimedOut() if clock.expired() else error)
         await call.reply.result()(scope, receive, send)
         return
+    content_type = SSE if is_sse else NDJSON
     headers = ((b"cache-control", b"no-store"),) if is_sse else ()
-    await send(Reply(200, SSE if is_sse else NDJSON, b"", headers).start(scope, length=None))
+    await send(Reply(200, content_type, b"", headers).start(scope, length=None))
+    kept = None if call.endpoint.payloads is None else call.payload
     while piece is not None:
-        await send(_body(b"data: " + piece + b"\n\n" if is_sse else piece + b"\n"))
+        data = b"data: " + piece + b"\n\n" if is_sse else piece + b"\n"
+        if kept is not None:
+            kept.piece(data)
+        await send(_body(data))
         try:
             piece = await pieces.next()
         except Exception as error:
@@ -70,7 +75,7 @@ async def _pump(
             return  # without an end: the connection breaks off
     await send(_body(b"", more=False))
     call.is_done = True
-    call.endpoint.count(call, 200)
+    call.endpoint.count(call, 200, "", (content_type, b"", ()))
 
 
 def _body(data: bytes, *, more: bool = True) -> Message:

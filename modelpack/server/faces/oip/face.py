@@ -26,6 +26,7 @@ from modelpack.server.faces.oip.pages import Answer, Ask, Page, Pages, refusal
 from modelpack.server.faces.oip.plan import Planner
 from modelpack.server.faces.oip.stream import Streamed
 from modelpack.server.faces.oip.write import AnswerWriter
+from modelpack.server.observe.payloads.recorded import Recorded
 from modelpack.server.problems import RefusedRequest
 from modelpack.server.web.replies import Reply
 
@@ -91,7 +92,7 @@ class OipFace(Face):
             app = Streamed(
                 endpoint, read, self.write_problem, max_body_bytes=most, as_events=as_events
             )
-            return Route(f"{path}/{end}", app, methods=["POST"])
+            return Route(f"{path}/{end}", Recorded(app, endpoint, self.name), methods=["POST"])
 
         routes: list[BaseRoute] = [
             streamed("generate_stream", read_text, as_events=True),

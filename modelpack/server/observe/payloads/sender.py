@@ -1,0 +1,184 @@
+"""The thread that hands events over, in their order, as long as it takes.
+
+    exchanges ──► events, a few at a time ──► sink ──taken──► sent
+                                                ├──refused for good, or heard eight times──► dropped
+                                                └──failed──► a pause, longer each time ──► again
+
+A collector that is away keeps the events that are in hand; those behind them wait in the queue, and
+when that is full new ones are dropped there, so nobody else ever waits.  At the end of the server a
+delivery that fails is the last: what is left is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic, sleep
+
+from modelpack.server.observe.payloads.events import Event, events_of
+from modelpack.server.observe.payloads.record import Exchange
+from modelpack.server.observe.payloads.sinks import Outcome, Sink
+from modelpack.server.observe.stats import PayloadStats
+
+TIMEOUT_S = 10.0
+"""Longest that one delivery may take."""
+
+MOST_TRIES = 8
+"""How often events are sent to somebody who hears and does not take them."""
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+
+GATHER_S = 0.01
+"""How long the thread lets exchanges gather: one that wakes for each takes the time of the others."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of bodies that are enough for one delivery."""
+
+_IDLE_S = 1.0
+_LEAST_TIMEOUT_S = 0.05
+
+Tell = Callable[[str, str, str], None]
+"""Says in the log that something happened to the sink of that name, and why."""
+
+
+class Sender:
+    """Takes exchanges from a queue and hands their events to a sink."""
+
+    def __init__(
+        self,
+        sink: Callable[[], Sink],
+        stats: PayloadStats,
+        *,
+        tell: Tell,
+        gather_s: float = GATHER_S,
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
+        """``sink`` makes the sink, in the thread; it does not raise."""
+        self._make = sink
+        self._stats = stats
+        self._tell = tell
+        self._gather_s = gather_s
+        self._first_pause_s = first_pause_s
+        self._queue: deque[Exchange] = deque()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._end_at = 0.0
+        self._is_idle = False
+        self._is_abandoned = False
+        self.is_failing = False
+        """True since a delivery failed, until one is taken."""
+        self._thread = threading.Thread(target=self._work, name="modelpack-payloads", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def put(self, exchange: Exchange) -> None:
+        """Queue an exchange; costs the caller next to nothing."""
+        self._queue.append(exchange)
+        if self._is_idle:
+            self._wake.set()
+
+    def end(self, limit_s: float) -> None:
+        """Begin to end: what waits is handed over within ``limit_s``, or dropped."""
+        self._end_at = monotonic() + limit_s
+        self._stop.set()
+        self._wake.set()
+
+    def join(self, limit_s: float) -> None:
+        """Wait for the end, but no longer; what was not handed over then is dropped."""
+        self._thread.join(limit_s)
+        self._is_abandoned = True
+        self._queue.clear()
+        stats = self._stats
+        stats.drop("stopped", stats.waiting_events)
+        stats.left_events, stats.left_bytes = stats.taken_events, stats.taken_bytes
+
+    def _work(self) -> None:
+        sink = self._make()
+        try:
+            while self._wait():
+                self._take(sink)
+        finally:
+            sink.close()
+
+    def _wait(self) -> bool:
+        """Return True once there is something to send, False at the end."""
+        while not self._queue:
+            if self._stop.is_set():
+                return False
+            self._is_idle = True
+            if not self._queue:  # or it came before that was seen
+                self._wake.wait(_IDLE_S)
+            self._is_idle = False
+            self._wake.clear()
+            if self._queue and not self._stop.is_set():
+                sleep(self._gather_s)
+        return not self._is_abandoned
+
+    def _take(self, sink: Sink) -> None:
+        """Send as many exchanges as one delivery takes, one at least."""
+        events: list[Event] = []
+        size = 0
+        while self._queue and len(events) < sink.most_events and size < MOST_BYTES:
+            exchange = self._queue.popleft()
+            events += events_of(exchange)
+            size += exchange.kept_bytes
+        for start in range(0, len(events), sink.most_events):
+            some = events[start : start + sink.most_events]
+            dropped = self._deliver(sink, some)
+            if self._is_abandoned:  # they were counted by who did not wait
+                return
+            if dropped:
+                self._stats.drop(dropped, len(some))
+            else:
+                self._stats.sent += len(some)
+            self._stats.left_events += len(some)
+        self._stats.left_bytes += size
+
+    def _deliver(self, sink: Sink, events: Sequence[Event]) -> str:
+        """Send events until they are taken; returns why they are given up instead, or ""."""
+        tries, pause_s = 0, self._first_pause_s
+        while not self._is_over:
+            outcome = sink.deliver(events, self._timeout_s)
+            if not outcome.failure:
+                self._works_again(sink)
+                return ""
+            self._stats.fail(outcome.failure)
+            self._complain(sink, outcome)
+            tries += outcome.was_heard
+            if outcome.is_final:
+                return "refused"
+            if tries >= MOST_TRIES:
+                return "undelivered"
+            if self._stop.is_set():
+                self._end_at = 0.0  # it would fail for all that is left
+                break
+            spread = random.uniform(0.8, 1.2)  # noqa: S311 - only to spread them
+            self._stop.wait(max(pause_s, outcome.retry_after_s) * spread)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        return "stopped"
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stop.is_set() and (self._is_abandoned or monotonic() >= self._end_at)
+
+    @property
+    def _timeout_s(self) -> float:
+        if not self._stop.is_set():
+            return TIMEOUT_S
+        return max(_LEAST_TIMEOUT_S, min(TIMEOUT_S, self._end_at - monotonic()))
+
+    def _complain(self, sink: Sink, outcome: Outcome) -> None:
+        """Say once that the sink fails, until it works again."""
+        if not self.is_failing:
+            self.is_failing = True
+            self._tell("payload-log-fails", sink.name, outcome.why)
+
+    def _works_again(self, sink: Sink) -> None:
+        if self.is_failing:
+            self.is_failing = False
+            self._tell("payload-log-works", sink.name, "")
