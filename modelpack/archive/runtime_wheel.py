@@ -32,6 +32,8 @@ _MODULES = (
     "tag.py",
     "version.py",
     "config/__init__.py",
+    "config/deploying.py",
+    "config/deploying.py",
     "config/serving.py",
     "config/settings.py",
 )
