@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from modelpack.cli import console
 from modelpack.cli.help import command_help, group_help, help_of, metavar
+from modelpack.cli.quick import read_quickly
 from modelpack.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Take ``-v`` and ``--help`` wherever they stand; parse the rest."""
         end = args.index("--") if "--" in args else len(args)
+        read_quickly(self.params)
         with our_words(ctx):
             return super().parse_args(ctx, _without_common(args[:end], ctx) + args[end:])
 
@@ -66,6 +68,7 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Take ``-v`` and ``--help`` before the name of the command; parse the rest."""
         end = next((i for i, word in enumerate(args) if not word.startswith("-")), len(args))
+        read_quickly(self.params)
         with our_words(ctx):
             return super().parse_args(ctx, _without_common(args[:end], ctx) + args[end:])
 
