@@ -262,20 +262,28 @@ def _tell(summary: Summary, job: Job, *, is_json: bool) -> None:
     else:
         resumed = f", {summary.resumed_rows:,} of them before" if summary.resumed_rows else ""
         console.note(
-            f"{summary.rows:,} rows{resumed}, {_rate(summary.rate)} rows/s, "
+            f"{_rows(summary.rows)}{resumed}, {_rate(summary.rate)} rows/s, "
             f"{console.duration(summary.seconds)}"
         )
         if said := _batches(summary):
             console.note(said)
         console.out(summary.output)
+    if summary.first_bad is not None and not is_json:
+        console.note(summary.first_bad)
     if summary.bad and job.max_bad is None:
+        some = f"{summary.bad:,} of {_rows(summary.rows)} have no answer, all others have"
+        none = f"none of {_rows(summary.rows)} has an answer"
         raise BadRowsError(
-            f"{summary.bad:,} of {summary.rows:,} rows have no answer, all others have",
+            none if summary.bad == summary.rows else some,
             hint=f"'{summary.dead_letter}' says why; --max-bad N says how many are fine",
         )
     if summary.bad:
         have = "row has" if summary.bad == 1 else "rows have"
         console.warn(f"{summary.bad:,} {have} no answer, '{summary.dead_letter}' says why")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def _batches(summary: Summary) -> str:
@@ -287,8 +295,9 @@ def _batches(summary: Summary) -> str:
         return ""
     stats = found[0]
     busy = min(1.0, stats.run_s / summary.seconds)
+    calls = "1 call" if stats.batches == 1 else f"{stats.batches:,} calls"
     return (
-        f"{stats.batches:,} calls of {stats.rows / stats.batches:.1f} rows, "
+        f"{calls} of {stats.rows / stats.batches:.1f} rows, "
         f"the service was busy for {busy:.0%} of the time"
     )
 

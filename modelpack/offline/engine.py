@@ -20,7 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelpack.errors import BatchError, ModelpackError, NotFoundError, UserCodeError
+from modelpack.errors import (
+    BatchError,
+    ModelpackError,
+    NotFoundError,
+    UsageError,
+    UserCodeError,
+)
 from modelpack.offline.hello import Hello
 from modelpack.server.offline.frames import read_message, to_bytes
 
@@ -222,6 +228,7 @@ def error_from(failed: Mapping[str, Any]) -> ModelpackError:
     kinds: dict[str, type[ModelpackError]] = {
         UserCodeError.code: UserCodeError,
         NotFoundError.code: NotFoundError,
+        UsageError.code: UsageError,
     }
     kind = kinds.get(str(failed.get("code")), BatchError)
     return kind(str(failed.get("message")), hint=failed.get("hint"))

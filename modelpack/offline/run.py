@@ -57,6 +57,8 @@ class Summary:
     """Rows that earlier runs had done."""
     seconds: float
     parts: int
+    first_bad: str | None = None
+    """Which row is the first of this run without an answer, and why."""
     readings: list[Any] = field(default_factory=list)
     """What the service counted (``server.observe.snapshot.to_plain``)."""
 
@@ -105,6 +107,7 @@ def run_batch(
             resumed_rows=run.resumed_rows,
             seconds=run.seconds,
             parts=len(journal.records),
+            first_bad=run.first_bad,
             readings=run.readings,
         )
         journal.finish({"rows": summary.rows, "bad": summary.bad, "parts": summary.parts})
@@ -167,6 +170,7 @@ class _Run:
         self.readings: list[Any] = []
         self.seconds = 0.0
         self.is_answered = False
+        self.first_bad: str | None = None
 
     def answer(self, open_engine: OpenEngine, on_progress: OnProgress) -> None:
         """Answer the rows that no part has yet."""
@@ -239,7 +243,10 @@ class _Run:
         found = answered(block, reply)
         table = table_of(block, found, engine.hello)
         writer.add(table)
-        self._bad += sorted([*block.bad, *found.bad], key=lambda bad: bad.number)
+        bad = sorted([*block.bad, *found.bad], key=lambda bad: bad.number)
+        if bad and self.first_bad is None:
+            self.first_bad = f"row {bad[0].number}: {bad[0].detail}"
+        self._bad += bad
         self._count += block.count
         self._end = block.end
         self._is_whole = True

@@ -116,6 +116,7 @@ def test_bad_rows_are_in_a_file_of_their_own_and_in_the_status(cli: Cli, slow: P
     words = ["batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--output"]
     done = cli(*words, "out.csv", cwd=slow)
     assert done.status == 1
+    assert "\nrow 4: ValueError: no such row\n" in done.err
     assert "error[bad-rows]: 2 of 30 rows have no answer, all others have" in done.err
     lines = [json.loads(line) for line in (slow / "out.csv.bad.jsonl").read_text().splitlines()]
     assert [(one["row"], one["error"]["detail"]) for one in lines] == [
@@ -186,6 +187,30 @@ def test_constants_fill_parameters_that_no_row_has(cli: Cli, project: Path, tmp_
     )
 
 
+def test_constants_are_checked_before_the_first_row(
+    cli: Cli, project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.jsonl").write_text('"ann"\n')
+    words = ["batch", project, "greet", "-i", "names.jsonl", "--output", "out.jsonl"]
+    odd = cli(*words, "--set", "times=twice").err
+    assert "--set times: expected an integer, got the string 'twice'" in odd
+    unknown = cli(*words, "--set", "tims=2").err
+    assert "--set tims: 'greet' has no such parameter\n  help: did you mean 'times'?" in unknown
+    text = cli(*words, "--set", "name=5").err
+    assert "a text that looks like a number is --set 'name=\"5\"'" in text
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_run_without_any_answer_says_so_with_the_first_reason(
+    cli: Cli, project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.jsonl").write_text("5\n")
+    done = cli("batch", project, "greet", "-i", "names.jsonl", "--output", "out.jsonl")
+    assert done.status == 1
+    assert "row 0: /name: expected a string, got the integer 5" in done.err
+    assert "error[bad-rows]: none of 1 row has an answer" in done.err
+
+
 @pytest.mark.network
 def test_a_bundle_answers_in_an_environment_of_its_own(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "where"
@@ -208,6 +233,8 @@ def test_a_bundle_answers_in_an_environment_of_its_own(cli: Cli, tmp_path: Path)
         (["greet", "-i", "none.jsonl"], 3, "not-found"),
         (["gret", "-i", "names.jsonl"], 3, "not-found"),
         (["greet", "-i", "names.jsonl", "--set", "times"], 2, "usage"),
+        (["greet", "-i", "names.jsonl", "--set", "tims=2"], 2, "usage"),
+        (["greet", "-i", "names.jsonl", "--set", "times=twice"], 2, "usage"),
         (["greet", "-i", "names.jsonl", "--engine", "spark"], 2, "usage"),
         (["greet", "-i", "names.jsonl", "--batch-size", "0"], 2, "usage"),
         (["greet", "-i", "names.jsonl", "--set", "name=x", "--set", "times=1"], 1, "batch-failed"),

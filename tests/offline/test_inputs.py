@@ -266,6 +266,8 @@ def test_a_row_longer_than_the_memory_for_it_is_refused(tmp_path: Path) -> None:
         ("text,b\n", Asked(api(TEXT)), "'b': no parameter of 'predict'"),
         ("a,b\n", Asked(api(TEXT, VECTOR)), "takes 'text', 'x'"),
         ("", Asked(api(VECTOR)), "is empty"),
+        ("1,2\n3,4\n", Asked(api(VECTOR)), "has to name the columns, and is numbers"),
+        ("0,1.5\n3,4\n", Asked(api(VECTOR)), "has to name the columns, and is numbers"),
     ],
 )
 def test_a_table_that_cannot_fit_is_refused_before_a_row_is_read(
@@ -274,6 +276,12 @@ def test_a_table_that_cannot_fit_is_refused_before_a_row_is_read(
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(BatchError, match=match):
         read(tmp_path / "rows.csv", asked)
+
+
+def test_columns_may_be_named_by_their_numbers_as_pandas_does(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("0,1\n3,4\n")
+    (block,) = read(tmp_path / "rows.csv", Asked(api(VECTOR)))
+    assert block.count == 1
 
 
 def test_arrays_that_have_no_rows_of_numbers_are_refused(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ class CsvReader:
         self._lines = Lines(streams, 0)
         self._row = 0
         columns = self._header()
+        if _is_row(columns):
+            raise BatchError(
+                f"'{streams.name}': the first line has to name the columns, and is numbers",
+                hint="put a line of names before it, as many as there are numbers",
+            )
         self._plan = plan_for(columns, asked, f"'{streams.name}'")
         self._texts = frozenset(one.name for one in asked.hello.parameters if one.is_text)
         if position is not None:
@@ -193,6 +198,17 @@ def _as_array(text: bytes, rows: int, plan: Plan) -> dict[str, Any] | None:
 
 
 _OF_NUMBERS = b"0123456789+-.eE, "
+
+
+def _is_row(columns: Sequence[str]) -> bool:
+    """Say whether a header is a row of numbers instead, which would be lost without a word.
+
+    Names that count the columns from 0, as pandas writes them, are names.
+    """
+    if list(columns) == [str(number) for number in range(len(columns))]:
+        return False
+    values = [cell_value(name) for name in columns]
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
 
 
 def _delimiter_of(line: bytes, name: str) -> str:

@@ -62,7 +62,7 @@ async def _run(channel: socket.socket, order: dict[str, Any], settings: ServerSe
     from modelpack.errors import ModelpackError
     from modelpack.frameworks.source import Source
     from modelpack.server.life.versions import settle
-    from modelpack.server.offline.describe import describe
+    from modelpack.server.offline.describe import check_constants, describe
     from modelpack.server.offline.frames import to_bytes
     from modelpack.server.offline.serving import OfflineEndpoint, Serving
     from modelpack.server.runners.place import open_place
@@ -71,7 +71,9 @@ async def _run(channel: socket.socket, order: dict[str, Any], settings: ServerSe
     source = Source.from_text(order["source"])
     try:
         spec = await asyncio.to_thread(source.open)
-        endpoint = OfflineEndpoint(_api_of(spec, order["api"], order["batch_size"]), settings)
+        api = _api_of(spec, order["api"], order["batch_size"])
+        check_constants(api, order["constants"])
+        endpoint = OfflineEndpoint(api, settings)
         place = await open_place(spec, [endpoint], settings, source=_for_others(source, settings))
     except Exception as error:
         failed: dict[str, Any] = {"code": "failed", "message": f"{type(error).__name__}: {error}"}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from modelpack.errors import Issue, UsageError, did_you_mean
 from modelpack.sdk.api import ApiSpec, Parameter
-from modelpack.sdk.containers import ListValue, OptionalValue
+from modelpack.sdk.containers import ListValue
 from modelpack.sdk.service import ServiceSpec
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import StringValue, Value
 from modelpack.sdk.whole import is_one_array
+from modelpack.server.faces.tensors import bare
 
 
 def describe(spec: ServiceSpec, api: ApiSpec, runner: str) -> dict[str, Any]:
@@ -32,12 +35,35 @@ def describe(spec: ServiceSpec, api: ApiSpec, runner: str) -> dict[str, Any]:
     }
 
 
+def check_constants(api: ApiSpec, constants: Mapping[str, Any]) -> None:
+    """Raise UsageError for a value of ``--set`` that no row could be answered with."""
+    known = {one.name: one for one in api.parameters}
+    for name, raw in constants.items():
+        if name not in known:
+            near = did_you_mean(name, known)
+            listed = ", ".join(f"'{one}'" for one in known) or "none"
+            hint = f"did you mean '{near}'?" if near else f"it has {listed}"
+            raise UsageError(f"--set {name}: '{api.name}' has no such parameter", hint=hint)
+        if name in api.batched:
+            hint = "give it as a column or a key of the rows"
+            raise UsageError(f"--set {name}: each row has a value of its own", hint=hint)
+        issues: list[Issue] = []
+        known[name].value.decode(raw, "", issues)
+        if issues:
+            one = issues[0]
+            hint = f"""a text that looks like a number is --set '{name}="5"'"""
+            raise UsageError(
+                f"--set {name}{one.pointer}: expected {one.expected}, got {one.got}",
+                hint=hint if isinstance(raw, int | float) else None,
+            )
+
+
 def _parameter(parameter: Parameter, *, is_batched: bool) -> dict[str, Any]:
-    value = _bare(parameter.value)
+    value = bare(parameter.value)
     row: Value | None = value
     if is_batched:
         row = value.item if isinstance(value, ListValue) else None
-    row = _bare(row) if row is not None else None
+    row = bare(row) if row is not None else None
     dtype, shape = None, None
     if isinstance(value, TensorValue):
         dtype = value.spec.dtype
@@ -54,9 +80,3 @@ def _parameter(parameter: Parameter, *, is_batched: bool) -> dict[str, Any]:
         "is_text": isinstance(row, StringValue) or (dtype == "str" and not shape),
         "schema": row.schema() if row is not None else value.schema(),
     }
-
-
-def _bare(value: Value) -> Value:
-    while isinstance(value, OptionalValue):
-        value = value.inner
-    return value
