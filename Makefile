@@ -22,6 +22,7 @@ READY := $(VENV)/.ready
 COVERAGE := 85
 USUAL := not bench and not soak and not peers and not frameworks and not long
 PARALLEL := --numprocesses 2 --dist loadgroup
+TIMED := tests/benchmarks tests/soak tests/server/observe
 
 # In continuous integration an engine must be there and every test for it must run.
 ifeq ($(CI),true)
@@ -58,9 +59,9 @@ coverage: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench --cov --cov-report=
 	$(BIN)/pytest tests/bench -m "$(USUAL)" --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)
 
-# Timings are only true without coverage.
+# Timings are only true without coverage, and stand in these folders.
 bench-quick: $(READY)
-	$(BIN)/pytest -m "bench or soak"
+	$(BIN)/pytest $(TIMED) -m "bench or soak"
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench_server.py
