@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from modelpack.deploy import Cost, Fact, Progress, State, Status
+from modelpack.deploy import Answer, Cost, Fact, Progress, State, Status
 from modelpack_aws.session import Clients
 from modelpack_aws.stack import Stack, Stacks
 from modelpack_aws.template import Template
@@ -95,6 +95,22 @@ class Mode(ABC):
 
     def verify(self, clients: Clients, stack: Stack, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
         """Check it in its own way, as ``Target.verify`` does; None: by the common probe."""
+        return None
+
+    def fetch(
+        self,
+        clients: Clients,  # noqa: ARG002
+        stack: Stack,  # noqa: ARG002
+        path: str,  # noqa: ARG002
+        *,
+        body: bytes | None = None,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> Answer | None:
+        """Make one call of the probe at a path such as ``/readyz``; None: at the service's URL.
+
+        The revision that was applied last is asked, whoever else answers for it at the URL.  Raises
+        OSError when there is no answer.
+        """
         return None
 
     def promote(  # noqa: B027  most have nothing to do

@@ -121,6 +121,10 @@ def render(
     _model(template, wanted, role_arn, "Image", pinned)
     if kind == "transform":
         template.output("Model", "Model that jobs take", _model_name(wanted))
+        template.output(
+            "Instance", "Type of their instances", hosted_on(wanted, for_jobs=True).type
+        )
+        template.output("Output", "Where their answers go", places_of(wanted).output)
         return template
     sharing = [(wanted, share if former is not None else 1.0)]
     if former is not None and kind == "variants":
