@@ -23,7 +23,7 @@ from modelpack.errors import (
 from modelpack.registry.base import Document, Place, checked_document, read_descriptor
 from modelpack.registry.names import LayoutReference
 from modelpack.store import index
-from modelpack.store.base import ARTIFACT_TYPE, INDEX_TYPE, MANIFEST_TYPE, REF_NAME, SUBJECT, Kind
+from modelpack.store.base import ARTIFACT_TYPES, INDEX_TYPE, MANIFEST_TYPE, REF_NAME, SUBJECT, Kind
 from modelpack.store.documents import MAX_DOCUMENT_BYTES, read_json
 from modelpack.store.durable import Blob
 from modelpack.store.tar import CHUNK
@@ -101,7 +101,7 @@ class LayoutSource:
             may = said == subject.digest or (
                 said is None
                 and index.annotation(one, REF_NAME) is None
-                and one.get("artifactType") != ARTIFACT_TYPE
+                and one.get("artifactType") not in ARTIFACT_TYPES
             )
             if one.get("mediaType") == MANIFEST_TYPE and may:
                 found.append(read_descriptor(one, owner))

@@ -17,7 +17,7 @@ from modelpack.registry.base import Document, Graph, Outcome, Place, checked_doc
 from modelpack.registry.counts import Counts
 from modelpack.registry.reader import BlobReader
 from modelpack.store import Entry, Store
-from modelpack.store.base import ARTIFACT_TYPE, MANIFEST_TYPE
+from modelpack.store.base import ARTIFACT_TYPES, MANIFEST_TYPE
 from modelpack.store.durable import Blob
 from modelpack.store.layout import Layout
 from modelpack.store.receive import Check, Receiving, receive
@@ -117,7 +117,7 @@ class StoreTarget:
         again heals it.
         """
         value = graph.top.value
-        if value.get("artifactType") != ARTIFACT_TYPE or graph.top.media_type != MANIFEST_TYPE:
+        if value.get("artifactType") not in ARTIFACT_TYPES or graph.top.media_type != MANIFEST_TYPE:
             raise RefusedError(
                 f"{self._source} is not a model or bundle",
                 hint="an image is pulled by a container engine",

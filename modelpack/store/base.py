@@ -19,6 +19,8 @@ from modelpack.tag import Tag
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+ARTIFACT_TYPES = (ARTIFACT_TYPE, "application/vnd.cnai.model.manifest.v1+json")
+"""What is read: today's, and that of the specification up to v0.0.6."""
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.tar"

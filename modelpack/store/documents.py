@@ -2,13 +2,14 @@
 
 All are canonical JSON, so that their digests are stable.  The config holds to the CNCF ModelPack
 schema to the letter; facts of our own are annotations of the manifest.  The version stands in the
-config and in the index alone, so that a new version of the same content shares every layer.
+config and in the index alone, so that a new version of the same content shares every layer.  The
+names of the specification before v0.0.7 are read, too, and never written.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ def descriptor(
 
 def read_manifest(data: bytes, what: str) -> Manifest:
     """Read a manifest of ours or of a tool that copied one; raises StoreError."""
-    value = read_json(data, what)
+    value = read_json(data, what, named=_as_today)
     try:
         if (value["mediaType"], value["artifactType"]) != (MANIFEST_TYPE, ARTIFACT_TYPE):
             raise StoreError(f"{what} is not that of a model or bundle", hint=_HINT)
@@ -123,7 +124,7 @@ def read_manifest(data: bytes, what: str) -> Manifest:
 
 def read_config(data: bytes, what: str) -> tuple[Tag, list[str]]:
     """Return the tag and the layers' digests that a config names; raises StoreError."""
-    value = read_json(data, what)
+    value = read_json(data, what, named=_as_today)
     try:
         named = value["descriptor"]
         tag = Tag(named["name"], named["version"])
@@ -147,15 +148,30 @@ def read_blob(value: Mapping[str, Any], media_type: str) -> Blob:
     return Blob(digest, size)
 
 
-def read_json(data: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object in ``data``; raises StoreError."""
+Renames = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def read_json(data: bytes, what: str, *, named: Renames | None = None) -> dict[str, Any]:
+    """Return the JSON object in ``data``, each object of it through ``named``; raises StoreError."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_hook=named)
     except (ValueError, RecursionError) as cause:
         raise StoreError(f"{what} is not JSON", hint=_HINT) from cause
     if not isinstance(value, dict):
         raise StoreError(f"{what} is not a JSON object", hint=_HINT)
     return value
+
+
+def _as_today(part: dict[str, Any]) -> dict[str, Any]:
+    """Name things as the specification has since v0.0.7: before, it was of CNAI, and not of CNCF."""
+    found = {_KEYS.get(key, key): value for key, value in part.items()}
+    for key in ("mediaType", "artifactType"):
+        if isinstance(kind := found.get(key), str):
+            found[key] = kind.replace("application/vnd.cnai.model.", "application/vnd.cncf.model.")
+    return found
+
+
+_KEYS = {"org.cnai.model.filepath": FILE_PATH, "diff_ids": "diffIds"}
 
 
 def _read_layer(value: Mapping[str, Any]) -> Layer:

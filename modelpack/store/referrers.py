@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from modelpack.errors import NotFoundError, RefusedError, StoreError
 from modelpack.manifest import canonical_json, sha256_digest
 from modelpack.store import documents, index
-from modelpack.store.base import ARTIFACT_TYPE, MANIFEST_TYPE, SUBJECT, Descriptor, Entry
+from modelpack.store.base import ARTIFACT_TYPES, MANIFEST_TYPE, SUBJECT, Descriptor, Entry
 from modelpack.store.durable import Blob
 from modelpack.store.layout import Layout
 
@@ -209,4 +209,4 @@ def _may_refer(descriptor: Descriptor, digest: str) -> bool:
         return False
     if (said := subject_of(descriptor)) is not None:
         return said == digest
-    return descriptor.get("artifactType") != ARTIFACT_TYPE
+    return descriptor.get("artifactType") not in ARTIFACT_TYPES
