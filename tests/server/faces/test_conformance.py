@@ -1,9 +1,7 @@
-"""What each contract must hold, one test a line; ``test_equal`` compares answers, these the rest."""
+"""What several contracts have in common; the checklist of them is ``test_checklist``."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -21,48 +19,11 @@ class Half:
     ) -> modelpack.Tensor["float32", "batch"]:
         return x / 2
 
-    @modelpack.api
-    def size(self, file: bytes) -> int:
-        return len(file)
-
 
 @pytest.fixture(scope="module")
 def client(start_once: Callable[..., Any]) -> httpx.Client:
     found: httpx.Client = start_once(Half).client
     return found
-
-
-def test_tensorflow_rows_columns_base64_nan_labels_404_status_and_metadata(
-    client: httpx.Client,
-) -> None:
-    model = "/v1/models/half"
-
-    def ask(path: str, body: bytes) -> Any:
-        return client.post(path, content=body)
-
-    data = base64.b64encode(b"abc").decode()
-    rows = ask(f"{model}:predict", b'{"instances": [1.0, 3.0]}')
-    columns = ask(f"{model}:predict", b'{"inputs": {"x": [1.0, 3.0]}}')
-    packed = ask(f"{model}.size:predict", json.dumps({"inputs": {"b64": data}}).encode())
-    odd = ask(f"{model}:predict", b'{"instances": [NaN, -Infinity]}')
-    labelled = ask(f"{model}/labels/stable:predict", b'{"instances": [1.0]}')
-    missing = ask("/v1/models/quarter:predict", b'{"instances": [1.0]}')
-    status = client.get(model).json()["model_version_status"]
-    metadata = client.get(f"{model}/metadata").json()
-
-    assert rows.json() == {"predictions": [0.5, 1.5]}
-    assert columns.json() == {"outputs": [0.5, 1.5]}
-    assert packed.json() == {"outputs": 3}
-    assert odd.text == '{"predictions":[NaN,-Infinity]}'
-    assert labelled.json() == {"predictions": [0.5]}
-    assert missing.status_code == 404
-    assert missing.json() == {"error": "Servable not found for request: Latest(quarter)"}
-    assert [(one["version"], one["state"]) for one in status] == [("1", "AVAILABLE")]
-    assert set(metadata) == {"model_spec", "metadata"}
-    assert set(metadata["metadata"]["signature_def"]["signature_def"]) == {
-        "serving_default",
-        "size",
-    }
 
 
 @pytest.mark.parametrize("is_envelope", [True, False])

@@ -1,20 +1,15 @@
-"""Which platform starts the program, and what it does then: as each of them starts it."""
+"""Which platform starts the program, and what it does then: as each of them starts it.
+
+That calls are answered there stands in ``faces/test_checklist``.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -22,8 +17,9 @@ import pytest
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
 from modelpack.frameworks.source import Source
-from modelpack.manifest import BUNDLE_FILE, BundleManifest, canonical_json
+from modelpack.manifest import BUNDLE_FILE
 from modelpack.server.life.contract import Contract, contract_of, settings_for, source_in
+from tests.server.started import started, write_bundle
 
 NOWHERE = Path("/nowhere/at/all")
 
@@ -133,129 +129,6 @@ def test_a_model_folder_holds_a_bundle_or_one_onnx_file(tmp_path: Path) -> None:
 
 
 # --- as each platform starts it ---------------------------------------------------------------------
-
-SERVICE = '''
-import time
-import modelpack
-
-@modelpack.service
-class Slow:
-    """Waits."""
-
-    @modelpack.api
-    def predict(self, seconds: float) -> str:
-        time.sleep(seconds)
-        return "done"
-'''
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("contract") / "bundle")
-
-
-def write_bundle(folder: Path) -> Path:
-    (folder / "code").mkdir(parents=True)
-    (folder / "code" / "service.py").write_text(SERVICE)
-    manifest = BundleManifest(
-        service="service:Slow",
-        model=None,
-        python="3.11",
-        files=(),
-        models=(),
-        lock_sha256="0" * 64,
-        apis=(),
-        settings={"server": {"port": 3000, "runner": "thread"}},
-    )
-    (folder / BUNDLE_FILE).write_bytes(canonical_json(manifest.to_json()))
-    return folder
-
-
-@contextmanager
-def started(*arguments: str, **environ: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start the program as an image does; gives it and its URL once it is ready."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MODELPACK_")}
-    image = {"MODELPACK_HOST": "127.0.0.1", "MODELPACK_PORT": "3000"}
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "modelpack.server", *arguments],
-        env={**clean, **image, **environ},
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-    )
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        while line and '"ready"' not in line:
-            line = process.stderr.readline()
-        yield process, json.loads(line)["url"]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
-def test_sagemaker_pings_within_two_seconds_while_every_call_is_slow(bundle: Path) -> None:
-    port = free_port()
-    with started("serve", MODELPACK_BUNDLE=str(bundle), SAGEMAKER_BIND_TO_PORT=port) as (_, url):
-        assert url.endswith(f":{port}")
-        calls = [
-            threading.Thread(
-                target=httpx.post, args=(f"{url}/invocations",), kwargs={"json": {"seconds": 0.4}}
-            )
-            for _ in range(2)
-        ]
-        for one in calls:
-            one.start()
-        time.sleep(0.1)
-        began = time.monotonic()
-        answer = httpx.get(f"{url}/ping")
-
-        assert answer.status_code == 200
-        assert time.monotonic() - began < 2
-        for one in calls:
-            one.join()
-
-
-@pytest.mark.parametrize(
-    ("environ", "path", "body", "expected"),
-    [
-        (
-            {"AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/v1/x:predict"},
-            "/v1/x:predict",
-            {"instances": [1]},
-            {"predictions": ["done"]},
-        ),
-        ({"AZUREML_MODEL_DIR": "/x"}, "/score", {"input_data": 1}, "done"),
-        ({"K_SERVICE": "slow"}, "/predict", {"seconds": 1}, "done"),
-    ],
-)
-def test_sigterm_answers_what_is_under_way_on_odd_ports_and_routes(
-    bundle: Path, environ: dict[str, str], path: str, body: Any, expected: Any
-) -> None:
-    port = free_port()
-    name = "AIP_HTTP_PORT" if "AIP_HEALTH_ROUTE" in environ else "PORT"
-    if "AZUREML_MODEL_DIR" in environ:  # there the deployment names our port
-        name = "MODELPACK_PORT"
-    with started(MODELPACK_BUNDLE=str(bundle), **{name: port}, **environ) as (process, url):
-        assert url.endswith(f":{port}")
-        answers: list[httpx.Response] = []
-        call = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{url}{path}", json=body))
-        )
-        call.start()
-        while 'in_flight_requests{api="predict"} 1' not in httpx.get(f"{url}/metrics").text:
-            assert call.is_alive()
-        process.send_signal(signal.SIGTERM)
-        call.join()
-
-        assert answers[0].json() == expected
-        assert process.wait(timeout=10) == 0
 
 
 def test_without_a_bundle_the_model_folder_of_the_platform_is_served(tmp_path: Path) -> None:
