@@ -131,9 +131,9 @@ def deploy(held_out: HeldOut, target: str) -> None:
         run(f"modelpack deployments logs {DEPLOYMENT}")
     except BaseException:
         with suppress(Wrong):  # what went wrong first is what counts
-            quietly(f"modelpack deployments destroy {DEPLOYMENT}")
+            quietly(f"modelpack deployments destroy {DEPLOYMENT} --yes")
         raise
-    run(f"modelpack deployments destroy {DEPLOYMENT}")
+    run(f"modelpack deployments destroy {DEPLOYMENT} --yes")
     check(DEPLOYMENT not in deployments(), "the deployment is still there")
 
 

@@ -130,6 +130,18 @@ def ask(question: str, *, flag: str, what: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
+def ask_for(word: str, question: str, *, what: str) -> bool:
+    """Ask for a word to be typed; raises UsageError when there is nobody to ask."""
+    from modelpack.errors import UsageError
+
+    if not has_somebody():
+        raise UsageError(
+            f"{what} needs consent, and there is no terminal to ask on", hint="give '--yes'"
+        )
+    _write(sys.stderr, f"{question} ")
+    return sys.stdin.readline().strip() == word
+
+
 def has_somebody() -> bool:
     """Return whether somebody sits there who can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -13,11 +13,7 @@ from modelpack.cli.grammar import Format, FormatOption
 
 if TYPE_CHECKING:
     from modelpack.config.settings import DeploySettings, Project
-    from modelpack.deploy import Plan, Status, Target
-    from modelpack.store import Entry, Store
-
-PLAN_HAS_CHANGES = 10
-"""Exit status with ``--exit-code``."""
+    from modelpack.deploy import Plan, Rendered, Target
 
 
 def deploy(
@@ -56,8 +52,29 @@ def deploy(
         Path,
         typer.Option("-f", "--file", metavar="PATH", help="project, or the file with its settings"),
     ] = Path(),
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="REGION", help="region of a cloud")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", metavar="MODE", help="kind, where a target has several")
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="TYPE", help="type of machine; auto: one that fits"),
+    ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="show what would change, change nothing")
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="keep the plan for 'modelpack apply FILE'"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="write the files that would be sent"),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="plan without asking the target what stands there")
     ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="with --plan: exit 10 when something would change")
@@ -67,13 +84,15 @@ def deploy(
 ) -> None:
     """
     $ modelpack deploy --target docker
+    $ modelpack deploy --target docker --save release.plan
 
     Bring a bundle to a target and wait until it is healthy.
 
     What would change is shown first, and nothing is changed without consent. A deployment that does
     not become healthy is taken back, and the one before it runs again. Settings stand under 'deploy:'
-    in modelpack.yaml.
+    in modelpack.yaml. With --plan, --save or --output nothing is changed.
     """
+    from modelpack.cli import applying
     from modelpack.cli.project import bundle_for
     from modelpack.config.load import load_project
     from modelpack.deploy import rollout
@@ -82,7 +101,11 @@ def deploy(
     from modelpack.store import Store
     from modelpack.trust import check
 
-    settings = _settings(load_project(file), {"target": target, "host": host, "port": port})
+    is_look = plan_only or save is not None or output is not None
+    _refuse_contradictions(is_look=is_look, offline=offline, yes=yes)
+    flags = {"target": target, "host": host, "port": port}
+    flags |= {"region": region, "mode": mode, "instance": instance}
+    settings = _settings(load_project(file), flags)
     place = _target(settings, option or [])
     store = Store()
     entry = bundle_for(tag, store, folder=file)
@@ -90,19 +113,48 @@ def deploy(
     if store.bundle_manifest(entry).program is not None:
         raise WrappedProgramError(entry.tag, entry.tag)
     spec = rollout.spec_for(entry, settings, name=name, image=default_reference(entry.tag))
-    plan = rollout.plan_deployment(place, spec)
-    if plan_only:
-        _print_plan(plan, form)
-        raise typer.Exit(PLAN_HAS_CHANGES if exit_code and not plan.is_empty else 0)
-    console.note(plan.describe())
-    if (
-        not plan.is_empty
-        and not yes
-        and not console.ask("apply this?", flag="--yes", what="deploy")
-    ):
-        console.note("nothing was changed")
-        raise typer.Exit(1)
-    _print_status(_apply(place, plan, store, entry, base=base), form)
+    if output is not None:
+        _write(rollout.render(place, spec), output)
+        if not (plan_only or save):
+            return
+    plan = rollout.plan_deployment(place, spec, offline=offline)
+    if save is not None:
+        _save(place, plan, save, base=base, is_shown=not plan_only)
+    if is_look:
+        if plan_only:
+            applying.print_plan(plan, form)
+        raise typer.Exit(applying.PLAN_HAS_CHANGES if exit_code and not plan.is_empty else 0)
+    applying.show_and_apply(place, plan, yes=yes, form=form, what="deploy", base=base)
+
+
+def _refuse_contradictions(*, is_look: bool, offline: bool, yes: bool) -> None:
+    from modelpack.errors import UsageError
+
+    if is_look and yes:
+        raise UsageError(
+            "'--yes' applies a plan, and '--plan', '--save' and '--output' only look",
+            hint="take one of them out; a kept plan is applied by 'modelpack apply FILE'",
+        )
+    if offline and not is_look:
+        raise UsageError(
+            "'--offline' asks nobody, so nothing can be applied",
+            hint="give '--plan', '--save FILE' or '--output DIR' with it",
+        )
+
+
+def _write(rendered: Rendered, folder: Path) -> None:
+    """Write the files and print their paths."""
+    for file in rendered.write(folder):
+        console.out(file)
+
+
+def _save(place: Target, plan: Plan, file: Path, *, base: str | None, is_shown: bool) -> None:
+    from modelpack.deploy import saved
+
+    saved.save(file, saved.SavedPlan(plan=plan, options=place.options, base=base))
+    if is_shown:
+        console.note(plan.describe())
+    console.note(f"kept: 'modelpack apply {file}' applies it")
 
 
 def _settings(project: Project, flags: Mapping[str, object]) -> DeploySettings:
@@ -132,29 +184,3 @@ def _target(settings: DeploySettings, options: list[str]) -> Target:
             raise UsageError(f"--option: '{option}' is not KEY=VALUE")
         values[key] = value
     return target(settings.target or "", values)
-
-
-def _apply(place: Target, plan: Plan, store: Store, entry: Entry, *, base: str | None) -> Status:
-    from modelpack.cli.project import image_settings_of
-    from modelpack.deploy import rollout
-    from modelpack.deploy.bundles import image_maker
-
-    ensure_image = image_maker(store, image_settings_of(entry, store), base=base)
-    return rollout.apply_plan(place, plan, ensure_image=ensure_image, progress=console.Steps())
-
-
-def _print_plan(plan: Plan, form: Format) -> None:
-    if form is Format.JSON:
-        console.out_json({**plan.to_json(), "digest": plan.digest, "is_empty": plan.is_empty})
-    else:
-        console.out(plan.describe())
-
-
-def _print_status(status: Status, form: Format) -> None:
-    """Print where the deployment answers: the one thing that standard output gets."""
-    if form is Format.JSON:
-        console.out_json(status.to_json())
-        return
-    console.note(f"deployment '{status.name}' is {status.state}: {status.bundle}")
-    if status.url:
-        console.out(status.url)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelpack.cli import console
 from modelpack.cli.grammar import Format, FormatOption
+
+if TYPE_CHECKING:
+    from modelpack.deploy import Revision
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="name of the deployment")]
 TargetOption = Annotated[
@@ -16,13 +20,17 @@ TargetOption = Annotated[
     typer.Option("-t", "--target", metavar="TARGET", help="where it stands, if at several"),
 ]
 
+PlanOption = Annotated[bool, typer.Option("--plan", help="show what would change, change nothing")]
+YesOption = Annotated[bool, typer.Option("-y", "--yes", help="do not ask")]
+
 
 def group(context: typer.Context) -> None:
     """
     $ modelpack deployments list
     $ modelpack deployments logs digits --follow
+    $ modelpack deployments rollback digits
 
-    Look at deployments, read their logs, remove them.
+    Look at deployments, read their logs, go back, scale and remove them.
     """
     if context.invoked_subcommand is None:
         console.out(context.get_help())
@@ -59,11 +67,16 @@ def status(
 
     Show how a deployment is.
     """
-    from modelpack.deploy import survey
+    from modelpack.deploy import journal, planning, records, survey
 
-    found = survey.find(name, at=target).status(name)
+    place = survey.find(name, at=target)
+    found = place.status(name)
+    drift = planning.drift(place, name)
+    open_one = journal.interrupted(name)
     if form is Format.JSON:
-        console.out_json(found.to_json())
+        drifted = [change.to_json() for change in drift]
+        cut_short = None if open_one is None else {"revision": open_one.revision}
+        console.out_json({**found.to_json(), "drift": drifted, "interrupted": cut_short})
         return
     console.facts(
         {
@@ -77,6 +90,11 @@ def status(
             "restarts": found.restarts,
         }
     )
+    if drift:
+        lines = [line for change in drift for line in change.lines()[1:]]
+        console.section("changed since the last apply, and not by modelpack", lines)
+    if open_one is not None and not records.is_locked(name):
+        console.note(f"an apply of revision '{open_one.revision}' was cut short: deploy it again")
 
 
 def logs(
@@ -103,18 +121,141 @@ def logs(
         console.out(console.harmless(line) if is_terminal else line)
 
 
-def destroy(name: NameArgument, target: TargetOption = None) -> None:
+def history(
+    name: NameArgument, target: TargetOption = None, form: FormatOption = Format.TEXT
+) -> None:
+    """
+    $ modelpack deployments history digits
+
+    List the revisions that were found healthy, oldest first.
+
+    'modelpack deployments rollback' goes back to one of them.
+    """
+    from modelpack.deploy import survey
+
+    place = survey.find(name, at=target)
+    runs = place.status(name).revision
+    known = place.history(name)
+    if form is Format.JSON:
+        console.out_json([{**one.to_json(), "runs": one.id == runs} for one in known])
+    elif not known:
+        console.note("nothing is known of its revisions on this machine")
+    else:
+        rows = [
+            (
+                one.id,
+                one.bundle,
+                (one.since or "not known").replace("T", " "),
+                "runs" if number == _last_of(known, runs) else one.note or "",
+            )
+            for number, one in enumerate(known)
+        ]
+        console.table(("revision", "bundle", "since", ""), rows)
+
+
+def _last_of(known: Sequence[Revision], revision: str | None) -> int:
+    """Return the place of the newest entry of a revision; -1: it is not there."""
+    return max((n for n, one in enumerate(known) if one.id == revision), default=-1)
+
+
+def rollback(
+    name: NameArgument,
+    revision: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="REVISION", help="id or bundle of the history; default: the one before"
+        ),
+    ] = None,
+    *,
+    target: TargetOption = None,
+    plan_only: PlanOption = False,
+    yes: YesOption = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """
+    $ modelpack deployments rollback digits
+
+    Go back to a revision that was healthy before.
+
+    It is a deploy like any other: what would change is shown, and one that does not become healthy is
+    taken back.
+    """
+    from modelpack.cli import applying
+    from modelpack.deploy import rollout, survey
+
+    place = survey.find(name, at=target)
+    plan = rollout.plan_rollback(place, name, revision)
+    applying.ask_policy(plan.spec, may_be_gone=True)
+    if plan_only:
+        applying.print_plan(plan, form)
+        return
+    applying.show_and_apply(place, plan, yes=yes, form=form, what="a rollback")
+
+
+def scale(
+    name: NameArgument,
+    *,
+    fewest: Annotated[
+        int | None, typer.Option("--min", metavar="COUNT", help="fewest replicas")
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", metavar="COUNT", help="most replicas")
+    ] = None,
+    target: TargetOption = None,
+    plan_only: PlanOption = False,
+    yes: YesOption = False,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """
+    $ modelpack deployments scale digits --min 2 --max 8
+
+    Change how many replicas a deployment has.
+
+    It holds until the next deploy, which brings back what the project says.
+    """
+    from modelpack.cli import applying
+    from modelpack.deploy import rollout, survey
+    from modelpack.errors import UsageError
+
+    if fewest is None and most is None:
+        raise UsageError("how many replicas?", hint="give '--min', '--max' or both")
+    place = survey.find(name, at=target)
+    plan = rollout.plan_scale(place, name, fewest=fewest, most=most)
+    applying.ask_policy(plan.spec, may_be_gone=True)
+    if plan_only:
+        applying.print_plan(plan, form)
+        return
+    applying.show_and_apply(place, plan, yes=yes, form=form, what="scaling")
+
+
+def destroy(name: NameArgument, target: TargetOption = None, yes: YesOption = False) -> None:
     """
     $ modelpack deployments destroy digits
 
     Stop a deployment and leave nothing of it.
 
-    The bundle and the image stay.
+    What goes is listed first, and the name has to be typed, unless '--yes' is given. The bundle and
+    the image stay.
     """
     from modelpack.deploy import survey
 
+    place = survey.find(name, at=target)
+    console.note(f"deployment '{name}' at target '{place.name}' goes, with:")
+    for resource in place.inventory(name):
+        console.note(f"  - {console.harmless(resource)}")
+    if not yes and not console.ask_for(name, "type its name to go on:", what="destroying"):
+        console.note("nothing was changed")
+        raise typer.Exit(1)
     with console.Steps().step(f"destroy the deployment {name}"):
-        survey.destroy(name, at=target)
+        survey.destroy(name, at=place.name)
 
 
-COMMANDS = {"list": list_deployments, "status": status, "logs": logs, "destroy": destroy}
+COMMANDS = {
+    "list": list_deployments,
+    "status": status,
+    "logs": logs,
+    "history": history,
+    "rollback": rollback,
+    "scale": scale,
+    "destroy": destroy,
+}

@@ -60,6 +60,7 @@ def _invoke(args: Sequence[str]) -> int:
 def make_app() -> typer.Typer:
     """Return the command line as typer knows it."""
     from modelpack.cli import (
+        apply,
         batch,
         bench,
         build,
@@ -121,6 +122,7 @@ def make_app() -> typer.Typer:
         ("copy", copy.copy),
         ("containerize", containerize.containerize),
         ("deploy", deploy.deploy),
+        ("apply", apply.apply),
         ("doctor", doctor.doctor),
         ("completion", completion.completion),
     ):

@@ -130,10 +130,10 @@ OpenJournal = Callable[[Plan], Journal]
 """Begins the journal of an apply; ``open_journal``, but for tests."""
 
 
-def open_journal(plan: Plan) -> Journal:
+def open_journal(plan: Plan, kind: Callable[..., Journal] = Journal) -> Journal:
     """Begin the journal of an apply, or take up that of one which was cut short.
 
-    Whoever calls holds the lock of the deployment.
+    Whoever calls holds the lock of the deployment.  ``kind`` is there for tests.
     """
     spec = plan.spec
     former = interrupted(spec.name)
@@ -141,7 +141,7 @@ def open_journal(plan: Plan) -> Journal:
         plan.target,
         spec.revision,
     )
-    journal = Journal(file=_file(spec.name), former=former, is_resumed=is_resumed)
+    journal = kind(file=_file(spec.name), former=former, is_resumed=is_resumed)
     if is_resumed and former is not None:
         journal.attempt = former.attempt
     head = {

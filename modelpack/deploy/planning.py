@@ -15,7 +15,7 @@ from dataclasses import replace
 from modelpack.config.deploying import DeploySettings
 from modelpack.deploy import journal, records, revisions, survey
 from modelpack.deploy.capabilities import unheeded
-from modelpack.deploy.plan import Plan, drift_of
+from modelpack.deploy.plan import Change, Plan, drift_of
 from modelpack.deploy.plugin import Target
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec
@@ -86,6 +86,12 @@ def plan_scale(target: Target, name: str, *, fewest: int | None, most: int | Non
     return plan_deployment(
         target, replace(spec, settings=_scaled(settings, wanted_min, wanted_max, idle_s))
     )
+
+
+def drift(target: Target, name: str) -> tuple[Change, ...]:
+    """Return what somebody else has changed since the last apply; nothing where it is not known."""
+    spec = target.current(name)
+    return () if spec is None else drift_of(target.read_live(spec_at(target, spec)))
 
 
 def render(target: Target, spec: DeploymentSpec) -> Rendered:

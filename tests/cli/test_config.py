@@ -78,9 +78,15 @@ def test_show_lists_every_setting(cli: Cli, project: Path) -> None:
         f"{section}.{setting.key}"
         for section, cls in sections.items()
         for setting in settings_of(cls)
+        if group_of(setting.field) is None
     }
-    wanted -= {"deploy.cpu", "deploy.memory"}
-    assert shown == wanted | {*PROJECT_KEYS, "deploy.resources.cpu", "deploy.resources.memory"}
+    grouped = {
+        f"deploy.{group}.{setting.key}"
+        for setting in settings_of(DeploySettings)
+        if (group := group_of(setting.field))
+    }
+    assert shown == {*wanted, *grouped, *PROJECT_KEYS}
+    assert {"deploy.resources.memory", "deploy.scaling.min", "deploy.network.public"} <= grouped
 
 
 def test_mistakes_of_the_users_own_file_are_reported(cli: Cli, tmp_path: Path) -> None:

@@ -142,6 +142,6 @@ def test_deployment_is_made_looked_at_and_destroyed(cli: Cli, project: Path) -> 
         assert (again.status, again.out) == (0, f"{url}\n")
         assert "nothing to change" in again.err
     finally:
-        gone = cli("deployments", "destroy", "greeter")
+        gone = cli("deployments", "destroy", "greeter", "--yes")
     assert gone.status == 0
     cli("deployments", "status", "greeter").failed_well(3, "deployment-not-found")

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from modelpack import testing
+from modelpack import paths, testing
 from modelpack.deploy import State
 from modelpack.deploy.local import LocalTarget
 from modelpack.errors import TagError
 from modelpack.testing import TargetCase, TargetContractError, target_contract
+
+
+def everything_local() -> list[str]:
+    """Name the files of local deployments, and the processes that run from their folders."""
+    files = [str(path) for path in paths.home_dir().rglob("*") if path.is_file()]
+    folder = str(paths.run_dir())
+    running = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and folder in _cwd(pid)]
+    # The times of starts are in the logs and states; that there is one of each is what counts.
+    return [re.sub(r"sha256-[0-9a-f]+", "sha256", file) for file in files] + [
+        f"process {number}" for number, _ in enumerate(running)
+    ]
+
+
+def _cwd(pid: Path) -> str:
+    try:
+        return str((pid / "cwd").readlink())
+    except OSError:
+        return ""
 
 
 @pytest.fixture
@@ -25,6 +45,8 @@ def make_case(local, make_spec, free_port) -> Callable[[type[LocalTarget]], Targ
             spec=make_spec("a", port=free_port),
             changed=make_spec("b", port=free_port),
             broken=make_spec("c", port=free_port, FAKE_MODE="crash"),
+            resources=everything_local,
+            most_kills=2,
         )
 
     return make
@@ -32,6 +54,13 @@ def make_case(local, make_spec, free_port) -> Callable[[type[LocalTarget]], Targ
 
 def test_a_good_target_keeps_the_whole_contract(make_case) -> None:
     target_contract(make_case(LocalTarget))
+
+
+@pytest.mark.long
+def test_a_good_target_may_be_killed_anywhere(make_case) -> None:
+    case = replace(make_case(LocalTarget), most_kills=None)
+    for claim in testing.KILLS:
+        claim(case)
 
 
 class Fickle(LocalTarget):
@@ -131,7 +160,7 @@ def test_a_flaw_is_found_by_the_claim_that_is_about_it(make_case, local, flawed,
 
 
 def test_the_failure_names_the_claim(make_case) -> None:
-    with pytest.raises(TargetContractError, match="plans_without_changing_anything: planning"):
+    with pytest.raises(TargetContractError, match="plans_without_asking: planning"):
         target_contract(make_case(Fickle))
 
 
