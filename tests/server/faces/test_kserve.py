@@ -55,6 +55,21 @@ def running(start_once: Callable[..., Any]) -> Any:
     return start_once(Flowers, faces="kserve")
 
 
+def test_it_is_alive_for_programs_and_a_page_for_browsers(client: httpx.Client) -> None:
+    """The client of KServe asks for anything (``*/*``), and so do probes."""
+    firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    program, page = client.get("/"), client.get("/", headers={"accept": firefox})
+
+    assert program.json() == {"status": "alive"}
+    assert page.headers["content-type"].startswith("text/html")
+
+
+def test_without_the_contract_everybody_gets_the_page(start_once: Callable[..., Any]) -> None:
+    page = start_once(Flowers, faces="oip").client.get("/")
+
+    assert page.headers["content-type"].startswith("text/html")
+
+
 def ask(client: httpx.Client, body: Any, model: str = "flowers", verb: str = "predict") -> Any:
     return client.post(f"/v1/models/{model}:{verb}", json=body)
 
