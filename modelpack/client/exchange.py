@@ -210,7 +210,7 @@ def _why(error: BaseException) -> str:
 
 def _hint(place: Place, error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "name the file of its authority as 'ca'"
+        return "name the file of its authority: ca, or --ca"
     if isinstance(error, ssl.SSLError):
         return f"does it speak plain HTTP? then 'http://{place.authority}'"
     if isinstance(error, socket.gaierror):

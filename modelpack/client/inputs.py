@@ -70,6 +70,8 @@ def kind_of(api: Api, data: bytes, name: str) -> str:
         return "npz"
     if any(p.is_file for p in api.parameters) and not start.startswith((b"{", b"[")):
         return "file"
+    if not _is_text(data):
+        return "file"  # which the api does not take, as will be said
     if start.startswith((b"{", b"[", b'"')) or start in (b"true", b"false", b"null"):
         return "json"
     if any(_is_list(p) for p in api.parameters):
@@ -77,14 +79,23 @@ def kind_of(api: Api, data: bytes, name: str) -> str:
     return "text" if any(p.is_text for p in api.parameters) else "json"
 
 
+def _is_text(data: bytes) -> bool:
+    """Say whether the beginning of a file may be text in UTF-8."""
+    start = data[:512]
+    text = start.decode("utf-8", "ignore").encode()
+    return b"\0" not in start and len(start) - len(text) < 4  # a character may be cut in two
+
+
 def value_of(parameter: Parameter, text: str) -> Any:
     """Return the value that a word of a command line means; raises UsageError."""
     try:
         return _cell(parameter.schema, text)
     except ValueError:
+        is_plain = parameter.schema.get("type") in _PLAIN
+        hint = f"give it as JSON, or as a file: --set {parameter.name}=@FILE"
         raise UsageError(
-            f"'{parameter.name}': '{text[:60]}' is no {_wanted(parameter.schema)}",
-            hint=f"give it as JSON, or as a file: --set {parameter.name}=@FILE",
+            f"'{parameter.name}': '{text[:60]}' is {_wanted(parameter.schema)}",
+            hint=None if is_plain else hint,
         ) from None
 
 
@@ -121,7 +132,7 @@ def _array(data: bytes, name: str) -> Any:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UsageError(f"'{name}' is no .npy file of numbers: {error}") from None
+        raise UsageError(f"'{name}' is no .npy file of numbers: {_said(error)}") from None
 
 
 def _arrays(data: bytes, name: str) -> dict[str, Any]:
@@ -133,7 +144,13 @@ def _arrays(data: bytes, name: str) -> dict[str, Any]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return dict(file)
     except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"'{name}' is no .npz file of numbers: {error}") from None
+        raise UsageError(f"'{name}' is no .npz file of numbers: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """Return what numpy says of a file, without its own options."""
+    text = str(error)
+    return "it holds objects of Python" if "allow_pickle" in text else text[:1].lower() + text[1:]
 
 
 def _text(data: bytes, name: str) -> str:
@@ -272,7 +289,7 @@ def _checked(schema: Schema, text: str, where: str) -> Any:
     try:
         return _cell(schema, text)
     except ValueError:
-        raise UsageError(f"{where}: '{text[:40]}' is no {_wanted(schema)}") from None
+        raise UsageError(f"{where}: '{text[:40]}' is {_wanted(schema)}") from None
 
 
 def _cell(schema: Schema, text: str) -> Any:
@@ -301,6 +318,11 @@ def _truth(text: str) -> bool:
     return word in ("true", "1")
 
 
+_PLAIN = {
+    "integer": "no whole number", "number": "no number", "boolean": "neither 'true' nor 'false'",
+}  # fmt: skip
+"""What a text is that is no value of a type."""
+
+
 def _wanted(schema: Schema) -> str:
-    words = {"integer": "whole number", "number": "number", "boolean": "'true' or 'false'"}
-    return words.get(str(schema.get("type")), "JSON")
+    return _PLAIN.get(str(schema.get("type")), "no JSON")

@@ -106,7 +106,7 @@ def _hint(status: int, request_id: str, location: str) -> str | None:
     if location and status < 400:
         return f"call '{location[:200]}' instead"
     if status in (401, 403):
-        return "say who asks: headers={'authorization': 'Bearer …'}"
+        return "say who asks, with a header such as 'authorization: Bearer …'"
     if status in (429, 503):
         return "try again later"
     if status >= 500 and request_id:

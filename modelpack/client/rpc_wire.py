@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
@@ -36,6 +37,9 @@ _STATUSES = {
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "DNS resolution failed",
              "Name resolution failure")  # fmt: skip
 """How grpcio begins to say that nothing was sent."""
+
+_TRIED = re.compile(r"^(?:\w+: )?ipv[46]:\S+: ")
+"""How it begins to say what happened at an address."""
 
 
 class GrpcWire:
@@ -206,11 +210,20 @@ def ended(place: Place, error: Any, trailers: Any) -> CallError:
 
 
 def _lost(place: Place, details: str) -> CallLostError:
-    lost = exchange.broken(place, details[:200].lower() or "it is not available")
+    lost = exchange.broken(place, _why(details))
     lost.may_have_run = not details.startswith(_NOT_SENT)
     if not lost.may_have_run:
         lost.hint = "is the server running, and is that its port for gRPC?"
     return lost
+
+
+def _why(details: str) -> str:
+    """Return what grpcio says of a connection, without what is known: which address was tried."""
+    said = details[:400].lower()
+    if "http/2" in said or "http1" in said:
+        return "what answers there does not speak gRPC"
+    said = _TRIED.sub("", said.rpartition("last error: ")[2])
+    return said[:200] or "it is not available"
 
 
 def _left(deadline: float, place: Place) -> float | None:
@@ -245,7 +258,7 @@ def _credentials(grpc: Any, place: Place, tls: Tls) -> Any:
     if not tls.verify:
         raise UsageError(
             "gRPC has no connection without a check of the certificate",
-            hint="name the file of its authority as 'ca'",
+            hint="name the file of its authority: ca, or --ca",
         )
     tls.context()  # says what is wrong with the files; grpcio only fails to connect
     ca, cert, key = (

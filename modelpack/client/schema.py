@@ -179,7 +179,9 @@ def _apis(paths: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[
         good = operation["responses"]["200"]["content"]
         given = resolved(bodies[JSON]["schema"], definitions)
         required = given.get("required", ())
-        answer = good.get(JSON) or good.get(NDJSON) or next(iter(good.values()))
+        media, answer = next(
+            ((one, good[one]) for one in (JSON, NDJSON) if one in good), next(iter(good.items()))
+        )
         summary, description = operation.get("summary", ""), operation.get("description", "")
         yield Api(
             name=str(operation["operationId"]),
@@ -189,11 +191,16 @@ def _apis(paths: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[
                 Parameter(name, one, name in required)
                 for name, one in given.get("properties", {}).items()
             ),
-            returns=resolved(answer.get("schema", {}), definitions),
+            returns=resolved(answer.get("schema", {}), definitions) or _file(media),
             bodies=frozenset(bodies),
             answers=frozenset(good),
             example=bodies[JSON].get("example"),
         )
+
+
+def _file(media: str) -> Schema:
+    """Return the schema of an answer that is a file; {} for one that may be anything."""
+    return {} if media in (JSON, NDJSON) else {"contentMediaType": media}
 
 
 def resolved(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> Any:
@@ -214,7 +221,7 @@ def spelled(schema: Schema) -> str:
     if (dtype := schema.get("x-dtype")) is not None:
         text = str(schema.get("description", f"an array {dtype}"))
         return text.removeprefix("an array ")
-    if schema.get("contentEncoding") == "base64":
+    if schema.get("contentEncoding") == "base64" or "contentMediaType" in schema:
         media = str(schema.get("contentMediaType", ""))
         return "image" if media.startswith("image/") else "bytes"
     if "enum" in schema:

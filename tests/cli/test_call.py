@@ -279,6 +279,8 @@ def test_what_is_wrong_is_said_in_few_lines(
     ("file", "said"),
     [
         (("a.csv", b"0,1,2,3\n4,five,6,7\n"), "a.csv:2:2: 'five' is no number"),
+        (("a.png", b"\x89PNG\r\n\x1a\n\0"), "'predict' takes no file, and 'a.png' is one"),
+        (("a.dat", b"1,2,3,4\n\xff\xff\xff\xff"), "'predict' takes no file"),
         (("a.csv", b"0,1,2,3\n4,5\n"), "a.csv:2: 4 cells are needed, there are 2"),
         (("a.csv", b""), "'a.csv' is empty"),
         (("a.csv", b"\xff\xfe"), "no text in UTF-8"),
@@ -306,7 +308,10 @@ def test_a_pickle_is_not_opened(inside: Cli, url: str, tmp_path: Path) -> None:
     np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "a.npy").write_bytes(file.getvalue())
 
-    inside("call", url, "predict", "--input", "a.npy").failed_well(2, "usage")
+    done = inside("call", url, "predict", "--input", "a.npy")
+
+    done.failed_well(2, "usage")
+    assert "'a.npy' is no .npy file of numbers: it holds objects of Python" in done.err
 
 
 def test_a_server_that_is_not_there_is_said(inside: Cli) -> None:

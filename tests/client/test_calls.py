@@ -337,6 +337,7 @@ def test_methods_have_the_signature_and_the_words_of_the_service(served: str) ->
         )
         assert client.predict.__doc__ == "The sum of each row.\n\nTimes the scale."
         assert repr(client.count).endswith("-> Iterator[str]")
+        assert repr(client.copy) == "copy(file: bytes) -> bytes"
         assert {"predict", "count", "size", "call"} <= set(dir(client))
         assert list(client.apis)[:2] == ["predict", "both"]
         assert client.service.name == "garden"

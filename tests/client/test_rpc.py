@@ -158,6 +158,26 @@ def test_a_server_that_is_not_there_is_tried_again(asks: Asks) -> None:
     assert not caught.value.may_have_run
 
 
+def test_a_port_that_speaks_http_is_said_to_speak_something_else(
+    asks: Asks, places: tuple[str, str]
+) -> None:
+    url = places[0].replace("http://", "grpc://")
+
+    with pytest.raises(CallLostError, match="does not speak gRPC") as caught:
+        asks(url, retry=modelpack.Retry(attempts=1)).call("predict", {})
+
+    assert caught.value.hint == "is the server running, and is that its port for gRPC?"
+
+
+def test_why_nobody_is_there_is_said_without_the_address_once_more(asks: Asks) -> None:
+    with pytest.raises(CallLostError) as caught:
+        asks("grpc://127.0.0.1:1", retry=modelpack.Retry(attempts=1)).call("predict", {})
+
+    said = caught.value.message.removeprefix("no answer from 'grpc://127.0.0.1:1': ")
+    assert "connection refused" in said
+    assert "127.0.0.1" not in said
+
+
 def test_a_certificate_is_checked_always(asks: Asks, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without a check of the certificate"):
         asks("grpcs://127.0.0.1:1", verify=False)
