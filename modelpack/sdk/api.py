@@ -117,10 +117,7 @@ class ApiSpec:
     def decode(self, body: object) -> Arguments:
         """Check the parsed JSON body; raises InputError with every issue found."""
         if not isinstance(body, dict):
-            raise InputError(
-                "the body does not fit the api",
-                issues=[Issue("", f"an object with the keys {self._keys}", describe(body))],
-            )
+            raise InputError.at("", f"an object with the keys {self._keys}", describe(body))
         issues: list[Issue] = []
         values: dict[str, Any] = {}
         given = 0

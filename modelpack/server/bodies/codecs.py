@@ -68,6 +68,8 @@ def parse(body: bytes) -> Any:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise BadJson("it is empty") from None
         raise BadJson(f"{error.msg}: line {error.lineno} column {error.colno}") from None
     quotes = body.count(b'"')
     # Two quotes a key, and two more for each text: when that is all there is, no key can stand

@@ -16,6 +16,9 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 NPY = "application/x-npy"
 
+UTF8_JSON = f"{JSON} in UTF-8"
+"""What is expected of whoever claims JSON in another charset."""
+
 MAX_ACCEPT = 1024
 """Longest Accept header that is looked into, in bytes."""
 

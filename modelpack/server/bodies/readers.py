@@ -28,7 +28,7 @@ from modelpack.server.bodies import binary, npy
 from modelpack.server.bodies.decoders import json_decoder
 from modelpack.server.bodies.forms import form_reader
 from modelpack.server.bodies.inflate import CODINGS, inflate
-from modelpack.server.bodies.media import BINARY, JSON, NPY, is_json, media_type
+from modelpack.server.bodies.media import BINARY, JSON, NPY, UTF8_JSON, is_json, media_type
 from modelpack.server.bodies.simd import is_numeric
 from modelpack.server.problems import RefusedRequest, unsupported_media_type
 
@@ -98,6 +98,9 @@ class BodyReader:
         if is_json(header):
             return self.json
         kind = media_type(header)
+        got = f"'{header.decode('latin-1')}'" if header else ""
+        if kind == JSON:
+            raise RefusedRequest(unsupported_media_type(got, [UTF8_JSON]))
         whole = self._alone
         is_image = kind.startswith("image/") and "image/*" in self.accepted
         if kind in self.accepted or is_image:
@@ -107,7 +110,6 @@ class BodyReader:
                 return partial(_read_file, self._api, whole.name)
             if whole is not None:
                 return _array_reader(self._api, whole, kind, fields)
-        got = f"'{header.decode('latin-1')}'" if header else ""
         raise RefusedRequest(unsupported_media_type(got, self.accepted))
 
 

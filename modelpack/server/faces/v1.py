@@ -31,7 +31,7 @@ from modelpack.sdk.api import ApiSpec, Arguments
 from modelpack.sdk.values import describe
 from modelpack.server.bodies import codecs
 from modelpack.server.bodies.decoders import row_decoder
-from modelpack.server.bodies.media import is_json, media_type
+from modelpack.server.bodies.media import UTF8_JSON, is_json, media_type
 from modelpack.server.bodies.readers import Read
 from modelpack.server.bodies.simd import array_decoder, is_numeric
 from modelpack.server.door import Door
@@ -110,7 +110,7 @@ class V1Door(Door):
         kind = media_type(header)
         if kind not in _READ or (kind == "application/json" and not is_json(header)):
             got = f"'{header.decode('latin-1')}'"
-            raise RefusedRequest(unsupported_media_type(got, ["application/json"]))
+            raise RefusedRequest(unsupported_media_type(got, [UTF8_JSON]))
         event = events.of_fields(fields)
         read: Read = self._asking.read
         if event is not None or kind == events.MEDIA_TYPE:
@@ -258,8 +258,10 @@ class Asking:
         endpoint = self.served.endpoint
         api = tokens.with_tokens(endpoint.decodes) if has_tokens else endpoint.decodes
         if self._verb in (CLASSIFY, REGRESS):
+            if "examples" not in message:
+                raise InputError.at("/examples", "a list of instances", "nothing")
             common = self._common(message, "context", api)
-            return from_instances(endpoint, message.get("examples"), "/examples", common, api=api)
+            return from_instances(endpoint, message["examples"], "/examples", common, api=api)
         found = [key for key in (_INSTANCES, "inputs") if key in message]
         if len(found) != 1:
             raise InputError.at("", f"an object with {self._forms}", _both_or_none(found))

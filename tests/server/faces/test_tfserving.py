@@ -266,6 +266,7 @@ def test_the_metadata_describes_each_api_as_a_signature(client: httpx.Client, pa
         ("GET half/labels/nightly", 400, "Unrecognized servable version label: nightly"),
         ("POST half/labels/nightly:predict", 400, "version label: nightly"),
         ("POST half:train", 404, "nothing answers"),
+        ("POST half:regress", 400, "/examples: expected a list of instances, got nothing"),
         ("POST half.count:predict", 400, "piece by piece"),
         ("GET half:predict", 405, "only"),
         ("DELETE half", 405, "only"),

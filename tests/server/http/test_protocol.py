@@ -118,6 +118,21 @@ CALLS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty body", "it is empty"),
+        ("other charset", "expected application/json in UTF-8, got 'application/json; charset="),
+        ("list", "the body: expected an object with the keys 'text'"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said(start: Start, name: str, said: str) -> None:
+    calls = {**CALLS, "list": (400, request("/echo", b"[]"))}
+    (answer,) = start(Demo, max_body_bytes=2048).send(calls[name][1])
+
+    assert said in json.loads(answer.body)["detail"]
+
+
 def test_both_lanes_give_the_same_answers_but_for_the_date(start: Start) -> None:
     fast, asgi = (start(Demo, lane, max_body_bytes=2048) for lane in ("fast", "asgi"))
 
@@ -378,6 +393,6 @@ def test_a_call_of_the_fast_lane_begins_as_any_other() -> None:
     slots = [name for kind in HttpCall.__mro__ for name in getattr(kind, "__slots__", ())]
 
     for name in slots:
-        if name == "span":  # only there while it is traced
+        if name in ("span", "payload"):  # only there while it is traced, or kept
             continue
         assert getattr(fast, name) == getattr(plain, name), name
