@@ -12,6 +12,7 @@ too, the status has the fields of both, and one door reads what both send (``v1`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from modelpack.server.faces.face import Face, write_error
 from modelpack.server.faces.tfserving import no_servable, status_of
 from modelpack.server.faces.v1 import EXPLAIN, PREDICT, Shared, is_stream
 from modelpack.server.problems import Problem, not_found
+from modelpack.server.web.pages import VARY
 from modelpack.server.web.replies import Reply, json_reply, problem_reply
 
 _ALIVE = parts.record({"status": parts.TEXT})
@@ -35,7 +37,7 @@ class KServeFace(Face):
 
     name: ClassVar[str] = "kserve"
     prefixes = ("/v1/models",)
-    home = json_reply({"status": "alive"})
+    home = replace(json_reply({"status": "alive"}), headers=(VARY,))
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)

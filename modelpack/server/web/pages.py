@@ -15,7 +15,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -57,6 +59,9 @@ SECURITY_HEADERS: Headers = (
     (b"cache-control", b"no-cache"),
 )
 
+VARY = (b"vary", b"accept")
+"""Header of what is at ``/``: who asks for something else gets something else."""
+
 FOREIGN = Problem(
     403,
     "host-refused",
@@ -74,11 +79,12 @@ def page_routes(
     home      answers ``/`` for whoever does not ask for HTML; None: everybody gets the page
     """
     hosts = allowed_hosts(bound_host)
-    pages: dict[str, ASGIApp] = {
+    pages: dict[str, Any] = {
         path: Reply(200, kind.encode(), (_FOLDER / name).read_bytes(), SECURITY_HEADERS)
         for path, (name, kind) in _FILES.items()
     }
     pages["/openapi.json"] = _Made(document)
+    pages["/"] = replace(pages["/"], headers=(*SECURITY_HEADERS, VARY))
     guarded: dict[str, ASGIApp] = {path: KnownHost(page, hosts) for path, page in pages.items()}
     if home is not None:
         guarded["/"] = _Home(guarded["/"], home)

@@ -62,6 +62,7 @@ def test_it_is_alive_for_programs_and_a_page_for_browsers(client: httpx.Client) 
 
     assert program.json() == {"status": "alive"}
     assert page.headers["content-type"].startswith("text/html")
+    assert program.headers["vary"] == page.headers["vary"] == "accept"
 
 
 def test_without_the_contract_everybody_gets_the_page(start_once: Callable[..., Any]) -> None:

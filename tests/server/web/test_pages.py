@@ -37,7 +37,7 @@ PAGES = ["/docs", "/openapi.json", *(path for path in pages._FILES)]
 
 @pytest.mark.parametrize("path", sorted(set(PAGES)))
 def test_every_page_is_there_with_its_type_and_security_headers(server: Any, path: str) -> None:
-    answer = server.client.get(path)
+    answer = server.client.get(path, headers={"accept": "text/html,*/*"})
 
     assert answer.status_code == 200
     assert answer.content
@@ -56,7 +56,7 @@ def test_every_page_is_there_with_its_type_and_security_headers(server: Any, pat
     "path", [p for p, (name, _) in pages._FILES.items() if name.endswith("html")]
 )
 def test_pages_load_only_what_this_server_has(server: Any, path: str) -> None:
-    html = server.client.get(path).text
+    html = server.client.get(path, headers={"accept": "text/html,*/*"}).text
 
     links = re.findall(r'(?:src|href)="([^"]+)"', html)
     assert links
@@ -85,9 +85,9 @@ def test_known_names_and_addresses_are_answered(server: Any, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil", ""])
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static/docs.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/static/docs.js"])
 def test_foreign_names_are_refused_on_pages(server: Any, host: str, path: str) -> None:
-    answer = server.client.get(path, headers={"host": host})
+    answer = server.client.get(path, headers={"host": host, "accept": "text/html"})
 
     assert answer.status_code == 403
     assert answer.json()["code"] == "host-refused"
