@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelpack.config.schema import PROJECT_KEYS, file_schema, settings_of
+from modelpack.config.schema import PROJECT_KEYS, file_schema, group_of, settings_of
 from modelpack.config.settings import DeploySettings, ImageSettings, ServerSettings
 from modelpack.store import Entry
 
