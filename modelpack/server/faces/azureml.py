@@ -9,7 +9,8 @@ POST /score              {"input_data": …}, {"data": …}, or what the api's o
 Those are the forms of the platform's own scoring of MLflow models and of its scoring scripts; the
 answer is the method's return value, with nothing around it.  ``x-ms-client-request-id`` comes back.
 Sources: Azure Machine Learning documentation, "Deploy a model in a custom container", "Deploy MLflow
-models to online endpoints", "Azure Machine Learning inference HTTP server".
+models to online endpoints", "Azure Machine Learning inference HTTP server"; Microsoft REST API
+guidelines (``x-ms-client-request-id``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ process of its own, so that two bundles may each have a ``service.py``, and noth
 Guests belong to the process and not to the version of the service that it serves: they stay where
 they are while another version takes its place.
 
-Source: SageMaker developer guide, "Build your own container for SageMaker AI multi-model endpoints".
+Source: SageMaker developer guide, "Custom containers contract for multi-model endpoints".
 """
 
 from __future__ import annotations

@@ -11,5 +11,6 @@ loop       fetches events until the platform ends the process
 handler    the same for ``awslambdaric``, which fetches the events itself
 
 Sources: AWS Lambda developer guide, "Lambda runtime API", "Building a custom runtime", "Response
-streaming"; API Gateway developer guide, "Lambda proxy integrations" (payload formats 1.0 and 2.0).
+streaming", "Lambda quotas" (6 MB for an answer), "Lambda Managed Instances" (several invocations at
+once); API Gateway developer guide, "Lambda proxy integrations" (payload formats 1.0 and 2.0).
 """

@@ -16,6 +16,14 @@ The first that fits counts.  A ``MODELPACK_…`` variable of the operator wins o
 says, and that over the settings of the bundle; images set ``MODELPACK_PORT=3000`` themselves, so that
 this value says nothing.  An image has its bundle inside.  A program without one (``MODELPACK_BUNDLE``
 not set) takes what the platform has put into its model folder: a bundle, or one ONNX file.
+
+Sources: SageMaker developer guide, "Custom inference code with hosting services" (``serve``, the port,
+the 30 seconds between the signals) and "Custom containers contract for multi-model endpoints"; the
+variables are read so by AWS's own containers (sagemaker-inference-toolkit, sagemaker-tensorflow-serving-
+container).  Cloud Run documentation, "Container runtime contract" (``PORT``, ``K_SERVICE``, ten seconds).
+Vertex AI documentation, "Custom container requirements for prediction".  Azure Machine Learning
+documentation, "Deploy machine learning models to online endpoints" (``AZUREML_MODEL_DIR``).  KServe
+documentation, "Custom predictor".  AWS Lambda Web Adapter, README (``AWS_LWA_PORT``).
 """
 
 from __future__ import annotations
