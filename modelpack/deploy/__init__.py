@@ -6,6 +6,7 @@ What a target plugin needs is here; ``rollout`` is what callers use, ``catalog``
 """
 
 from modelpack.config.settings import DeploySettings
+from modelpack.deploy.bundles import apis_of
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import Action, Change, Cost, Plan, change_to, difference
@@ -36,6 +37,7 @@ __all__ = [
     "State",
     "Status",
     "Target",
+    "apis_of",
     "change_to",
     "check_name",
     "difference",

@@ -8,12 +8,12 @@ used, for it may have changed since the deployment was planned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from modelpack.config.settings import ImageSettings, recorded_settings
 from modelpack.deploy.spec import DeploymentSpec
-from modelpack.errors import ConflictError
+from modelpack.errors import ConflictError, ModelpackError
 from modelpack.progress import Progress
 from modelpack.tag import Tag
 
@@ -41,6 +41,20 @@ def find_bundle(store: Store, spec: DeploymentSpec) -> Entry:
         )
     check(store, entry, "deploy")
     return entry
+
+
+def apis_of(bundle: str) -> tuple[Mapping[str, Any], ...]:
+    """Return what the store's bundle says of its apis, for targets that find out health by themselves.
+
+    As ``BundleManifest.apis``; none when the bundle is not in the store of this machine.
+    """
+    from modelpack.store import Kind, Store
+
+    store = Store()
+    try:
+        return store.bundle_manifest(store.find(Tag.parse(bundle), Kind.BUNDLE)).apis
+    except ModelpackError:
+        return ()
 
 
 def image_maker(

@@ -149,6 +149,8 @@ def render(
     _alarms(template, wanted, is_canary=former is not None and share > 0)
     template.output("Function", "Name of the function", ref("Function"))
     template.output("Version", "Version of this revision", _number(wanted.revision))
+    if former is not None:
+        template.output("Former", "Revision that answered before", former)
     template.output("LogGroup", "Where its lines go", ref("Logs"))
     return template
 

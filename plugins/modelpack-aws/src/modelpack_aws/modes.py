@@ -57,6 +57,9 @@ class Mode(ABC):
     reasons: ClassVar[Mapping[str, str]] = {}
     """Why it does not do others, by field."""
 
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of the target that it knows beside those of all modes, and what they mean."""
+
     needs_network: ClassVar[bool] = False
     """True when the stack needs a VPC and subnets, given or the account's own."""
 

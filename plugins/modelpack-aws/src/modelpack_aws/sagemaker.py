@@ -59,6 +59,8 @@ MOST_CANARY_PERCENT = 50
 """Larger is no canary (developer guide, "Canary traffic shifting")."""
 SERVERLESS_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_WAIT_S = 3600
+LEAST_BAKE_S = 300
+"""A canary of SageMaker ends by itself; for so long, where nothing says how long."""
 MOST_ENV_VALUE = 1024
 
 _FAILING_PERCENT = 5
@@ -90,6 +92,11 @@ def notes(wanted: Wanted) -> list[str]:
     if percent and wanted.scaling.least < 2 and kind in ("realtime", "async"):
         found.append(
             "traffic.canary_percent: one replica is the least share; 'scaling.min: 2' splits"
+        )
+    if percent and not wanted.traffic.bake_s and kind != "variants":
+        found.append(
+            f"traffic.bake_s: a canary of SageMaker does not stay; it has {LEAST_BAKE_S} s, "
+            "or as long as it likes with '--option kind=variants'"
         )
     if kind == "realtime" and wanted.scaling.idle_s is not None:
         found.append("scaling.idle_s: an endpoint in real time does not go down to none")
@@ -130,6 +137,11 @@ def render(
     if former is not None and kind == "variants":
         _model(template, former, role_arn, "FormerImage", former_pinned)
         sharing.append((former, 1.0 - share))
+        template.output("Former", "Variant that answered before", variant_of(former))
+        template.output("CanaryAlarm", "Red when the new variant fails", ref("Failing"))
+    if kind == "variants":
+        template.output("Variant", "Variant of this revision", variant_of(wanted))
+    template.output("Revision", "Revision that this is", wanted.revision)
     watch = Watch(template=template, own_tags=wanted.tags(), topic=topic_of(wanted.options))
     _alarms(watch, wanted, kind)
     _config(template, [_variant(one, weight) for one, weight in sharing], wanted, places)
@@ -314,8 +326,8 @@ def _endpoint(template: Template, wanted: Wanted, kind: str, alarms: list[str]) 
 
 def takeover(wanted: Wanted, alarms: list[str]) -> Json:
     """Return how a new revision takes over: the ``DeploymentConfig`` of the endpoint."""
-    wait = _within(wanted.traffic.bake_s, 0, MOST_WAIT_S)
     percent = wanted.traffic.canary_percent
+    wait = _within(wanted.traffic.bake_s or (LEAST_BAKE_S if percent else 0), 0, MOST_WAIT_S)
     routing: Json = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": wait}
     if percent:
         size = {"Type": "CAPACITY_PERCENT", "Value": max(1, math.ceil(percent))}
