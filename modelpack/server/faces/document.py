@@ -43,6 +43,7 @@ GRPC_SERVICES: Mapping[str, str] = {
     "inference.GRPCInferenceService": "",
     "tensorflow.serving.PredictionService": "tfserving",
     "tensorflow.serving.ModelService": "tfserving",
+    "org.pytorch.serve.grpc.inference.InferenceAPIsService": "torchserve",
     "grpc.health.v1.Health": "",
     "grpc.reflection.v1.ServerReflection": "",
     "grpc.reflection.v1alpha.ServerReflection": "",

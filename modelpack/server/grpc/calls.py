@@ -10,13 +10,14 @@ hold.  Codes: https://grpc.io/docs/guides/status-codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from grpc import StatusCode
 
 from modelpack.server.faces.face import error_text
+from modelpack.server.grpc.serving import Calls
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.observe.logs import log_internal
 from modelpack.server.problems import Problem, RefusedRequest, problem_from
@@ -88,21 +89,46 @@ Unary = Callable[[bytes, Asked], Coroutine[Any, Any, bytes]]
 """Answers the bytes of one message; raises RefusedRequest."""
 
 
+Pieces = Callable[[bytes, Asked], AsyncIterator[bytes]]
+"""Answers the bytes of one message with those of any number; raises RefusedRequest."""
+
+
 def answering(
-    run: Unary, ids: RequestIds
+    run: Unary, ids: RequestIds, calls: Calls
 ) -> Callable[[bytes, Context], Coroutine[Any, Any, bytes]]:
     """Return the handler of a method with one message each way."""
 
     async def handle(body: bytes, context: Context) -> bytes:
         request_id = b""
-        try:
-            asked = asked_of(context, ids)
-            request_id = asked.request_id
-            answer = await run(body, asked)
-        except Exception as error:  # whatever the bytes made fail is answered
-            await abort(context, told(error), request_id or ids.new_id())
+        with calls:
+            try:
+                asked = asked_of(context, ids)
+                request_id = asked.request_id
+                answer = await run(body, asked)
+            except Exception as error:  # whatever the bytes made fail is answered
+                await abort(context, told(error), request_id or ids.new_id())
         context.set_trailing_metadata(((REQUEST_ID, request_id.decode("latin-1")),))
         return answer
+
+    return handle
+
+
+def answering_in_pieces(
+    run: Pieces, ids: RequestIds, calls: Calls
+) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+    """Return the handler of a method that answers one message with any number."""
+
+    async def handle(body: bytes, context: Context) -> AsyncIterator[bytes]:
+        request_id = b""
+        with calls:
+            try:
+                asked = asked_of(context, ids)
+                request_id = asked.request_id
+                async for piece in run(body, asked):
+                    yield piece
+            except Exception as error:
+                await abort(context, told(error), request_id or ids.new_id())
+        context.set_trailing_metadata(((REQUEST_ID, request_id.decode("latin-1")),))
 
     return handle
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from modelpack.errors import Issue
 from modelpack.sdk.api import Arguments
 from modelpack.server.faces.catalog import Served
-from modelpack.server.faces.inference import infer
 from modelpack.server.faces.tensors import Named
 from modelpack.server.grpc import contents, parameters
 from modelpack.server.grpc.arguments import arguments_of, refused
@@ -24,7 +23,7 @@ from modelpack.server.grpc.calls import Asked, Unary
 from modelpack.server.grpc.messages import Message, message, parsed
 from modelpack.server.grpc.models import config_of, metadata_of, statistics_of
 from modelpack.server.grpc.serving import Serving
-from modelpack.server.grpc.taking import Taken, parsed_aside, taken
+from modelpack.server.grpc.taking import Taken, answered, parsed_aside, taken
 from modelpack.server.problems import Problem, RefusedRequest
 from modelpack.version import __version__
 
@@ -71,19 +70,14 @@ class Inference:
         """Answer one request."""
         request = await parsed_aside(_Request, body)
         one = await take(self._serving, request, asked, len(body), is_single=True)
-        answer = await infer(
-            one.served.endpoint,
-            one.arguments,
-            request_id=asked.request_id,
-            timeout_s=one.asked.timeout_s,
-            priority=one.asked.priority,
-            size_bytes=len(body),
-            fields=asked.fields,
-            face="grpc",
-        )
-        response = _Response(model_version=one.catalog.version)
-        write(response, one.served, request, answer)
-        return _bytes(response)
+
+        def encoded(answer: object) -> bytes:
+            response = _Response(model_version=one.catalog.version)
+            write(response, one.served, request, answer)
+            return _bytes(response)
+
+        response: bytes = await answered(one, asked, len(body), encoded)
+        return response
 
     async def live(self, _body: bytes, _asked: Asked) -> bytes:
         """Say that this process answers."""

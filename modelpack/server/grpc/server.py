@@ -12,7 +12,8 @@ calls come, those that run are answered, streams that wait for their client are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,13 +24,21 @@ from grpc import aio
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import PortInUseError
 from modelpack.server.faces.catalog import Catalog
-from modelpack.server.grpc import health, oip, reflection, tfserving
-from modelpack.server.grpc.calls import Unary, answering
+from modelpack.server.faces.registry import chosen
+from modelpack.server.grpc import health, oip, reflection, tfserving, torchserve
+from modelpack.server.grpc.calls import Unary, answering, answering_in_pieces
+from modelpack.server.grpc.classifying import Classifying
 from modelpack.server.grpc.listener import target_of, turn_away
 from modelpack.server.grpc.repository import Repository
 from modelpack.server.grpc.serving import Serving
 from modelpack.server.grpc.streams import Streams
 from modelpack.server.http.heads import RequestIds
+from modelpack.server.observe.payloads.notes import kept
+
+_STEP_S = 0.01
+
+_EARLY_S = 0.005
+"""How much sooner than asked for the library's clock may cut calls off."""
 
 LINGER_S = 0.5
 """How long a stream that nothing is under way on may bring one more request."""
@@ -79,18 +88,23 @@ class GrpcServer:
         self._server = server
         self._starting = asyncio.ensure_future(server.start())
 
-    async def close(self, grace_s: float) -> bool:
-        """End the calls within ``grace_s``; returns False when some had to be cut off.
+    def close(self, grace_s: float) -> Coroutine[Any, Any, bool]:
+        """Return what ends the calls within ``grace_s``; that returns False when it cut some off.
 
-        When it is cancelled they are cut off at once.
+        When it is cancelled they are cut off at once.  Without a grace period that is what becomes
+        of all that run at this moment.
         """
+        return self._close(grace_s, is_clean=bool(grace_s) or not self._serving.calls.running)
+
+    async def _close(self, grace_s: float, *, is_clean: bool) -> bool:
         server = self._server
         if server is None or self._starting is None:
             return True
-        began = monotonic()
+        calls = self._serving.calls
         try:
             await self._starting
             await turn_away(self._settings.grpc_port or 0, min(LINGER_S, grace_s))
+            calls.cut_from_s = monotonic() + grace_s - _EARLY_S
             ending = asyncio.ensure_future(server.stop(grace_s))
             await asyncio.wait((ending,), timeout=min(LINGER_S, grace_s))
             self._serving.ending.set()
@@ -99,7 +113,13 @@ class GrpcServer:
             self._serving.ending.set()
             await server.stop(None)
             return False
-        return not grace_s or monotonic() - began < max(grace_s, _AT_ONCE_S)
+        end = monotonic() + LINGER_S
+        while calls.running and monotonic() < end:  # what was cut off hears of it a little later
+            await asyncio.sleep(_STEP_S)
+        return is_clean and not calls.cut_off
+
+    def _speaks(self, face: str) -> bool:
+        return face in chosen(self._settings.faces, os.environ)
 
     def _handlers(self) -> Handlers:
         """Return what answers each method, by its path."""
@@ -107,20 +127,31 @@ class GrpcServer:
         streams = Streams(serving)
         inference = {**oip.Inference(serving).unary, **Repository(serving).unary}
         services: dict[str, dict[str, Unary]] = {oip.SERVICE: inference}
-        if self._settings.faces == "auto" or "tfserving" in self._settings.faces.split(","):
+        if self._speaks("tfserving"):
             tensorflow = tfserving.TensorFlowServing(serving)
-            services[tfserving.PREDICTION] = tensorflow.prediction
+            services[tfserving.PREDICTION] = tensorflow.prediction | Classifying(serving).unary
             services[tfserving.MODEL] = tensorflow.model
+        torch = torchserve.TorchServe(serving)
+        if self._speaks("torchserve"):
+            services[torchserve.SERVICE] = torch.unary
         checks = health.Health(serving, [*services, health.SERVICE])
         services[health.SERVICE] = checks.unary
+        runs = {f"/{s}/{method}": run for s, one in services.items() for method, run in one.items()}
+        if self._settings.payload_log_url is not None:
+            runs = {path: kept(path, run) for path, run in runs.items()}
         handlers: Handlers = {
-            f"/{service}/{method}": grpc.unary_unary_rpc_method_handler(answering(run, serving.ids))
-            for service, methods in services.items()
-            for method, run in methods.items()
+            path: grpc.unary_unary_rpc_method_handler(answering(run, serving.ids, serving.calls))
+            for path, run in runs.items()
         }
         handlers[f"/{oip.SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
             streams.infer
         )
+        if torchserve.SERVICE in services:
+            handlers[f"/{torchserve.SERVICE}/StreamPredictions"] = (
+                grpc.unary_stream_rpc_method_handler(
+                    answering_in_pieces(torch.pieces, serving.ids, serving.calls)
+                )
+            )
         handlers[f"/{health.SERVICE}/Watch"] = grpc.unary_stream_rpc_method_handler(checks.watch)
         names = [*services, *reflection.NAMES]
         for name in reflection.NAMES:
@@ -128,9 +159,6 @@ class GrpcServer:
                 reflection.info_of(name, names)
             )
         return handlers
-
-
-_AT_ONCE_S = 0.05
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]

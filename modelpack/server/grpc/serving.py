@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
 
 from modelpack.config.settings import ServerSettings
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.http.heads import RequestIds
+
+
+class Calls:
+    """Counts requests while they run, and those that the end of the server has cut off.
+
+    ``with calls:`` stands around what answers one.
+    """
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.cut_off = 0
+        self.cut_from_s = inf
+        """From when on (``monotonic``) calls are cut off; before, only their clients end them."""
+
+    def __enter__(self) -> None:
+        self.running += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.running -= 1
+        if kind is not None and not issubclass(kind, Exception):  # cancelled, or dropped
+            self.cut_off += monotonic() >= self.cut_from_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +44,4 @@ class Serving:
     ids: RequestIds
     ending: asyncio.Event
     """Set when calls that nothing is under way on are to end."""
+    calls: Calls = field(default_factory=Calls)

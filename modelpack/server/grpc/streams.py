@@ -4,7 +4,8 @@
                           │ an api with one answer: begun at once, so that they share batches
                           └ an api that streams: its pieces, begun when it is its turn
 
-A request that fails is answered with its error and its id, and the call goes on.  What always holds:
+A request that fails is answered with its error and its id, and the call goes on.  To us it has the
+id of the call and its own number.  What always holds:
 at most ``AT_ONCE`` requests of a call are read ahead of the answers; when the client leaves, what it
 still waits for is dropped.  Triton, grpc_service.proto; decoupled models.
 """
@@ -12,19 +13,26 @@ still waits for is dropped.  Triton, grpc_service.proto; decoupled models.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import replace
+from itertools import count
 
 from modelpack.server.faces.face import error_text
-from modelpack.server.faces.inference import infer, stream
+from modelpack.server.faces.inference import stream
 from modelpack.server.grpc import parameters
 from modelpack.server.grpc.calls import Asked, Context, abort, asked_of, told
 from modelpack.server.grpc.messages import Message, message, parsed
 from modelpack.server.grpc.oip import take, write
 from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.taking import FACE, answered
+from modelpack.server.observe.payloads.notes import PROTOBUF, Note
+from modelpack.server.observe.payloads.record import Said
 from modelpack.server.problems import UNAVAILABLE, RefusedRequest
 
 AT_ONCE = 64
+
+_SAID = Said("/inference.GRPCInferenceService/ModelStreamInfer", PROTOBUF, (), "grpc")
 
 _Request = message("inference.ModelInferRequest")
 _Response = message("inference.ModelStreamInferResponse")
@@ -47,8 +55,11 @@ class Streams:
         waiting: asyncio.Queue[Answers | None] = asyncio.Queue(AT_ONCE)
         begun: set[asyncio.Task[bytes]] = set()
 
+        numbers = count(1)
+
         def begin(body: bytes) -> Answers:
-            now = replace(asked, timeout_s=context.time_remaining())
+            own_id = b"%b.%d" % (asked.request_id, next(numbers))
+            now = replace(asked, request_id=own_id, timeout_s=context.time_remaining())
             return self._begin(body, now, begun)
 
         reading = asyncio.ensure_future(_read(requests, begin, waiting))
@@ -76,8 +87,8 @@ class Streams:
         except Exception as error:
             return _only(_failure(request, error))
         if served.api.is_stream:
-            return _pieces(self._serving, request, asked, len(body))
-        task = asyncio.ensure_future(_answer(self._serving, request, asked, len(body)))
+            return _pieces(self._serving, request, asked, body)
+        task = asyncio.ensure_future(_answer(self._serving, request, asked, body))
         begun.add(task)
         task.add_done_callback(begun.discard)
         return _awaited(task)
@@ -96,53 +107,68 @@ async def _read(
         await waiting.put(None)
 
 
-async def _answer(serving: Serving, request: Message, asked: Asked, size_bytes: int) -> bytes:
+async def _answer(serving: Serving, request: Message, asked: Asked, body: bytes) -> bytes:
     """Return the answer to a request, or its failure."""
-    response = _Response()
-    try:
-        one = await take(serving, request, asked, size_bytes)
-        answer = await infer(
-            one.served.endpoint,
-            one.arguments,
-            request_id=asked.request_id,
-            timeout_s=one.asked.timeout_s,
-            priority=one.asked.priority,
-            size_bytes=size_bytes,
-            fields=asked.fields,
-            face="grpc",
-        )
+    with serving.calls, Note(_SAID, asked.request_id, body) as note:
+        try:
+            answer = await _answered(serving, request, asked, len(body))
+        except Exception as error:
+            note.fail(error)
+            return _failure(request, error)
+        note.answer(answer)
+        return answer
+
+
+async def _answered(serving: Serving, request: Message, asked: Asked, size_bytes: int) -> bytes:
+    """Return the answer to a request; raises what keeps it from one."""
+    one = await take(serving, request, asked, size_bytes)
+
+    def encoded(answer: object) -> bytes:
+        response = _Response()
         response.infer_response.model_version = one.catalog.version
         write(response.infer_response, one.served, request, answer)
-    except Exception as error:
-        return _failure(request, error)
-    if _says_last(request):
-        _set_last(response, is_last=True)
-    return _encoded(response)
+        if _says_last(request):
+            _set_last(response, is_last=True)
+        return _encoded(response)
+
+    response: bytes = await answered(one, asked, size_bytes, encoded)
+    return response
 
 
-async def _pieces(serving: Serving, request: Message, asked: Asked, size_bytes: int) -> Answers:
+async def _pieces(serving: Serving, request: Message, asked: Asked, body: bytes) -> Answers:
     """Yield the answers of an api that streams, and what ended them early."""
+    with serving.calls, Note(_SAID, asked.request_id, body) as note:
+        try:
+            async with aclosing(_yielded(serving, request, asked, len(body))) as answers:
+                async for answer in answers:
+                    note.piece(answer)
+                    yield answer
+        except Exception as error:
+            note.fail(error)
+            yield _failure(request, error)
+
+
+async def _yielded(
+    serving: Serving, request: Message, asked: Asked, size_bytes: int
+) -> AsyncGenerator[bytes]:
+    """Yield the answers of an api that streams; raises what ends them early."""
     says_last = _says_last(request)
-    try:
-        one = await take(serving, request, asked, size_bytes)
-        pieces = stream(
-            one.served.endpoint,
-            one.arguments,
-            request_id=asked.request_id,
-            timeout_s=one.asked.timeout_s,
-            fields=asked.fields,
-            face="grpc",
-        )
-        async for piece in pieces:
-            response = _Response()
-            response.infer_response.model_version = one.catalog.version
-            write(response.infer_response, one.served, request, piece)
-            if says_last:
-                _set_last(response, is_last=False)
-            yield _encoded(response)
-    except Exception as error:
-        yield _failure(request, error)
-        return
+    one = await take(serving, request, asked, size_bytes)
+    pieces = stream(
+        one.served.endpoint,
+        one.arguments,
+        request_id=asked.request_id,
+        timeout_s=one.asked.timeout_s,
+        fields=asked.fields,
+        face=FACE,
+    )
+    async for piece in pieces:
+        response = _Response()
+        response.infer_response.model_version = one.catalog.version
+        write(response.infer_response, one.served, request, piece)
+        if says_last:
+            _set_last(response, is_last=False)
+        yield _encoded(response)
     if says_last:
         last = _Response()
         last.infer_response.model_name, last.infer_response.id = one.served.name, request.id

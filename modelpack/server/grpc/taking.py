@@ -1,7 +1,8 @@
-"""The arguments of a request, read where that holds nobody up, for the version that is served then.
+"""One request of gRPC: its arguments, read where that holds nobody up, and its answer.
 
-    messages ──aside──► parsed, and made arguments: on the event loop, or in a thread when that is long
-    swapped meanwhile ──► made again, for the version that answers now
+    messages ──taken──► parsed, and made arguments: on the event loop, or in a thread when that is long
+                           └─ swapped meanwhile ──► made again, for the version that answers now
+    Taken    ──answered──► the api's queue ──► the message that is made of the answer
 
 What a thread takes is counted only when it is queued; a version that has nothing counted may end.  So
 what was read for another version than the current one is read once more.
@@ -12,18 +13,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from modelpack.sdk.api import Arguments
 from modelpack.server.bodies.readers import LIGHT_BINARY_BYTES
 from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.inference import refuse
+from modelpack.server.faces.inference import Finish, infer, refuse
 from modelpack.server.grpc.calls import Asked
 from modelpack.server.grpc.messages import Message, parsed
 from modelpack.server.grpc.serving import Serving
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+FACE = "grpc"
+"""What counts and logs call all of it."""
 
 _A_NUMBER = 16
 """How much longer a byte of typed contents takes than one of raw contents."""
@@ -65,11 +69,27 @@ async def taken(
         try:
             arguments, wishes = await _aside(is_long, read, served)
         except Exception as error:  # whatever the bytes made fail is counted and answered
-            raise refuse(
-                served.endpoint, error, request_id=asked.request_id, face="grpc"
-            ) from error
+            raise refuse(served.endpoint, error, request_id=asked.request_id, face=FACE) from error
         if catalog is serving.catalog():
             return Taken(catalog, served, arguments, wishes)
+
+
+async def answered(one: Taken, asked: Asked, size_bytes: int, finish: Finish) -> Any:
+    """Return what ``finish`` makes of the answer to a request; raises RefusedRequest.
+
+    size_bytes  how long the request was, for the limit of the queue
+    """
+    return await infer(
+        one.served.endpoint,
+        one.arguments,
+        request_id=asked.request_id,
+        timeout_s=one.asked.timeout_s,
+        priority=one.asked.priority,
+        size_bytes=size_bytes,
+        fields=asked.fields,
+        face=FACE,
+        finish=finish,
+    )
 
 
 async def _aside(is_long: bool, function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:

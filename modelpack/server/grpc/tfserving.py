@@ -1,12 +1,8 @@
 """TensorFlow Serving's gRPC: ``PredictionService`` and ``ModelService``.
 
     PredictRequest ──► Arguments ──infer──► answer ──► PredictResponse
-    model_spec: name           the model; with a signature another api of the service
-                version        counts what was swapped in, from 1; 0: whichever is served, as
-                               the client of OpenVINO's server means it
-                version_label  the bundle's version, ``latest`` or ``stable``
-                signature      the name of an api; ``serving_default`` or none: the model's own
 
+Which model is meant: ``specs``.  Classify, Regress and MultiInference: ``classifying``.
 tensorflow_serving/apis: predict.proto, get_model_metadata.proto, get_model_status.proto
 """
 
@@ -17,15 +13,21 @@ from typing import TYPE_CHECKING
 
 from modelpack.errors import InputError, Issue
 from modelpack.sdk.api import Arguments
-from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.inference import infer
+from modelpack.server.faces.catalog import Served
 from modelpack.server.faces.tensors import InputPort, OutputPort
-from modelpack.server.faces.tfserving import labels_of, status_of
+from modelpack.server.faces.tfserving import status_of
 from modelpack.server.grpc.arguments import arguments_of
 from modelpack.server.grpc.calls import Asked, Unary
 from modelpack.server.grpc.messages import Message, enum, message, parsed
 from modelpack.server.grpc.serving import Serving
-from modelpack.server.grpc.taking import parsed_aside, taken
+from modelpack.server.grpc.specs import (
+    DEFAULT_SIGNATURE,
+    check_kind,
+    named,
+    tell_spec,
+    with_signature,
+)
+from modelpack.server.grpc.taking import answered, parsed_aside, taken
 from modelpack.server.grpc.tensorproto import array_from, proto_of, type_number
 from modelpack.server.problems import Problem, RefusedRequest
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
-DEFAULT_SIGNATURE = "serving_default"
 METHOD = "tensorflow/serving/predict"
 
 _ANY = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
@@ -65,34 +66,28 @@ class TensorFlowServing:
         request = await parsed_aside(_PredictRequest, body)
         one = await taken(
             self._serving,
-            lambda catalog: _with_signature(catalog, request.model_spec),
+            lambda catalog: with_signature(catalog, request.model_spec),
             lambda served: (self._read(served, request), asked),
             size_bytes=len(body),
             is_raw=all(request.inputs[name].tensor_content for name in request.inputs),
             asked=asked,
         )
-        catalog, served = one.catalog, one.served
-        answer = await infer(
-            served.endpoint,
-            one.arguments,
-            request_id=asked.request_id,
-            timeout_s=asked.timeout_s,
-            priority=asked.priority,
-            size_bytes=len(body),
-            fields=asked.fields,
-            face="grpc",
-        )
-        response = _PredictResponse()
-        _tell_spec(response.model_spec, catalog, request.model_spec)
         wanted = frozenset(request.output_filter)
-        for named in served.outputs.split(answer):
-            if not wanted or named.name in wanted:
-                response.outputs[named.name].CopyFrom(proto_of(named))
-        return _bytes(response)
+
+        def encoded(answer: object) -> bytes:
+            response = _PredictResponse()
+            tell_spec(response.model_spec, one.catalog, request.model_spec)
+            for found in one.served.outputs.split(answer):
+                if not wanted or found.name in wanted:
+                    response.outputs[found.name].CopyFrom(proto_of(found))
+            return _bytes(response)
+
+        response: bytes = await answered(one, asked, len(body), encoded)
+        return response
 
     def _read(self, served: Served, request: Message) -> Arguments:
         """Return the arguments in a request; raises InputError."""
-        _check_kind(served)
+        check_kind(served)
         _check_filter(served, request.output_filter)
         most_bytes = self._serving.settings.max_body_bytes
         tensors: dict[str, Array] = {
@@ -105,7 +100,7 @@ class TensorFlowServing:
         """Say what a model takes and gives."""
         request = parsed(_MetadataRequest, body)
         catalog = self._serving.catalog()
-        served = _named(catalog, request.model_spec)
+        served = named(catalog, request.model_spec)
         for name in request.metadata_field:
             if name != "signature_def":
                 detail = f"no metadata '{name[:100]}', only signature_def"
@@ -116,7 +111,7 @@ class TensorFlowServing:
             for one in catalog.models.values():
                 _describe(found.signature_def[one.api.name], one)
         response = _Metadata()
-        _tell_spec(response.model_spec, catalog, request.model_spec)
+        tell_spec(response.model_spec, catalog, request.model_spec)
         response.metadata["signature_def"].type_url = _ANY
         response.metadata["signature_def"].value = found.SerializeToString()
         return _bytes(response)
@@ -125,51 +120,13 @@ class TensorFlowServing:
         """Say whether a model is available."""
         request = parsed(_StatusRequest, body)
         catalog = self._serving.catalog()
-        _named(catalog, request.model_spec)
+        named(catalog, request.model_spec)
         response = _Status()
         for one in status_of(catalog)["model_version_status"]:
             found = response.model_version_status.add(version=int(one["version"]))
             found.state = _STATES[one["state"]]
             found.status.SetInParent()
         return _bytes(response)
-
-
-def _named(catalog: Catalog, spec: Message) -> Served:
-    """Return the model of a specification; raises RefusedRequest (404) in TensorFlow's words."""
-    found = catalog.models.get(spec.name)
-    choice = spec.WhichOneof("version_choice")
-    if choice == "version" and spec.version.value:
-        fits = spec.version.value == catalog.number
-        wanted = f"Specific({spec.name[:100]}, {spec.version.value})"
-    elif choice == "version_label":
-        fits = spec.version_label in labels_of(catalog)
-        wanted = f"Label({spec.name[:100]}, {spec.version_label[:100]})"
-    else:
-        fits, wanted = True, f"Latest({spec.name[:100]})"
-    if found is None or not fits:
-        text = f"Servable not found for request: {wanted}"
-        raise RefusedRequest(Problem(404, "unknown-model", text))
-    return found
-
-
-def _with_signature(catalog: Catalog, spec: Message) -> Served:
-    """Return the api that a specification means; raises RefusedRequest."""
-    served = _named(catalog, spec)
-    signature = spec.signature_name
-    if signature in ("", DEFAULT_SIGNATURE, served.api.name):
-        return served
-    other = catalog.api(signature) if served is catalog.default else None
-    if other is None:
-        detail = f"'{served.name}' has no signature '{signature[:100]}'"
-        raise RefusedRequest(Problem(400, "bad-input", "unknown signature", detail))
-    return other
-
-
-def _check_kind(served: Served) -> None:
-    """Raise RefusedRequest for an api that streams."""
-    if served.api.is_stream:
-        detail = f"'{served.name}' answers in pieces: call it over HTTP, or by ModelStreamInfer"
-        raise RefusedRequest(Problem(501, "not-implemented", "not implemented", detail))
 
 
 def _check_filter(served: Served, names: Iterable[str]) -> None:
@@ -179,12 +136,6 @@ def _check_filter(served: Served, names: Iterable[str]) -> None:
         if declared and name not in declared:
             issue = Issue("/output_filter", f"one of {', '.join(declared)}", f"'{name[:100]}'")
             raise InputError(f"no output '{name[:100]}'", issues=[issue])
-
-
-def _tell_spec(told: Message, catalog: Catalog, asked: Message) -> None:
-    told.name = asked.name
-    told.signature_name = asked.signature_name or DEFAULT_SIGNATURE
-    told.version.value = catalog.number
 
 
 def _describe(signature: Message, served: Served) -> None:

@@ -9,9 +9,12 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+TORCHSERVE = "org.pytorch.serve.grpc.inference"
 METHODS = {
     "/inference.GRPCInferenceService/ModelInfer": "inference.ModelInferRequest",
     "/tensorflow.serving.PredictionService/Predict": "tensorflow.serving.PredictRequest",
+    "/tensorflow.serving.PredictionService/Classify": "tensorflow.serving.ClassificationRequest",
+    f"/{TORCHSERVE}.InferenceAPIsService/Predictions": f"{TORCHSERVE}.PredictionsRequest",
 }
 PLAIN = {"INVALID_ARGUMENT", "NOT_FOUND"}
 
@@ -25,6 +28,13 @@ def whole(make: Any, path: str) -> bytes:
             model_name="demo", id="1", inputs=[tensor], raw_input_contents=[rows.tobytes()],
             parameters={"priority": {"int64_param": 1}}, outputs=[{"name": "output"}],
         )  # fmt: skip
+    elif path.endswith("Predictions"):
+        text = b'{"x": [[1, 2, 3, 4], [5, 6, 7, 8]]}'
+        request = make(METHODS[path])(model_name="demo", input={"data": text})
+    elif path.endswith("Classify"):
+        features = {"features": {"feature": {"x": {"float_list": {"value": rows[0].tolist()}}}}}
+        examples = {"example_list": {"examples": [features, features]}}
+        request = make(METHODS[path])(model_spec={"name": "demo"}, input=examples)
     else:
         request = make(METHODS[path])(model_spec={"name": "demo", "version": {"value": 1}})
         shape = {"dim": [{"size": 2}, {"size": 4}]}
@@ -48,7 +58,7 @@ def test_a_request_with_bytes_changed_is_answered_or_refused(served: Any, make: 
     assert {status_of(served, path, body) for path, body in bodies.items()} == {"OK"}
     found = set()
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         st.sampled_from(sorted(METHODS)),
         st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=3),

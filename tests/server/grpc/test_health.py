@@ -66,6 +66,7 @@ def test_reflection_lists_the_services(served: Any, make: Any, name: str) -> Non
         "grpc.health.v1.Health",
         *NAMES,
         "inference.GRPCInferenceService",
+        "org.pytorch.serve.grpc.inference.InferenceAPIsService",
         "tensorflow.serving.ModelService",
         "tensorflow.serving.PredictionService",
     ]

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,42 @@ def test_a_call_that_outlasts_the_grace_period_is_cut_off(
     assert time.monotonic() - began < 10
     server.process.returncode = 0  # for the fixture, which asks that all end well
     assert server.events("stopped")[0]["clean"] is False
+
+
+@pytest.mark.parametrize("kind", ["a call", "a request of a stream", "an idle stream"])
+def test_without_a_grace_period_what_runs_is_cut_off_and_said(
+    serve_grpc: Start, make: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("MODELPACK_GRACE_S", "0")
+    server = serve_grpc()
+    body = make("inference.ModelInferRequest")(**slow(60.0)).SerializeToString()
+    release = threading.Event()
+
+    def requests() -> Any:
+        if kind == "a request of a stream":
+            yield body
+        release.wait(20)
+
+    if kind == "a call":
+        call = server.channel.unary_unary(INFER).future(body, timeout=60)
+    else:
+        path = "/inference.GRPCInferenceService/ModelStreamInfer"
+        call = server.channel.stream_stream(path)(requests(), timeout=60)
+    if kind == "an idle stream":
+        server.infer(**request())  # the stream has come before
+    else:
+        until(lambda: "slow" in _in_flight(server))
+
+    server.process.send_signal(signal.SIGTERM)
+
+    is_clean = kind == "an idle stream"
+    assert server.process.wait(20) == (0 if is_clean else 1)
+    server.process.returncode = 0
+    assert server.events("stopped")[0]["clean"] is is_clean
+    with suppress(grpc.RpcError, TypeError):  # only streams have several answers
+        list(call)
+    release.set()
+    assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def test_a_second_interrupt_ends_at_once(serve_grpc: Start, make: Any) -> None:
