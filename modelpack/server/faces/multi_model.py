@@ -44,6 +44,7 @@ from modelpack.server.life.contract import source_in
 from modelpack.server.life.fitting import weights_of
 from modelpack.server.life.swapping import check_swap
 from modelpack.server.observe.logs import event
+from modelpack.server.observe.watching import Watching
 from modelpack.server.runners.place import Place, open_place
 
 PAGE = 100
@@ -102,6 +103,8 @@ class Guests:
         """``folders`` gives those that the service's own modules are imported from."""
         self.importing = asyncio.Lock()
         """Held while modules are imported: what is imported stands in one place."""
+        self.watching: Watching | None = None
+        """What is done with their requests; None: as the settings say, without a payload log."""
         self._has_others = settings.workers > 1
         self._settings = replace(settings, replicas=1, workers=1)
         self._folders = folders
@@ -200,9 +203,11 @@ class Guests:
             await asyncio.to_thread(_check_lock, source)
         async with self.importing:
             spec = await asyncio.to_thread(_open_apart, source, list(self._folders()))
-        endpoints = [Endpoint(api, settings) for api in spec.apis]
+        endpoints = [Endpoint(api, settings, self.watching) for api in spec.apis]
         for one in endpoints:
             one.stats.name = f"{name}.{one.api.name}"  # in metrics and logs
+            if one.payloads is not None:
+                one.payloads.name(spec.name, name, "")
         try:
             place = await open_place(spec, endpoints, settings, source=source)
         except ModelpackError:

@@ -30,6 +30,9 @@ from modelpack.server.wishes import TIMEOUT
 SPARE_MS = 50
 """What is kept of an invocation's time to send its answer."""
 
+FLUSH_S = 2.0
+"""Longest that sending payloads may keep the next event waiting."""
+
 _REQUEST_ID = b"x-request-id"
 
 
@@ -62,6 +65,11 @@ class Function:
         waiting.cancel()
         if not is_ready.is_set():
             self._running.result()
+
+    async def flush(self) -> None:
+        """Send what the payload log holds: from now on the process may be frozen."""
+        if self._server.payloads is not None:
+            await self._server.payloads.flush(FLUSH_S)
 
     async def close(self) -> int:
         """End the service; returns the exit status."""

@@ -48,8 +48,15 @@ def make_handler() -> Handler:
             request_id=context.aws_request_id,
             deadline_ms=_now_ms() + left_ms,
         )
+
+        async def answer() -> bytes:
+            try:
+                return await asking
+            finally:
+                await function.flush()
+
         try:
-            return orjson.loads(asyncio.run_coroutine_threadsafe(asking, loop).result())
+            return orjson.loads(asyncio.run_coroutine_threadsafe(answer(), loop).result())
         except InvocationFailedError as failed:
             # awslambdaric says the name of the class and the message.
             raise type(failed.kind, (Exception,), {})(failed.message) from None

@@ -132,6 +132,7 @@ class Loop:
             if self._width == 1:  # one at a time: it is that of whatever runs
                 _set_trace(invocation.trace)
             await self._answer(function, invocation)
+            await function.flush()
 
     async def _answer(self, function: Function, invocation: Invocation) -> None:
         """Answer one event; whatever goes wrong is said to the platform."""

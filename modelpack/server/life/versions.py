@@ -84,6 +84,8 @@ class Versions:
     def begin(self, spec: ServiceSpec, tag: str, source: Source | None) -> None:
         """Take the first version, which is not loaded yet; raises UsageError."""
         self._watching = Watching(self._settings, spec.name, self.payloads)
+        if self._guests is not None:
+            self._guests.watching = self._watching
         self.current = self._make(spec, tag, source)
         self._front.problem_writer = self.current.faces.problem_writer
         self.switch = Switch(self.current.app)

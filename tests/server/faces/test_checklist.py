@@ -14,6 +14,7 @@ import base64
 import gzip
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,11 +38,12 @@ from modelpack.registry import parse as place
 from modelpack.server.grpc.messages import message
 from modelpack.store import Store
 from tests.archive.conftest import hello, index, lay_out
+from tests.collector import Collector, collector, sample
 from tests.registry.stand_in.conftest import stand_in
 from tests.server.lambda_ import conftest as lambdas
 from tests.server.started import free_port, started, write_bundle
 
-__all__ = ["hello", "index", "lay_out", "stand_in"]
+__all__ = ["collector", "hello", "index", "lay_out", "stand_in"]
 
 
 @modelpack.service
@@ -346,6 +348,29 @@ def test_8_events_of_both_formats_base64_errors_and_a_freeze(who: str, tmp_path:
         assert json.loads(api.wait(sent).json["body"]) == [3.0]
         failed = api.invoke({"x": "no"})
         assert (failed.kind, failed.json["errorType"]) == ("error", "bad-input")
+
+
+# --- payload logging ---------------------------------------------------------------------------------
+
+
+def test_9_payloads_come_in_pairs_and_a_dead_collector_costs_no_request(
+    start: Callable[..., Any], collector: Collector
+) -> None:
+    path, body = "/v1/models/trip:predict", {"instances": [[1, 2]]}
+    kept = start(Trip, payload_log_url=collector.url)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        lost = start(Trip, payload_log_url=url, payload_log_max_events=2)
+        answers = [one.post(path, body).json() for one in (kept, lost, lost, lost)]
+    request, response = collector.pair()
+    page = lost.client.get("/metrics").text
+
+    assert request.get_id() == response.get_id()
+    assert (request.get_data(), response.get_data()) == (body, answers[0])
+    assert answers == [{"predictions": [[1.0, 2.0]]}] * 4
+    dropped = "modelpack_payload_events_dropped_total"
+    assert sample(page, dropped, reason="queue-full") == 4
 
 
 # --- the bundle format -------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ import modelpack
 from modelpack.frameworks.source import Source
 from modelpack.manifest import BUNDLE_FILE, BundleManifest, canonical_json
 from modelpack.server.faces import multi_model
+from tests.collector import Collector, collector
+
+__all__ = ["collector"]
 
 MB = 1_000_000
 Start = Callable[..., Any]
@@ -138,6 +141,22 @@ def test_models_are_loaded_asked_listed_and_unloaded(client: httpx.Client, tmp_p
     assert client.delete("/models/9c").status_code == 404
     assert client.post("/models/0a1f/invoke", json=ROWS).status_code == 200
     assert client.post("/invocations", json={"x": [1]}).json() == [-1]
+
+
+def test_what_models_are_asked_is_kept_by_their_names(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_MULTI_MODEL", "true")
+    client = start(Own, payload_log_url=collector.url).client
+    load(client, "0a1f", onnx_model(tmp_path / "2/model", 2))
+    client.post("/models/0a1f/invoke", json=ROWS)
+    request, response = collector.pair()
+
+    assert request.get_data() == ROWS
+    assert response.get_data() == {"predictions": {"y": [[2, 4]]}}
+    for event in (request, response):
+        assert event.get_extension("model") == "0a1f"
+        assert event.get_extension("path") == "/models/0a1f/invoke"
 
 
 def test_what_is_loaded_is_refused_a_second_time(client: httpx.Client, tmp_path: Path) -> None:
