@@ -84,6 +84,7 @@ def make_app() -> typer.Typer:
         list_,
         login,
         models,
+        plugin,
         pull,
         push,
         serve,
@@ -133,6 +134,7 @@ def make_app() -> typer.Typer:
         "image": image,
         "servers": servers,
         "deployments": deployments,
+        "plugin": plugin,
         "config": config,
     }
     for name, module in groups.items():

@@ -1,9 +1,10 @@
-"""Makes a new project of a template: copies its files and fills in their placeholders.
+"""Makes a new project or plugin of a template: copies its files and fills in their placeholders.
 
-    templates/init/NAME/** ──@{name}, @{class}──► FOLDER/**
+    templates/init/NAME/** ──@{name}, @{class}──────────► FOLDER/**
+    templates/plugin/**    ──@{name}, @{class}, @{module}─► modelpack-NAME/**
 
-A placeholder is ``@{word}``, so that the ``$`` of shells stays as it is; one without a value is an
-error.  A new folder appears whole or not at all, and nothing is overwritten.
+A placeholder is ``@{word}``, in a file or in its path, so that the ``$`` of shells stays as it is;
+one without a value is an error.  A new folder appears whole or not at all, and nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelpack import paths
-from modelpack.errors import ConflictError, ModelpackError, NotFoundError, did_you_mean
+from modelpack.errors import (
+    ConflictError,
+    ModelpackError,
+    NotFoundError,
+    UsageError,
+    did_you_mean,
+)
 from modelpack.tag import check_name
 
+_TARGET_NAME = re.compile(r"[a-z][a-z0-9]{0,30}(?:-[a-z0-9]{1,31}){0,3}")
 _PLACEHOLDER = re.compile(r"@\{([^{}\s]*)\}")
 
 
@@ -39,6 +47,32 @@ def make_project(folder: Path, template: str) -> list[str]:
     name = check_name(place.resolve().name)
     source = _template(template)
     values = {"name": name, "class": class_name(name, taken=_words_of(source))}
+    return _make(folder, source, values)
+
+
+def make_plugin(folder: Path, name: str) -> list[str]:
+    """Make the project of a target plugin in ``folder``; return its files, sorted.
+
+    Raises UsageError when ``name`` cannot be a target's, ConflictError when one that is built in
+    has it or the folder has something in it.
+    """
+    from modelpack.deploy.catalog import BUILT_IN
+
+    if not _TARGET_NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name[:64]}' cannot be the name of a target",
+            hint="use small letters and digits, with '-' between words, such as 'my-cloud'",
+        )
+    if any(point.name == name for point in BUILT_IN):
+        raise ConflictError(f"the target '{name}' is built in", hint="give it another name")
+    module = name.replace("-", "_")
+    values = {"name": name, "class": class_name(name), "module": module}
+    return _make(folder, paths.templates_dir() / "plugin", values)
+
+
+def _make(folder: Path, source: Path, values: Mapping[str, str]) -> list[str]:
+    """Write the files of a template to an empty or new folder; return their paths."""
+    place = folder.absolute()
     files = _rendered(source, values)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise ConflictError(
@@ -113,9 +147,10 @@ def _rendered(source: Path, values: Mapping[str, str]) -> list[_File]:
     for file in sorted(source.rglob("*")):
         path = file.relative_to(source)
         if file.is_file() and "__pycache__" not in path.parts:
+            where = render(path.as_posix(), values, where=path.as_posix())
             text = render(file.read_text("utf-8"), values, where=path.as_posix())
             mode = 0o755 if file.stat().st_mode & 0o100 else 0o644
-            files.append(_File(path.as_posix(), text, mode))
+            files.append(_File(where, text, mode))
     return files
 
 

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from modelpack.archive import LockedPackage
 from modelpack.archive.builder import build_bundle, lock_inputs
 from modelpack.archive.lockfile import lock_text
 from modelpack.cli.main import main
+from modelpack.cli.scaffold import make_plugin
 from modelpack.config.load import load_project
 from modelpack.sdk.loading import find_service
 from modelpack.store import Entry, Store
@@ -155,3 +157,30 @@ def onnx_file(tmp_path: Path) -> Path:
     folder.mkdir()
     save(helper.make_model(graph, opset_imports=opsets, ir_version=9), folder / "double.onnx")
     return folder / "double.onnx"
+
+
+@pytest.fixture(scope="session")
+def plugin_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin ``my-cloud`` that ``modelpack plugin new`` writes, built."""
+    folder = tmp_path_factory.mktemp("plugin")
+    make_plugin(folder / "source", "my-cloud")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=folder / "source",
+        check=True,
+        capture_output=True,
+    )
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture
+def my_cloud(plugin_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The plugin, installed for this test: its folder is on the path, here and below."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(plugin_wheel) as wheel:
+        wheel.extractall(site)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    yield site
+    for name in [name for name in sys.modules if name.partition(".")[0] == "modelpack_my_cloud"]:
+        del sys.modules[name]

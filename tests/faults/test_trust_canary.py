@@ -105,6 +105,8 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
     "deployments rollback": [("canary", 3)],
     "deployments scale": [("canary --min 2", 3)],
     "deployments destroy": [("canary", 3)],
+    "plugin new": [("my-cloud", 0)],
+    "plugin list": [("", 0)],
     "config show": [("", 0)],
     "config check": [("{own}", 0)],
     "config schema": [("", 0)],
