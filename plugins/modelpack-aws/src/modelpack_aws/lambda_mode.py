@@ -166,7 +166,9 @@ def http_event(path: str, body: bytes | None) -> dict[str, Any]:
     """Return the event that a function's address makes of a request (payload format 2.0)."""
     parts = urlsplit(path)
     method = "GET" if body is None else "POST"
-    headers = {} if body is None else {"content-type": "application/json"}
+    headers = {"host": "127.0.0.1"}
+    if body is not None:
+        headers["content-type"] = "application/json"
     return {
         "version": "2.0",
         "rawPath": parts.path or "/",
@@ -192,7 +194,7 @@ def read_answer(payload: bytes, *, has_failed: bool) -> Answer:
             return Answer(int(said_so["statusCode"]), streamed)
         text = str(said_so.get("body") or "")
         coded = bool(said_so.get("isBase64Encoded"))
-        data = base64.b64decode(text) if coded else text.encode()
+        data = base64.b64decode(text, validate=True) if coded else text.encode()
         return Answer(int(said_so["statusCode"]), data)
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise OSError("the function's answer is not one of its address") from cause
