@@ -145,6 +145,10 @@ def test_what_is_left_empty_is_left_out_and_what_must_be_there_is_said(page: Any
     page.find("field-count").clear()
     page.find("send").click()
     assert page.text("outcome") == "Not sent: count is missing"
+    page.find("field-count").send_keys("1")
+    assert page.find("copy").is_enabled()
+    page.find("field-count").send_keys("\b")
+    assert not page.find("copy").is_enabled()
 
 
 def test_an_array_is_a_table_that_grows_and_takes_cells_of_a_spreadsheet(page: Any) -> None:
@@ -377,6 +381,17 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     page.find("field-text").send_keys(" and more", Keys.CONTROL, Keys.ENTER)
     page.wait(lambda: page.text("outcome").startswith("200 OK in "))
     assert "bold</b> and more" in page.text("answer")
+
+
+def test_the_request_is_sent_from_anywhere_on_the_page(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page.find("snippet").click()
+    keys = ActionChains(page.browser)
+    keys.key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
+
+    page.wait(lambda: page.text("outcome").startswith("200 OK in "))
 
 
 @pytest.mark.parametrize("path", ["/predict", "/mixed", "/mirror"])

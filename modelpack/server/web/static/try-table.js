@@ -150,5 +150,5 @@ function tableOf(rows, field, shape, changed) {
     }
   });
   draw();
-  return [html("table", {}, body), html("p", {}, more, " ", less)];
+  return [html("div", { className: "cells" }, html("table", {}, body)), html("p", {}, more, " ", less)];
 }

@@ -124,11 +124,13 @@ function check() {
   try {
     const made = request();
     at("snippet").textContent = snippet(chosen("language"), made);
+    at("copy").disabled = false;
     if (made.body?.file === BODY_FILE && made.body.kind === "json") {
       saveAs(made.body.text);
     }
   } catch (error) {
-    at("snippet").textContent = `${error.message}`;
+    at("snippet").textContent = error.message;
+    at("copy").disabled = true;
   }
 }
 
@@ -258,7 +260,7 @@ async function begin() {
     at(id).addEventListener("input", check);
   }
   at("request").addEventListener("submit", send);
-  at("request").addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       at("request").requestSubmit();
     }
