@@ -125,7 +125,12 @@ def variable_layer(environ: Mapping[str, str] | None = None) -> Layer:
 def flag_layer(flags: Mapping[str, Any]) -> Layer:
     """Return what flags say, by field; None: the flag was not given."""
     values = {name: value for name, value in flags.items() if value is not None}
-    return Layer(values, {name: Origin("flag", f"--{name.replace('_', '-')}") for name in values})
+    return Layer(values, {name: Origin("flag", _flag_of(name)) for name in values})
+
+
+def _flag_of(name: str) -> str:
+    """Return how a setting is called on the command line."""
+    return "--face" if name == "faces" else f"--{name.replace('_', '-')}"
 
 
 def server_settings(

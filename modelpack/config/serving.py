@@ -1,12 +1,15 @@
 """How a service is served: the settings of the server and of the batching of one api.
 
-Frozen, in range, standard library only; ``settings`` says where they come from.
+Frozen, in range, without any library; ``settings`` says where they come from.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from modelpack.errors import did_you_mean
 
 FACES = (
     "oip", "kserve", "tfserving", "torchserve", "seldon", "sagemaker", "mlflow", "vertex",
@@ -235,8 +238,7 @@ class ServerSettings:
         if self.grpc_port is not None:
             within("grpc_port", self.grpc_port, 0, 65535)
         if self.faces not in ("auto", "none"):
-            for face in self.faces.split(","):
-                one_of("faces", face, FACES)
+            check_faces(self.faces.split(","))
         within("workers", self.workers, 0, 256)
         within("replicas", self.replicas, 1, 256)
         one_of("runner", self.runner, RUNNERS)
@@ -327,6 +329,16 @@ def within(name: str, value: int, low: int, high: int) -> None:
     """Raise ValueError outside of ``low`` to ``high``."""
     if not low <= value <= high:
         raise ValueError(f"{name}: must be from {low} to {high}, got {value}")
+
+
+def check_faces(names: Sequence[str]) -> None:
+    """Raise ValueError for a contract that there is not, or one in any other company than contracts."""
+    for name in names:
+        if name not in FACES:
+            near = did_you_mean(name, FACES)
+            meant = f", did you mean '{near}'?" if near else ""
+            known = f"auto, none, or some of {', '.join(FACES)}"
+            raise ValueError(f"faces: must be {known}; got {name!r}{meant}")
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelpack.errors import DeviceMissingError, RefusedError, UsageError
+from modelpack.errors import ModelpackError, RefusedError, UsageError
 from modelpack.frameworks.base import Arrays, Saved
 from modelpack.frameworks.machine import processors
 from modelpack.frameworks.onnxfile import external_files
@@ -153,7 +153,7 @@ def open_onnx(file: Path) -> OnnxModel:
     """Load any ``.onnx`` file; raises UsageError when it is not one."""
     try:
         return OnnxModel(file)
-    except (RefusedError, DeviceMissingError):
+    except ModelpackError:
         raise
     except Exception as cause:  # onnxruntime's own classes have no common base
         said = str(cause).splitlines()[0][:200]

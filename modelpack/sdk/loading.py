@@ -98,7 +98,7 @@ def _only(module: ModuleType) -> ServiceSpec:
     services = _services(module)
     if len(services) != 1:
         raise AttributeMissingError(
-            f"'{module.__name__}' has {_list(services)}, not one service",
+            f"'{module.__name__}' has {_list(services)}, and one service is wanted",
             hint="put @modelpack.service above the class"
             if not services
             else f"name the one you mean: '{module.__name__}:{services[0]}'",

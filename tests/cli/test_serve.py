@@ -21,6 +21,8 @@ from modelpack.config.layers import Layer
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
 
+Cli = Callable[..., Any]
+
 PROGRAM = Path(sysconfig.get_path("scripts")) / "modelpack"
 WITHIN_S = 60.0
 
@@ -197,3 +199,34 @@ def test_telemetry_is_off_before_anything_is_imported(start: Start, project: Pat
         start(cwd=project).curl_line()
     finally:
         os.environ.update(environ)
+
+
+@pytest.mark.parametrize(
+    ("words", "ended", "said"),
+    [
+        (
+            (".", "--face", "oip,kserv"),
+            (2, "usage"),
+            "--face: must be auto, none, or some of oip, kserve,",
+        ),
+        ((".", "--face", "oip,kserv"), (2, "usage"), "got 'kserv', did you mean 'kserve'?"),
+        (("rows.npy",), (2, "usage"), "error[usage]: 'rows.npy' is not an ONNX model\n"),
+        (("nosuch",), (3, "bundle-not-found"), "no bundle 'nosuch:latest'"),
+        (
+            ("plain",),
+            (2, "attribute-not-found"),
+            "'service' has no service, and one service is wanted",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_few_lines(
+    inside: Cli, project: Path, words: tuple[str, ...], ended: tuple[int, str], said: str
+) -> None:
+    (project / "rows.npy").write_bytes(b"\x93NUMPY")
+    (project / "plain").mkdir()
+    (project / "plain" / "service.py").write_text("x = 1\n")
+
+    done = inside("serve", *words, cwd=project)
+
+    done.failed_well(*ended)
+    assert said in done.err
