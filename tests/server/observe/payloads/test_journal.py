@@ -6,10 +6,12 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 
@@ -165,3 +167,38 @@ def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> 
         with pytest.raises(UsageError, match="cannot be written") as caught:
             open_log(ServerSettings(payload_log_url=f"file://{path}"), {})
         assert "folder that is there" in (caught.value.hint or "")
+
+
+PROJECT = """
+import modelpack
+
+
+@modelpack.service
+class Demo:
+    @modelpack.api(batch=True)
+    def double(self, x: list[int]) -> list[int]:
+        return [n * 2 for n in x]
+"""
+
+
+def test_workers_write_to_one_file_and_are_counted_together(
+    serve: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "service.py").write_text(PROJECT)
+    file = tmp_path / "payloads.jsonl"
+    monkeypatch.setenv("MODELPACK_PAYLOAD_LOG_URL", f"file://{file}")
+    url = serve("--workers", "2", cwd=tmp_path)
+    ids = set()
+    for number in range(20):  # each on a connection of its own
+        answer = httpx.post(f"{url}/double", json={"x": [number]})
+        ids.add(answer.headers["x-request-id"])
+    end = time.monotonic() + 20
+    while len(file.read_bytes().splitlines()) < 40 and time.monotonic() < end:
+        time.sleep(0.02)
+    page = httpx.get(f"{url}/metrics").text
+
+    events = lines_of(file)
+    assert {one["id"] for one in events} == ids
+    assert len(events) == 40
+    assert sample(page, "modelpack_payload_events_sent_total") == 40
+    assert sample(page, "modelpack_payload_queue_events") == 0
