@@ -20,6 +20,17 @@ settings = st.builds(
     memory_bytes=st.none() | st.integers(6 * 2**20, 2**40),
     env=st.dictionaries(st.from_regex(r"[A-Z]{1,8}", fullmatch=True), values, max_size=3),
     ready_timeout_s=st.floats(0.1, 1000),
+    region=st.none() | st.just("eu-central-1"),
+    accelerator=st.none() | st.sampled_from(["nvidia-l4", "nvidia-l4:2"]),
+    min_replicas=st.integers(0, 3),
+    max_replicas=st.none() | st.integers(3, 9),
+    canary_percent=st.none() | st.integers(1, 99),
+    secrets=st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.just("env:TOKEN"), max_size=2
+    ),
+    public=st.booleans(),
+    subnets=st.lists(st.from_regex(r"subnet-[0-9a-f]{2}", fullmatch=True), max_size=2).map(tuple),
+    labels=st.dictionaries(st.sampled_from(["team", "stage"]), st.just("ml"), max_size=2),
 )
 specs = st.builds(
     DeploymentSpec,
@@ -40,6 +51,56 @@ def test_json_gives_an_equal_spec(spec: DeploymentSpec) -> None:
 def test_facts_survive_the_nine_decimals_of_an_engine(spec: DeploymentSpec) -> None:
     cpu = spec.facts().get("cpu")
     assert cpu is None or round(spec.settings.cpu * 1e9) / 1e9 == cpu
+
+
+def test_a_setting_that_is_not_set_is_no_fact(make_spec) -> None:
+    """A spec of before there were these settings keeps its facts, and so its revision."""
+    spec = make_spec("a", port=1, cpu=2, A="b")
+    assert spec.facts() == {
+        "bundle": "digits:a",
+        "digest": spec.digest,
+        "host": "127.0.0.1",
+        "port": 1,
+        "cpu": 2.0,
+        "env.A": "b",
+    }
+    assert sorted(spec.to_json()["settings"]) == [
+        "cpu",
+        "env",
+        "host",
+        "memory_bytes",
+        "port",
+        "ready_timeout_s",
+    ]
+
+
+def test_what_is_set_is_a_flat_fact(make_spec) -> None:
+    facts = make_spec(
+        region="eu",
+        min_replicas=0,
+        subnets=("subnet-1", "subnet-2"),
+        public=True,
+        secrets={"TOKEN": "env:TOKEN"},
+        labels={"team": "ml"},
+    ).facts()
+    assert {key: facts[key] for key in list(facts)[4:]} == {
+        "region": "eu",
+        "min_replicas": 0,
+        "subnets": "subnet-1 subnet-2",
+        "public": "yes",
+        "secret.TOKEN": "env:TOKEN",
+        "label.team": "ml",
+    }
+
+
+def test_how_long_a_canary_bakes_is_no_part_of_the_revision(make_spec) -> None:
+    one, other = (make_spec(canary_percent=10, bake_s=bake_s) for bake_s in (1.0, 2.0))
+    assert one.revision == other.revision != make_spec(canary_percent=20).revision
+
+
+def test_a_secret_cannot_take_the_place_of_a_variable_of_the_target(make_spec) -> None:
+    with pytest.raises(UsageError, match=r"deploy\.secrets\.MODELPACK_PORT"):
+        make_spec(secrets={"MODELPACK_PORT": "env:PORT"})
 
 
 def test_how_long_we_wait_is_no_part_of_the_revision(make_spec) -> None:
