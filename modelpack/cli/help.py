@@ -37,7 +37,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Models": ("models",),
     "Registries": ("login", "logout", "push", "pull", "copy"),
-    "Ship it": ("containerize", "image", "deploy", "apply", "deployments", "plugin"),
+    "Ship it": ("containerize", "image", "deploy", "apply", "deployments", "autoscale", "plugin"),
     "This machine": ("doctor", "config", "completion"),
 }
 """Commands in the order of the help; a test keeps it complete."""

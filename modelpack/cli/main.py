@@ -61,6 +61,7 @@ def make_app() -> typer.Typer:
     """Return the command line as typer knows it."""
     from modelpack.cli import (
         apply,
+        autoscale,
         batch,
         bench,
         build,
@@ -135,6 +136,7 @@ def make_app() -> typer.Typer:
         "servers": servers,
         "deployments": deployments,
         "plugin": plugin,
+        "autoscale": autoscale,
         "config": config,
     }
     for name, module in groups.items():

@@ -105,6 +105,7 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
     "deployments rollback": [("canary", 3)],
     "deployments scale": [("canary --min 2", 3)],
     "deployments destroy": [("canary", 3)],
+    "autoscale simulate": [("no-such.csv", 2)],
     "plugin new": [("my-cloud", 0)],
     "plugin list": [("", 0)],
     "config show": [("", 0)],
