@@ -1,52 +1,57 @@
-"""The target ``docker``: one container of a local or remote engine per deployment.
+"""The target ``docker``: replicas on a local or remote engine, behind a port that stays open.
 
-    modelpack-NAME            the revision that was found healthy last
-    modelpack-NAME-Candidate  the one that runs in its place and has not been found healthy yet
+    modelpack-NAME-Pxxxxxxxx      the keeper: holds the port, and hands its socket to the replicas
+    modelpack-NAME-Rxxxxxxxxxxxx-1, -2, …    a group of replicas: one revision of one image
+    modelpack-NAME-Port           the volume, in memory, where they meet
 
-    apply ─► make the candidate ─► stop the settled one ─► start the candidate ─► rollout probes
-          ─► settle: remove the settled one, rename the candidate
-             revert: remove the candidate, start the settled one
+    apply ─► replicas on trial, beside those that serve ─► rollout probes them at their own ports
+          ─► settle: the keeper's port goes to them, then the former ones end
+             revert: they are removed; the former ones never stopped
 
-The labels of the containers hold the state, so that a deploy that was killed at any point is seen
-and finished by the next one.  Names of deployments have no capitals: ``-Candidate`` is no name's
-end.  A container that is none of ours is never touched.
+The labels and restart policies of the containers hold the state, so that a deploy that was killed
+at any point is seen and finished by the next one.  A container that is none of ours is never
+touched.  The steps are in ``rolling``, what containers amount to in ``fleet``.
 """
 
 from __future__ import annotations
 
-import codecs
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from modelpack.deploy.capabilities import Capabilities
+from modelpack.deploy.compose import compose_files
 from modelpack.deploy.container import (
     BUNDLE_DIGEST_LABEL,
+    CAPABILITIES,
     DEPLOYMENT_LABEL,
-    STOP_S,
-    Container,
-    create_settings,
-    host_settings,
+    address_id,
     reachable_from,
     read_container,
+    volume_name,
     wanted_facts,
 )
 from modelpack.deploy.engine import Description, DockerEngine, Engine
+from modelpack.deploy.engine_logs import merged_lines
+from modelpack.deploy.fleet import COUNT, Fleet, state_of
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import IMAGE, Change, Plan, change_to
 from modelpack.deploy.plugin import Target, refuse_unknown
-from modelpack.deploy.probe import is_ready
 from modelpack.deploy.records import is_name
+from modelpack.deploy.references import values_of
+from modelpack.deploy.rendered import Rendered
+from modelpack.deploy.rolling import Rolling
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
-from modelpack.errors import ConflictError, DeployError, DeploymentNotFoundError
+from modelpack.errors import DeployError, DeploymentNotFoundError
 from modelpack.progress import Progress
 from modelpack.tag import check_name
 
-CANDIDATE = "-Candidate"
+_IN_PLACE = {COUNT, "state", "checked"}
+"""What changes without other replicas."""
 
-_CAPABILITIES = Capabilities(heeds=frozenset({"env", "host", "port", "cpu", "memory_bytes"}))
+_JOIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,42 +70,43 @@ class DockerTarget(Target):
         return cls()
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:  # noqa: ARG002
-        """Return what one container can be held to."""
-        return _CAPABILITIES
+        """Return what one engine can be held to."""
+        return CAPABILITIES
 
     def read_live(self, spec: DeploymentSpec) -> Live:
-        """Return what the engine holds under the name of the spec."""
+        """Return what the engine holds under the name of the spec; raises ConflictError."""
         image = _bundle_of(self.engine.image(_image(spec)))
         surroundings = {"engine_host": self.engine.host(), **image}
-        candidate, settled = self._pair(spec.name)
-        container = candidate or settled
-        if container is None:
+        fleet = self._fleet(spec.name)
+        fleet.require_ours()
+        group = fleet.standing
+        if group is None:
             return Live(name=spec.name, surroundings=surroundings)
         return Live(
             name=spec.name,
-            state=_state(container),
-            facts=container.facts,
-            applied=_applied(container),
+            state=self._state(fleet)[0],
+            facts=fleet.facts(),
+            applied=fleet.applied(),
             surroundings=surroundings,
-            revision=container.spec.revision if container.spec is not None else None,
-            is_settled=candidate is None,
+            revision=group.spec.revision if group.spec is not None else None,
+            is_settled=fleet.is_settled,
         )
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change; raises UsageError for an address that cannot be."""
         around = live.surroundings
-        wanted = _CAPABILITIES.heeded(wanted_facts(spec))
-        holds = around.get("image_bundle")
-        is_usable = around.get("image_id") is not None and holds in (None, spec.digest)
-        running_id = live.facts.get("image_id")
-        if image_id := around["image_id"] if is_usable else running_id:
-            wanted["image_id"] = image_id
-        changes = [change_to(f"container/{_settled(spec.name)}", live, wanted)]
+        wanted = _wanted(spec, live)
+        changes = [_replicas_change(spec, live, wanted)]
+        if address := _address_change(spec, live):
+            changes.insert(0, address)
         warnings = []
-        if changes[0].action in ("create", "replace") and not is_usable:
+        is_usable = _is_usable(spec, live)
+        if changes[-1].action in ("create", "replace") and not is_usable:
             changes.insert(0, _image_change(spec, live))
-        if is_usable and holds is None:
+        if is_usable and around.get("image_bundle") is None:
             warnings.append(f"the image '{spec.image}' does not say which bundle it holds")
+        if spec.settings.min_replicas == 0:
+            warnings.append("scaling.min: an engine does not start a service when it is asked; 1")
         remote = around.get("engine_host")
         if not reachable_from(str(remote) if remote else None, spec.settings.host):
             warnings.append(
@@ -109,168 +115,169 @@ class DockerTarget(Target):
             )
         return Plan(target=self.name, spec=spec, changes=tuple(changes), warnings=tuple(warnings))
 
-    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
-        """Run the container of the plan in place of the one that runs.
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the same deployment as a compose file, and the program of its keeper."""
+        return Rendered(files=compose_files(spec))
 
-        Raises ConflictError for a container that is none of ours, PortInUseError and EngineError.
+    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
+        """Run the replicas of the plan beside those that serve.
+
+        Raises ConflictError for a container that is none of ours, PortInUseError, EngineError, and
+        UsageError for a secret that is not there.
         """
         spec = plan.spec
-        candidate, settled = self._pair(spec.name)
-        if all(change.action in ("none", "update") for change in plan.changes):
-            key = f"start/container/{_settled(spec.name)}"
-            journal.step(key, lambda: self._start_again(spec.name, candidate, settled))
-        else:
-            if self.engine.image(_image(spec)) is None:
-                raise DeployError(f"the image '{spec.image}' is not in the engine")
-            self._replace(spec, settled, journal, progress)
+        live = self.read_live(spec)
+        wanted = _wanted(spec, live)
+        if "image_id" not in wanted:
+            raise DeployError(f"the image '{spec.image}' is not in the engine")
+        self._rolling.start(spec, wanted, values_of(spec), journal, progress)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )
 
+    def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
+        """See that all replicas ask for the port; the common probe does the rest."""
+        until = time.monotonic() + _JOIN_S
+        while not self._rolling.joined(spec.name):
+            if time.monotonic() >= until:
+                raise DeployError(
+                    f"the replicas of '{spec.name}' do not ask for their port",
+                    hint="their image may be of an older modelpack; 'containerize' it again",
+                )
+            time.sleep(0.2)
+        return None
+
     def settle(self, name: str) -> None:
-        """Remove the container before this one."""
-        candidate, settled = self._pair(name)
-        if candidate is not None:
-            if settled is not None:
-                self.engine.remove(_settled(name))
-            self.engine.rename(_candidate(name), _settled(name))
+        """Give the port to the replicas that stand, and end the former ones."""
+        self._rolling.settle(name)
 
     def revert(self, name: str) -> None:
-        """Remove the candidate; start the settled container again, if there is one."""
-        candidate, settled = self._pair(name)
-        if candidate is not None:
-            self.engine.remove(_candidate(name))
-        if settled is not None and settled.phase not in ("running", "restarting"):
-            self.engine.start(_settled(name))
+        """Remove the replicas on trial; the former ones have the port."""
+        if not self._fleet(name).is_absent:
+            self._rolling.revert(name)
 
     def status(self, name: str) -> Status:
         """Return how the deployment is; raises TagError."""
-        candidate, settled = self._pair(check_name(name))
-        container = candidate or settled
-        if container is None:
+        fleet = self._fleet(check_name(name))
+        if fleet.is_absent:
             return Status(name=name, target=self.name, state=State.ABSENT)
+        group = fleet.standing
+        if group is None:
+            why = "another modelpack made it" if fleet.others else "its first apply was cut short"
+            return Status(name=name, target=self.name, state=State.STOPPED, detail=why)
+        state, detail = self._state(fleet)
+        spec, keeper = group.spec, fleet.keeper_of(group)
+        on_trial = next((one for one in group.replicas if not one.is_kept), None)
+        url = on_trial.url if on_trial is not None else keeper.url if keeper is not None else None
         return Status(
             name=name,
             target=self.name,
-            state=_state(container),
-            bundle=container.spec.bundle if container.spec is not None else None,
-            revision=container.spec.revision if container.spec is not None else None,
-            url=container.url,
-            since=container.since,
-            restarts=container.restarts,
-            detail=container.detail,
+            state=state,
+            bundle=spec.bundle if spec is not None else None,
+            revision=spec.revision if spec is not None else None,
+            # Several are ready when all of them are, which one URL does not tell.
+            url=url if state is State.RUNNING or len(group.replicas) == 1 else None,
+            since=min((one.since for one in group.replicas if one.since), default=None),
+            restarts=sum(one.restarts for one in group.replicas),
+            detail=detail,
         )
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
-        """Yield what the service wrote; raises DeploymentNotFoundError."""
-        container = self._require(name)
-        return _lines(self.engine.logs(container, follow=follow, tail=tail))
+        """Yield what the replicas wrote, by time; of several, each line begins with its number.
+
+        Raises DeploymentNotFoundError.
+        """
+        group = self._require(name).standing
+        names = [one.name for one in group.replicas] if group is not None else []
+        return merged_lines(self.engine, names, follow=follow, tail=tail)
 
     def current(self, name: str) -> DeploymentSpec | None:
-        """Return what the label of the container says; raises TagError."""
-        candidate, settled = self._pair(check_name(name))
-        container = settled or candidate
-        return None if container is None else container.spec
+        """Return the spec of what was found healthy last, as the engine knows it."""
+        settled = self._fleet(check_name(name)).settled
+        return settled.spec if settled is not None else None
 
     def inventory(self, name: str) -> tuple[str, ...]:
-        """Return the containers of the deployment."""
-        candidate, settled = self._pair(check_name(name))
-        pairs = ((_settled(name), settled), (_candidate(name), candidate))
-        return tuple(f"container/{full_name}" for full_name, found in pairs if found is not None)
+        """Return the containers and the volume of the deployment."""
+        containers = [f"container/{one.name}" for one in self._fleet(check_name(name)).beside()]
+        return (*containers, f"volume/{volume_name(name)}") if containers else ()
 
     def destroy(self, name: str) -> None:
         """Stop and remove the containers of the deployment; raises DeploymentNotFoundError."""
         self._require(name)
-        candidate, settled = self._pair(name)
-        # The candidate first: a settled one without it is what a later look takes for the truth.
-        for full_name, container in ((_candidate(name), candidate), (_settled(name), settled)):
-            if container is not None:
-                self.engine.stop(full_name, grace_s=STOP_S)
-                self.engine.remove(full_name)
+        self._rolling.remove(name)
 
     def list(self) -> list[Status]:
         """Return every deployment of the engine, by name."""
-        names = set()
-        for full_name in self.engine.names(DEPLOYMENT_LABEL):
-            container = self._read(full_name)
-            if container is not None and container.deployment and is_name(container.deployment):
-                names.add(container.deployment)
+        found = (self.engine.container(one) for one in self.engine.names(DEPLOYMENT_LABEL))
+        said = (read_container(one, None).deployment for one in found if one is not None)
+        names = {name for name in said if name and is_name(name)}
         statuses = [self.status(name) for name in sorted(names)]
         return [status for status in statuses if status.state is not State.ABSENT]
 
-    def _pair(self, name: str) -> tuple[Container | None, Container | None]:
-        """Return candidate and settled container; raises ConflictError when one is not ours."""
-        found = []
-        for full_name in (_candidate(name), _settled(name)):
-            container = self._read(full_name)
-            if container is not None and container.deployment != name:
-                raise ConflictError(
-                    f"the container '{full_name}' was not made by modelpack",
-                    hint="rename or remove it, or give the deployment another '--name'",
-                )
-            found.append(container)
-        return found[0], found[1]
+    @property
+    def _rolling(self) -> Rolling:
+        return Rolling(self.engine, self._fleet)
 
-    def _read(self, full_name: str) -> Container | None:
-        said = self.engine.container(full_name)
-        return None if said is None else read_container(said, self.engine.host())
+    def _fleet(self, name: str) -> Fleet:
+        host = self.engine.host()
+        names = self.engine.names(f"{DEPLOYMENT_LABEL}={name}")
+        found = (self.engine.container(one) for one in names)
+        return Fleet.of(name, [read_container(said, host) for said in found if said is not None])
 
-    def _require(self, name: str) -> str:
-        """Return the name of the container that runs the deployment."""
-        candidate, settled = self._pair(check_name(name))
-        if candidate is None and settled is None:
+    def _require(self, name: str) -> Fleet:
+        fleet = self._fleet(check_name(name))
+        if fleet.is_absent:
             raise DeploymentNotFoundError(
                 f"no deployment '{name}' at target 'docker'",
                 hint="run 'modelpack deployments list' to see them",
             )
-        return _candidate(name) if candidate is not None else _settled(name)
+        return fleet
 
-    def _start_again(
-        self, name: str, candidate: Container | None, settled: Container | None
-    ) -> None:
-        full_name, container = (
-            (_candidate(name), candidate) if candidate is not None else (_settled(name), settled)
-        )
-        if container is not None and _state(container) not in (State.RUNNING, State.STARTING):
-            self.engine.stop(full_name, grace_s=STOP_S)
-            self.engine.start(full_name)
-
-    def _replace(
-        self,
-        spec: DeploymentSpec,
-        settled: Container | None,
-        journal: Journal,
-        progress: Progress,
-    ) -> None:
-        name, former = _candidate(spec.name), _settled(spec.name)
-
-        def create() -> None:
-            self.engine.remove(name)  # one that was never found healthy
-            self.engine.create(name, create_settings(spec), host_settings(spec))
-
-        journal.step(f"create/container/{name}", create)
-        if settled is not None:
-            with progress.step("stop the former container"):
-                journal.step(
-                    f"stop/container/{former}", lambda: self.engine.stop(former, grace_s=STOP_S)
-                )
-        journal.step(f"start/container/{name}", lambda: self.engine.start(name))
+    def _state(self, fleet: Fleet) -> tuple[State, str | None]:
+        group = fleet.standing
+        state, detail = state_of(group.replicas) if group is not None else (State.ABSENT, None)
+        keeper = fleet.keeper_of(group)
+        if keeper is None or keeper.phase != "running":
+            return State.STOPPED, "nothing keeps its port"
+        return state, detail
 
 
-def _applied(container: Container) -> dict[str, Fact]:
-    """Return what was applied last, under the keys of the container's facts."""
-    if container.spec is None:
-        return {}
-    wanted = _CAPABILITIES.heeded(wanted_facts(container.spec))
-    return wanted | {"image_id": container.facts["image_id"]}
+def _wanted(spec: DeploymentSpec, live: Live) -> dict[str, Fact]:
+    """Return the facts that the spec asks for, with the image that it would run of."""
+    wanted = wanted_facts(spec)
+    around = live.surroundings
+    image_id = around["image_id"] if _is_usable(spec, live) else live.facts.get("image_id")
+    return wanted | {"image_id": image_id} if image_id else wanted
 
 
-def _settled(name: str) -> str:
-    return f"modelpack-{name}"
+def _is_usable(spec: DeploymentSpec, live: Live) -> bool:
+    holds = live.surroundings.get("image_bundle")
+    return live.surroundings.get("image_id") is not None and holds in (None, spec.digest)
 
 
-def _candidate(name: str) -> str:
-    return _settled(name) + CANDIDATE
+def _replicas_change(spec: DeploymentSpec, live: Live, wanted: Mapping[str, Fact]) -> Change:
+    change = change_to(f"replicas/modelpack-{spec.name}", live, wanted)
+    if change.action == "replace" and not set(change.after) - _in_place(live):
+        return replace(change, action="update")
+    return change
+
+
+def _in_place(live: Live) -> set[str]:
+    """Return the facts that are put right without other replicas: an address nobody keeps, too."""
+    is_kept = live.facts.get("port") is not None
+    return _IN_PLACE if is_kept else _IN_PLACE | {"host", "port"}
+
+
+def _address_change(spec: DeploymentSpec, live: Live) -> Change | None:
+    """Return what becomes of the address, when that is another one."""
+    wanted = {key: wanted_facts(spec)[key] for key in ("host", "port")}
+    former = {key: live.facts.get(key) for key in ("host", "port")}
+    if former == wanted:
+        return None
+    resource = f"port/modelpack-{spec.name}-P{address_id(spec)}"
+    if live.is_absent or former["port"] is None:
+        return Change(action="create", resource=resource, after=wanted)
+    return Change(action="replace", resource=resource, before=former, after=wanted)
 
 
 def _image(spec: DeploymentSpec) -> str:
@@ -296,19 +303,3 @@ def _image_change(spec: DeploymentSpec, live: Live) -> Change:
         return Change(action="create", resource=resource, after=after)
     before = {"bundle": live.surroundings.get("image_bundle")}
     return Change(action="replace", resource=resource, before=before, after=after)
-
-
-def _state(container: Container) -> State:
-    ready = container.needs_probe and is_ready(container.url)
-    return container.state(is_ready=ready, now=datetime.now(UTC))
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Put the pieces of an engine together to lines."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    rest = ""
-    for piece in pieces:
-        *lines, rest = (rest + decoder.decode(piece)).split("\n")
-        yield from (line.removesuffix("\r") for line in lines)
-    if rest := rest + decoder.decode(b"", final=True):
-        yield rest

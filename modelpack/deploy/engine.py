@@ -9,7 +9,7 @@ Every call opens a connection and closes it; what an engine refuses becomes an e
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Description = Mapping[str, Any]
 """What an engine says of a container or an image (``docker inspect``)."""
+
+
+RestartPolicy = Literal["no", "unless-stopped"]
 
 
 class Engine(Protocol):
@@ -36,7 +39,7 @@ class Engine(Protocol):
         """Describe a container, or return None when there is none."""
 
     def names(self, label: str) -> list[str]:
-        """Return the names of all containers that have the label, running or not."""
+        """Return the names of all containers that have the label (``KEY`` or ``KEY=VALUE``)."""
 
     def create(self, name: str, settings: Mapping[str, Any], host: Mapping[str, Any]) -> None:
         """Make a container; it does not run yet."""
@@ -47,14 +50,25 @@ class Engine(Protocol):
     def stop(self, name: str, *, grace_s: int) -> None:
         """End a container, by force after its grace; it is not started again by the engine."""
 
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
+    def update(self, name: str, *, restart_policy: RestartPolicy) -> None:
+        """Change when the engine starts a container again by itself."""
+
+    def run(self, name: str, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a program in a container that runs; returns its exit status and what it wrote."""
 
     def remove(self, name: str) -> None:
         """Remove a container with its volumes, by force; nothing happens when there is none."""
 
-    def logs(self, name: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
-        """Yield what a container wrote, in pieces of any length."""
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; nothing happens when there is none."""
+
+    def logs(
+        self, name: str, *, follow: bool, tail: int | None, timestamps: bool = False
+    ) -> Iterator[bytes]:
+        """Yield what a container wrote, in pieces of any length.
+
+        With ``timestamps`` each line begins with its time, RFC 3339, and a space.
+        """
 
 
 class DockerEngine:
@@ -113,10 +127,19 @@ class DockerEngine:
         with _connect(f"stop the container '{name}'") as client:
             client.stop(name, timeout=grace_s)
 
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
-        with _connect(f"rename the container '{name}'") as client:
-            client.rename(name, new_name)
+    def update(self, name: str, *, restart_policy: RestartPolicy) -> None:
+        """Change when the engine starts a container again by itself."""
+        with _connect(f"change the container '{name}'") as client:
+            policy: Any = {"Name": restart_policy}
+            client.update_container(name, restart_policy=policy)
+
+    def run(self, name: str, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a program in a container that runs; returns its exit status and what it wrote."""
+        with _connect(f"run a program in the container '{name}'") as client:
+            process = client.exec_create(name, list(argv))
+            said = client.exec_start(process["Id"])
+            status = client.exec_inspect(process["Id"])["ExitCode"]
+        return int(status), bytes(said).decode(errors="replace")
 
     def remove(self, name: str) -> None:
         """Remove a container with its volumes, by force; nothing happens when there is none."""
@@ -128,11 +151,25 @@ class DockerEngine:
             except NotFound:
                 return
 
-    def logs(self, name: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; nothing happens when there is none."""
+        from docker.errors import NotFound
+
+        with _connect(f"remove the volume '{name}'") as client:
+            try:
+                client.remove_volume(name)
+            except NotFound:
+                return
+
+    def logs(
+        self, name: str, *, follow: bool, tail: int | None, timestamps: bool = False
+    ) -> Iterator[bytes]:
         """Yield what a container wrote, in pieces of any length."""
         with _connect(f"read the log of '{name}'") as client:
             last: Literal["all"] | int = "all" if tail is None else tail
-            yield from client.logs(name, stream=True, follow=follow, tail=last)
+            yield from client.logs(
+                name, stream=True, follow=follow, tail=last, timestamps=timestamps
+            )
 
 
 @contextmanager

@@ -37,7 +37,6 @@ SLOTS = 64
 BACKLOG = 2048
 _MOST_BYTES = 4096
 _NOBODY = b"\xff\xff\xff\xff"
-_ALLOWED_FILE = "allowed.json"
 
 
 class Member:
@@ -66,12 +65,12 @@ class Switch:
 class Keeper:
     """Knows who may accept, and tells them."""
 
-    def __init__(self, listener: socket.socket, folder: Path) -> None:
-        """``folder`` keeps what was ordered, for the case that this program is started again."""
+    def __init__(self, listener: socket.socket, file: Path) -> None:
+        """``file`` keeps what was ordered, for the case that this program is started again."""
         self.listener = listener
         self.members: dict[socket.socket, Member] = {}
         self.switch: Switch | None = None
-        self._file = folder / _ALLOWED_FILE
+        self._file = file
         self.allowed = self._recall()
         self._counts = os.memfd_create("modelpack-share")
         os.write(self._counts, _NOBODY * SLOTS)
@@ -201,7 +200,7 @@ def serve(path: Path, address: tuple[str, int]) -> None:
     door.bind(str(path))
     door.listen(SLOTS)
     door.setblocking(False)
-    keeper = Keeper(listener, path.parent)
+    keeper = Keeper(listener, path.with_suffix(".json"))
     said = {"event": "keeping-port", "port": listener.getsockname()[1]}
     sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()

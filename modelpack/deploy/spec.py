@@ -33,7 +33,14 @@ _PLAIN = ("host", "port", "cpu", "memory_bytes", "env", "ready_timeout_s")
 _NO_FACTS = ("target", "bake_s", "ready_timeout_s")
 """Settings that say where, or how long we wait."""
 
-RESERVED_ENV = ("MODELPACK_BUNDLE", "MODELPACK_HOST", "MODELPACK_PORT", "MODELPACK_TAG")
+RESERVED_ENV = (
+    "MODELPACK_BUNDLE",
+    "MODELPACK_HOST",
+    "MODELPACK_PORT",
+    "MODELPACK_PORT_GROUP",
+    "MODELPACK_PORT_KEEPER",
+    "MODELPACK_TAG",
+)
 """Variables that the targets set themselves."""
 
 

@@ -9,10 +9,13 @@ import pytest
 
 from modelpack.deploy import State
 from modelpack.deploy.container import (
-    create_settings,
-    host_settings,
+    address_id,
+    keeper,
+    keeper_name,
+    python_of,
     reachable_from,
     read_container,
+    replica,
     wanted_facts,
 )
 from modelpack.errors import UsageError
@@ -22,14 +25,21 @@ NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 
 def said(spec, *, status: str = "running", **more) -> dict[str, object]:
     """Return what an engine would say of a container that was made for the spec."""
-    settings, host = create_settings(spec), host_settings(spec)
+    made = keeper(spec, "python") if more.get("keeper") else replica(spec, "0123abcd", 2)
+    settings, host = made.settings, made.host
     address, port = host["port_bindings"][3000]
     return {
-        "Id": "c0ffee",
+        "Name": f"/{made.name}",
+        "Created": "2026-05-01T11:58:59.123456789Z",
         "Image": "sha256:1234",
         "RestartCount": more.get("restarts", 0),
-        "Config": {"Image": settings["image"], "Labels": settings["labels"]},
+        "Config": {
+            "Image": settings["image"],
+            "Labels": settings["labels"],
+            "Entrypoint": settings.get("entrypoint"),
+        },
         "HostConfig": {
+            "RestartPolicy": host["restart_policy"],
             "PortBindings": {"3000/tcp": [{"HostIp": address, "HostPort": str(port)}]},
             "NanoCpus": host.get("nano_cpus", 0),
             "Memory": host.get("mem_limit", 0),
@@ -59,27 +69,89 @@ def test_what_was_asked_for_is_what_is_read_back(make_spec) -> None:
     assert container.deployment == "digits"
     assert container.facts == wanted_facts(spec) | {"image_id": "sha256:1234"}
     assert container.since == "2026-05-01T11:59:00Z"
+    assert (container.role, container.group, container.number) == ("replica", "0123abcd", 2)
+    assert container.url == "http://127.0.0.1:32768", "its own port, for the probe"
+    assert not container.is_kept
+
+
+def test_what_keeps_the_port_is_read_back(make_spec) -> None:
+    spec = make_spec(image="digits:a", port=3000, host="0.0.0.0")
+
+    container = read_container(said(spec, keeper=True), None)
+
+    assert (container.role, container.group) == ("port", address_id(spec))
+    assert container.facts == {"host": "0.0.0.0", "port": 3000}
     assert container.url == "http://127.0.0.1:3000"
+    assert container.program == "python"
+    assert container.is_kept
+
+
+def test_every_address_has_a_keeper_of_its_own(make_spec) -> None:
+    names = [
+        keeper_name(make_spec(image="digits:a", **address))
+        for address in ({"port": 1}, {"port": 2}, {"port": 2, "host": "0.0.0.0"}, {"port": 1})
+    ]
+    assert len(set(names)) == 3
+    assert names[0] == names[-1]
 
 
 def test_a_container_has_as_few_rights_as_will_do(make_spec) -> None:
-    host = host_settings(make_spec(image="digits:a", memory_bytes=2**30))
+    spec = make_spec(image="digits:a", memory_bytes=2**30)
+    ours = replica(spec, "0123", 1).host
 
-    assert host["read_only"] is True
-    assert host["cap_drop"] == ["ALL"]
-    assert host["security_opt"] == ["no-new-privileges:true"]
-    assert host["restart_policy"] == {"Name": "unless-stopped"}
-    assert host["mem_limit"] == host["memswap_limit"] == 2**30
-    assert "nosuid" in host["tmpfs"]["/tmp"]
-    assert not host.keys() & {"privileged", "binds", "network_mode", "pid_mode", "cap_add"}
+    for host in (ours, keeper(spec, "python").host):
+        assert host["read_only"] is True
+        assert host["cap_drop"] == ["ALL"]
+        assert host["security_opt"] == ["no-new-privileges:true"]
+        assert "nosuid" in host["tmpfs"]["/tmp"]
+        assert not host.keys() & {"privileged", "binds", "network_mode", "pid_mode", "cap_add"}
+        [place] = host["mounts"]
+        assert (place["Type"], place["Target"]) == ("volume", "/run/modelpack")
+        assert place["VolumeOptions"]["DriverConfig"]["Options"]["type"] == "tmpfs"
+    assert ours["mem_limit"] == ours["memswap_limit"] == 2**30
+    assert ours["restart_policy"] == {"Name": "no"}, "until it was found healthy"
+
+
+def test_graphics_processors_are_asked_for(make_spec) -> None:
+    spec = make_spec(image="digits:a", accelerator="nvidia-l4:2")
+    assert replica(spec, "0123", 1).host["device_requests"] == [
+        {"Driver": "nvidia", "Count": 2, "Capabilities": [["gpu"]]}
+    ]
+    assert "device_requests" not in keeper(spec, "python").host
+
+
+def test_an_accelerator_that_an_engine_does_not_have_is_refused(make_spec) -> None:
+    with pytest.raises(UsageError, match="has no 'tpu'"):
+        replica(make_spec(image="digits:a", accelerator="tpu-v5e:4"), "0123", 1)
+
+
+def test_labels_of_the_user_do_not_beat_ours(make_spec) -> None:
+    labels = {"team": "a", "dev.modelpack.deployment": "other"}
+    made = replica(make_spec(image="digits:a", labels=labels), "0123", 1).settings["labels"]
+    assert (made["team"], made["dev.modelpack.deployment"]) == ("a", "digits")
+
+
+@pytest.mark.parametrize(
+    ("entry", "python"),
+    [
+        (["/bundle/venv/bin/python", "-I"], "/bundle/venv/bin/python"),
+        (["python3.11", "x.py"], "python3.11"),
+        (["/bin/sh"], "python3"),
+        (None, "python3"),
+    ],
+)
+def test_the_python_of_an_image_is_that_of_its_entry_point(entry, python) -> None:
+    assert python_of({"Config": {"Entrypoint": entry}}) == python
 
 
 def test_nothing_of_the_user_beats_what_the_target_sets(make_spec) -> None:
-    env = create_settings(make_spec(image="digits:a", A="1"))["environment"]
-    assert env == {
+    spec = make_spec(image="digits:a", A="1")
+    assert replica(spec, "0123", 2).settings["environment"] == {
         "A": "1",
         "MODELPACK_HOST": "0.0.0.0",
         "MODELPACK_PORT": "3000",
+        "MODELPACK_PORT_GROUP": "0123/2",
+        "MODELPACK_PORT_KEEPER": f"/run/modelpack/{address_id(spec)}.sock",
         "MODELPACK_TAG": "digits:a",
     }
 
@@ -105,7 +177,7 @@ def test_a_label_that_cannot_be_read_hides_nothing_else(make_spec, label) -> Non
 
     assert container.spec is None
     assert container.deployment == "digits"
-    assert container.facts["port"] == 3000
+    assert container.facts["image_id"] == "sha256:1234"
 
 
 def test_a_container_of_somebody_else_is_nobodys_deployment(make_spec) -> None:
@@ -148,7 +220,7 @@ def test_out_of_reach_the_health_check_of_the_engine_decides(make_spec, health, 
 
 
 def test_a_remote_engine_is_called_by_its_name(make_spec) -> None:
-    words = said(make_spec(image="digits:a", host="0.0.0.0", port=3000))
+    words = said(make_spec(image="digits:a", host="0.0.0.0", port=3000), keeper=True)
     assert read_container(words, "gpu-box").url == "http://gpu-box:3000"
     assert reachable_from("gpu-box", "0.0.0.0")
     assert not reachable_from("gpu-box", "localhost")
@@ -176,11 +248,11 @@ def test_localhost_is_an_address(make_spec) -> None:
 @pytest.mark.parametrize("host", ["example.com", "", "-v/:/host", "127.0.0.1:80"])
 def test_what_is_no_address_is_refused(make_spec, host: str) -> None:
     with pytest.raises(UsageError, match=r"deploy\.host"):
-        host_settings(make_spec(image="digits:a", host=host))
+        keeper(make_spec(image="digits:a", host=host), "python")
 
 
 def test_the_label_is_canonical(make_spec) -> None:
-    one = create_settings(make_spec(image="digits:a", A="1", B="2"))["labels"]
-    two = create_settings(make_spec(image="digits:a", B="2", A="1"))["labels"]
+    one = replica(make_spec(image="digits:a", A="1", B="2"), "0", 1).settings["labels"]
+    two = replica(make_spec(image="digits:a", B="2", A="1"), "0", 1).settings["labels"]
     assert one == two
     assert json.loads(one["dev.modelpack.spec"])["settings"]["env"] == {"A": "1", "B": "2"}

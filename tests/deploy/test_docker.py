@@ -1,101 +1,181 @@
-"""The docker target: its order of steps with a fake engine, the contract with a real one."""
+"""The docker target: its plans and the order of its steps, with a fake engine."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from uuid import uuid4
+from typing import Any
 
 import pytest
 
-from modelpack import testing
-from modelpack.deploy import SILENT, Journal, State, rollout, survey
+from modelpack.deploy import SILENT, Journal, State, rollout
 from modelpack.deploy.docker import DockerTarget
-from modelpack.deploy.engine import DockerEngine
 from modelpack.errors import (
     ConflictError,
     DeployError,
     DeploymentNotFoundError,
     EngineError,
-    PortInUseError,
     ToolMissingError,
+    UsageError,
 )
 
-SETTLED, CANDIDATE = "modelpack-digits", "modelpack-digits-Candidate"
+
+class Killed(BaseException):
+    """kill -9: nothing of ours runs any more."""
 
 
 class FakeEngine:
-    """Holds containers as an engine would, and fails where it is told to."""
+    """Holds containers as an engine would, and fails where it is told to.
+
+    What was done is remembered in short: the keeper is ``port``, the replicas of the group that came
+    first are ``a1``, ``a2`` …
+    """
 
     def __init__(self, *images: str) -> None:
         self.images = {image: {"Id": f"sha256:{image}", "Config": {}} for image in images}
-        self.containers: dict[str, dict[str, object]] = {}
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.allowed: dict[str, list[str]] = {}
+        self.groups: list[str] = []
+        self.clock = itertools.count()
         self.done: list[str] = []
-        self.fails: dict[str, Exception] = {}
-        self.pieces: list[bytes] = []
+        self.fails: dict[str, BaseException] = {}
+        self.pieces: dict[str, list[bytes]] = {}
+        self.killed_at: str | None = None
+        self.dies_after = self.is_dead = False
 
-    def _do(self, what: str) -> None:
+    def short(self, name: str) -> str:
+        _, _, last = name.removeprefix("modelpack-digits").partition("-R")
+        if not last:
+            return "port"
+        group, _, number = last.partition("-")
+        if group not in self.groups:
+            self.groups.append(group)
+        return f"{'abcdefgh'[self.groups.index(group)]}{number}"
+
+    def _do(self, verb: str, name: str) -> None:
+        self._look()
+        what = f"{verb} {self.short(name)}"
         self.done.append(what)
         if what in self.fails:
             raise self.fails[what]
+        if what == self.killed_at:
+            self.is_dead = True
+            if not self.dies_after:
+                raise Killed
+
+    def _look(self) -> None:
+        """Nothing is asked any more by one who was killed after a call."""
+        if self.is_dead:
+            raise Killed
 
     def host(self) -> str | None:
         return None
 
-    def image(self, reference: str) -> Mapping[str, object] | None:
+    def image(self, reference: str) -> Mapping[str, Any] | None:
+        self._look()
         return self.images.get(reference)
 
-    def container(self, name: str) -> Mapping[str, object] | None:
+    def container(self, name: str) -> Mapping[str, Any] | None:
+        self._look()
         return self.containers.get(name)
 
     def names(self, label: str) -> list[str]:
-        return [name for name, one in self.containers.items() if label in one["Config"]["Labels"]]
+        self._look()
+        key, is_exact, value = label.partition("=")
+        found = {name: one["Config"]["Labels"] for name, one in self.containers.items()}
+        return [
+            name
+            for name, labels in found.items()
+            if key in labels and (not is_exact or labels[key] == value)
+        ]
 
     def create(self, name: str, settings, host) -> None:
-        self._do(f"create {name}")
+        self._do("create", name)
+        if name in self.containers:
+            raise EngineError(f"the name '{name}' is taken")
         address, port = host["port_bindings"][3000]
         self.containers[name] = {
-            "Id": f"id of {name}",
+            "Name": f"/{name}",
+            "Created": f"{next(self.clock):06}",
             "Image": self.images[settings["image"]]["Id"],
-            "Config": {"Image": settings["image"], "Labels": settings["labels"]},
+            "Config": {
+                "Image": settings["image"],
+                "Labels": settings["labels"],
+                "Entrypoint": settings.get("entrypoint"),
+            },
             "HostConfig": {
                 "PortBindings": {"3000/tcp": [{"HostIp": address, "HostPort": str(port)}]},
                 "NanoCpus": host.get("nano_cpus"),
                 "Memory": host.get("mem_limit"),
+                "RestartPolicy": host["restart_policy"],
             },
             "NetworkSettings": {"Ports": {}},
             "State": {"Status": "created"},
         }
 
     def start(self, name: str) -> None:
-        self._do(f"start {name}")
-        self._put(name, "running")
+        self._do("start", name)
+        self.put(name, "running")
 
     def stop(self, name: str, *, grace_s: int) -> None:
-        self._do(f"stop {name}")
-        self._put(name, "exited")
+        self._do("stop", name)
+        self.put(name, "exited")
 
-    def rename(self, name: str, new_name: str) -> None:
-        self._do(f"rename {name} {new_name}")
-        self.containers[new_name] = self.containers.pop(name)
+    def update(self, name: str, *, restart_policy: str) -> None:
+        self._do("keep", name)
+        self.containers[name]["HostConfig"]["RestartPolicy"] = {"Name": restart_policy}
+
+    def run(self, name: str, argv) -> tuple[int, str]:
+        """Answer as the keeper would; replicas that run have joined."""
+        self._look()
+        word, *rest = argv[argv.index("ask") + 1 :]
+        allowed = self.allowed.get(name)
+        joined: dict[str, int] = {}
+        for one in self.containers.values():
+            group = one["Config"]["Labels"].get("dev.modelpack.group")
+            if one["Config"]["Labels"].get("dev.modelpack.role") == "replica":
+                joined[group] = joined.get(group, 0) + (one["State"]["Status"] == "running")
+        is_done = True
+        if word == "hold" and allowed is None:
+            self.allowed[name] = rest
+        elif word == "switch":
+            group = self.groups.index(rest[0])
+            self._do("switch", f"modelpack-digits-R{rest[0]}-")
+            assert group >= 0
+            is_done = joined.get(rest[0], 0) >= int(rest[1])
+            if is_done:
+                self.allowed[name] = [rest[0]]
+        said = {"done": is_done, "allowed": self.allowed.get(name), "joined": joined}
+        return 0, json.dumps(said | {"accepting": joined})
 
     def remove(self, name: str) -> None:
         if name in self.containers:
-            self._do(f"remove {name}")
+            self._do("remove", name)
             del self.containers[name]
 
-    def logs(self, name: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
-        return iter(self.pieces)
+    def remove_volume(self, name: str) -> None:
+        self.done.append("remove volume")
 
-    def _put(self, name: str, status: str) -> None:
+    def logs(self, name: str, *, follow, tail, timestamps=False) -> Iterator[bytes]:
+        return iter(self.pieces.get(self.short(name), []))
+
+    def put(self, name: str, status: str) -> None:
         moment = datetime.now(UTC).isoformat()
         self.containers[name]["State"] = {"Status": status, "StartedAt": moment}
+
+    @property
+    def left(self) -> list[str]:
+        """Everything there is, in short."""
+        return sorted(self.short(name) for name in self.containers)
+
+    def named(self, short: str) -> str:
+        return next(name for name in self.containers if self.short(name) == short)
 
 
 @pytest.fixture
@@ -109,8 +189,11 @@ def docker(engine: FakeEngine) -> DockerTarget:
 
 
 @pytest.fixture
-def spec(make_spec) -> Callable[..., object]:
-    return lambda version="a", **more: make_spec(version, image=f"digits:{version}", **more)
+def spec(make_spec) -> Callable[..., Any]:
+    def make(version: str = "a", **more):
+        return make_spec(version, image=f"digits:{version}", **{"port": 3000, **more})
+
+    return make
 
 
 def apply(docker: DockerTarget, spec) -> None:
@@ -129,16 +212,19 @@ def deploy(target: DockerTarget, spec, **more):
 
 def actions(docker: DockerTarget, spec) -> list[tuple[str, str]]:
     plan = docker.plan(spec, docker.read_live(spec))
-    return [(change.action, change.resource) for change in plan.changes]
+    return [(change.action, change.kind) for change in plan.changes if change.action != "none"]
 
 
 # --- plans -------------------------------------------------------------------------------------
 
 
 def test_a_missing_image_comes_first_in_the_plan(docker, spec) -> None:
+    plan = docker.plan(spec("c"), docker.read_live(spec("c")))
+    assert [change.resource for change in plan.changes][:1] == ["image/digits:c"]
     assert actions(docker, spec("c")) == [
-        ("create", "image/digits:c"),
-        ("create", f"container/{SETTLED}"),
+        ("create", "image"),
+        ("create", "port"),
+        ("create", "replicas"),
     ]
 
 
@@ -146,7 +232,7 @@ def test_an_image_of_another_bundle_is_made_anew(docker, engine, spec) -> None:
     labels = {"dev.modelpack.bundle.digest": "sha256:other"}
     engine.images["digits:a"]["Config"] = {"Labels": labels}
 
-    assert actions(docker, spec())[0] == ("replace", "image/digits:a")
+    assert actions(docker, spec())[0] == ("replace", "image")
 
 
 def test_an_image_that_does_not_say_what_it_holds_is_used_and_noted(docker, spec) -> None:
@@ -155,7 +241,7 @@ def test_an_image_that_does_not_say_what_it_holds_is_used_and_noted(docker, spec
     assert plan.warnings == ("the image 'digits:a' does not say which bundle it holds",)
 
 
-def test_an_image_that_was_built_again_replaces_the_container(docker, engine, spec) -> None:
+def test_an_image_that_was_built_again_replaces_the_replicas(docker, engine, spec) -> None:
     settled(docker, spec())
     engine.images["digits:a"]["Id"] = "sha256:newer"
 
@@ -164,6 +250,8 @@ def test_an_image_that_was_built_again_replaces_the_container(docker, engine, sp
     assert [change.action for change in plan.changes] == ["replace"]
     assert plan.changes[0].before == {"image_id": "sha256:digits:a"}
     assert plan.changes[0].after == {"image_id": "sha256:newer"}
+    settled(docker, spec())
+    assert engine.left == ["b1", "port"]
 
 
 def test_what_runs_needs_its_image_no_more(docker, engine, spec) -> None:
@@ -173,14 +261,24 @@ def test_what_runs_needs_its_image_no_more(docker, engine, spec) -> None:
     assert docker.plan(spec(), docker.read_live(spec())).is_empty
 
 
-def test_a_stopped_container_is_only_started(docker, engine, spec) -> None:
-    settled(docker, spec())
-    engine.stop(SETTLED, grace_s=1)
-    engine.done.clear()
+def test_a_stopped_replica_is_only_started(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+    engine.put(engine.named("a2"), "exited")
 
-    assert actions(docker, spec()) == [("update", f"container/{SETTLED}")]
-    apply(docker, spec())
-    assert engine.done == [f"stop {SETTLED}", f"start {SETTLED}"]
+    assert actions(docker, spec(min_replicas=2)) == [("update", "replicas")]
+    settled(docker, spec(min_replicas=2))
+    assert docker.plan(spec(min_replicas=2), docker.read_live(spec(min_replicas=2))).is_empty
+
+
+def test_another_address_is_another_keeper(docker, engine, spec) -> None:
+    settled(docker, spec())
+
+    assert actions(docker, spec(port=4000)) == [("replace", "port"), ("replace", "replicas")]
+    apply(docker, spec(port=4000))
+    assert engine.left == ["a1", "b1", "port", "port"], "the former address answers meanwhile"
+    docker.settle("digits")
+    assert engine.left == ["b1", "port"]
+    assert docker.plan(spec(port=4000), docker.read_live(spec(port=4000))).is_empty
 
 
 def test_a_spec_without_an_image_is_refused(docker, make_spec) -> None:
@@ -188,59 +286,83 @@ def test_a_spec_without_an_image_is_refused(docker, make_spec) -> None:
         docker.read_live(make_spec())
 
 
+def test_an_engine_runs_one_replica_where_none_would_do(docker, spec) -> None:
+    wish = spec(min_replicas=0)
+    settled(docker, wish)
+    plan = docker.plan(wish, docker.read_live(wish))
+    assert plan.is_empty
+    assert any(line.startswith("scaling.min") for line in plan.warnings)
+
+
 # --- steps -------------------------------------------------------------------------------------
 
 
-def test_the_candidate_is_made_before_the_settled_one_is_stopped(docker, engine, spec) -> None:
-    settled(docker, spec("a"))
+def test_the_former_replicas_serve_until_the_new_ones_do(docker, engine, spec) -> None:
+    settled(docker, spec("a", min_replicas=2))
 
-    apply(docker, spec("b"))
+    apply(docker, spec("b", min_replicas=2))
+    assert docker.status("digits").bundle == "digits:b"
+    assert "a1" in engine.left
     docker.settle("digits")
 
     assert engine.done == [
-        f"create {CANDIDATE}",
-        f"stop {SETTLED}",
-        f"start {CANDIDATE}",
-        f"remove {SETTLED}",
-        f"rename {CANDIDATE} {SETTLED}",
+        "create b1",
+        "create b2",
+        "start b1",
+        "start b2",
+        "switch b",
+        "keep b1",
+        "keep b2",
+        "stop a1",
+        "stop a2",
+        "remove a1",
+        "remove a2",
     ]
-    assert list(engine.containers) == [SETTLED]
+    assert engine.left == ["b1", "b2", "port"]
 
 
-def test_revert_removes_the_candidate_before_the_port_is_needed_again(docker, engine, spec) -> None:
+def test_a_revert_does_not_touch_what_serves(docker, engine, spec) -> None:
     settled(docker, spec("a"))
     apply(docker, spec("b"))
     engine.done.clear()
 
     docker.revert("digits")
 
-    assert engine.done == [f"remove {CANDIDATE}", f"start {SETTLED}"]
+    assert engine.done == ["remove b1"]
     assert docker.status("digits").bundle == "digits:a"
+
+
+def test_a_first_deploy_that_fails_leaves_nothing(docker, engine, spec) -> None:
+    engine.fails = {"start a1": EngineError("stuck")}
+    with pytest.raises(EngineError):
+        deploy(docker, spec())
+
+    assert engine.left == []
+    assert engine.done[-1] == "remove volume"
 
 
 @pytest.mark.parametrize(
     ("step", "error"),
     [
-        (f"create {CANDIDATE}", EngineError("no such option")),
-        (f"stop {SETTLED}", EngineError("stuck")),
-        (f"start {CANDIDATE}", PortInUseError("taken")),
-        (f"start {CANDIDATE}", KeyboardInterrupt()),
+        ("create b2", EngineError("no such option")),
+        ("start b1", EngineError("stuck")),
+        ("start b2", KeyboardInterrupt()),
     ],
 )
-def test_whatever_step_fails_the_settled_one_runs_in_the_end(
+def test_whatever_step_fails_the_settled_ones_run_in_the_end(
     docker, engine, spec, step, error
 ) -> None:
-    settled(docker, spec("a"))
+    settled(docker, spec("a", min_replicas=2))
     engine.fails = {step: error}
 
     with pytest.raises(type(error)):
-        deploy(docker, spec("b"))
+        deploy(docker, spec("b", min_replicas=2))
 
-    assert list(engine.containers) == [SETTLED]
-    assert engine.containers[SETTLED]["State"]["Status"] == "running"
+    assert engine.left == ["a1", "a2", "port"]
+    assert "stop a1" not in engine.done
 
 
-@pytest.mark.parametrize("step", [f"remove {SETTLED}", f"rename {CANDIDATE} {SETTLED}"])
+@pytest.mark.parametrize("step", ["keep b1", "stop a1", "remove a1"])
 @pytest.mark.parametrize("error", [EngineError("stuck"), KeyboardInterrupt()])
 def test_what_was_found_healthy_is_not_taken_away_by_a_failing_settle(
     docker, engine, spec, step, error
@@ -252,85 +374,262 @@ def test_what_was_found_healthy_is_not_taken_away_by_a_failing_settle(
     engine.fails.clear()
 
     assert docker.status("digits").bundle == "digits:b"
-    assert engine.containers[CANDIDATE]["State"]["Status"] == "running"
     assert deploy(docker, spec("b")).state is State.RUNNING
-    assert list(engine.containers) == [SETTLED]
+    assert engine.left == ["b1", "port"]
 
 
-@pytest.mark.parametrize("killed_at", range(5))
-def test_a_deploy_killed_after_any_step_is_finished_by_the_next(
-    docker, engine, spec, killed_at
+def test_replicas_that_do_not_take_the_port_leave_it_to_the_former_ones(
+    docker, engine, spec
 ) -> None:
-    """Nothing of ours runs after kill -9: the engine alone knows how far it came."""
     settled(docker, spec("a"))
-    steps: list[Callable[[], None]] = [
-        lambda: engine.create(CANDIDATE, *_settings(spec("b"))),
-        lambda: engine.stop(SETTLED, grace_s=1),
-        lambda: engine.start(CANDIDATE),
-        lambda: engine.remove(SETTLED),
-        lambda: engine.rename(CANDIDATE, SETTLED),
-    ]
-    for step in steps[: killed_at + 1]:
-        step()
-
     apply(docker, spec("b"))
-    docker.settle("digits")
+    engine.put(engine.named("b1"), "exited")
 
-    assert list(engine.containers) == [SETTLED]
-    assert engine.containers[SETTLED]["State"]["Status"] == "running"
-    assert docker.status("digits").bundle == "digits:b"
-    assert docker.plan(spec("b"), docker.read_live(spec("b"))).is_empty
+    with pytest.raises(DeployError, match="0 of 1 replicas of 'digits' take requests"):
+        docker.settle("digits")
+
+    assert "a1" in engine.left
+    assert list(engine.allowed.values()) == [[engine.groups[0]]]
 
 
-def test_a_candidate_that_was_never_checked_gives_way_to_the_next(docker, engine, spec) -> None:
+def steps_of_an_update(make_spec) -> list[str]:
+    """Return every call that an update makes."""
+    engine = FakeEngine("digits:a", "digits:b")
+    docker = DockerTarget(engine)
+    for version in "ab":
+        engine.done.clear()
+        spec = make_spec(version, image=f"digits:{version}", port=3000, min_replicas=2)
+        apply(docker, spec)
+        docker.settle("digits")
+    return engine.done
+
+
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("other", ["b", "c"], ids=["same-again", "another"])
+def test_an_update_killed_at_any_call_is_finished_by_the_next(make_spec, is_after, other) -> None:
+    """The engine alone knows how far it came; whoever comes next ends it, whatever he wants."""
+    names = steps_of_an_update(make_spec)
+    assert len(names) == 11
+    for step in names:
+        engine = FakeEngine("digits:a", "digits:b", "digits:c")
+        docker = DockerTarget(engine)
+        one, two, next_ = (
+            make_spec(version, image=f"digits:{version}", port=3000, min_replicas=2)
+            for version in ("a", "b", other)
+        )
+        settled(docker, one)
+        engine.killed_at, engine.dies_after = step, is_after
+        with suppress(Killed):
+            apply(docker, two)
+            docker.settle("digits")
+        assert engine.is_dead or (is_after and step == names[-1])
+        engine.killed_at, engine.is_dead = None, False
+
+        apply(docker, next_)
+        docker.settle("digits")
+
+        assert docker.status("digits").bundle == f"digits:{other}", step
+        assert len(engine.left) == 3, (step, engine.left)
+        assert docker.plan(next_, docker.read_live(next_)).is_empty, step
+        assert all(one["State"]["Status"] == "running" for one in engine.containers.values())
+
+
+def test_replicas_that_were_never_checked_give_way_to_the_next(docker, engine, spec) -> None:
     settled(docker, spec("a"))
     apply(docker, spec("b"))
 
     apply(docker, spec("b", A="1"))
+    assert engine.left == ["a1", "c1", "port"]
     docker.revert("digits")
 
     assert docker.status("digits").bundle == "digits:a"
 
 
-def test_a_container_of_somebody_else_is_never_touched(docker, engine, spec) -> None:
-    engine.create(SETTLED, *_settings(spec()))
-    engine.containers[SETTLED]["Config"]["Labels"] = {"com.example": "x"}
+def test_replicas_that_have_the_port_are_kept_whoever_was_killed(docker, engine, spec) -> None:
+    """Killed between the switch and the note that they are healthy: nobody else serves."""
+    settled(docker, spec("a"))
+    apply(docker, spec("b"))
+    engine.fails = {"keep b1": Killed()}
+    with pytest.raises(Killed):
+        docker.settle("digits")
+    engine.fails.clear()
+
+    apply(docker, spec("b", A="1"))
+
+    assert "b1" in engine.left, "it serves"
+    docker.revert("digits")
+    assert docker.status("digits").bundle == "digits:b"
+
+
+def test_a_scaling_leaves_the_replicas_there_are(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+
+    assert actions(docker, spec(min_replicas=3)) == [("update", "replicas")]
+    settled(docker, spec(min_replicas=3))
+    assert engine.left == ["a1", "a2", "a3", "port"]
+    assert docker.current("digits").settings.min_replicas == 3
+    assert docker.status("digits").revision == spec(min_replicas=3).revision
+
+    settled(docker, spec())
+    assert engine.left == ["a1", "port"]
+    assert docker.current("digits").settings.min_replicas == 1
+
+
+def test_a_growing_that_fails_leaves_what_there_was(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+    engine.fails = {"start a3": EngineError("no room")}
+
+    with pytest.raises(EngineError):
+        deploy(docker, spec(min_replicas=3))
+
+    assert engine.left == ["a1", "a2", "port"]
+    assert docker.read_live(spec()).is_settled
+
+
+def test_a_replica_that_somebody_removed_comes_back(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+    engine.remove(engine.named("a2"))
+
+    assert actions(docker, spec(min_replicas=2)) == [("update", "replicas")]
+    settled(docker, spec(min_replicas=2))
+    assert engine.left == ["a1", "a2", "port"]
+
+
+def test_a_port_that_nobody_keeps_is_kept_again(docker, engine, spec) -> None:
+    settled(docker, spec())
+    engine.remove(engine.named("port"))
+
+    status = docker.status("digits")
+    assert (status.state, status.detail) == (State.STOPPED, "nothing keeps its port")
+    assert actions(docker, spec()) == [("create", "port"), ("update", "replicas")]
+    settled(docker, spec())
+    assert engine.left == ["a1", "port"]
+    assert list(engine.allowed.values()) == [[engine.groups[0]]]
+
+
+def test_a_container_of_another_modelpack_stops_the_deploy(docker, engine, spec) -> None:
+    settled(docker, spec())
+    labels = engine.containers[engine.named("a1")]["Config"]["Labels"]
+    del labels["dev.modelpack.role"]
+
+    with pytest.raises(ConflictError, match="another version of modelpack") as caught:
+        docker.read_live(spec())
+
+    assert "destroy digits" in caught.value.hint
+    docker.destroy("digits")
+    assert engine.left == []
+
+
+def test_what_is_not_labelled_is_never_touched(docker, engine, spec) -> None:
+    settled(docker, spec())
+    name = engine.named("a1")
+    engine.containers[name]["Config"]["Labels"] = {"com.example": "x"}
     engine.done.clear()
 
-    for act in (docker.status, docker.destroy, docker.revert, docker.settle):
-        with pytest.raises(ConflictError, match="was not made by modelpack"):
-            act("digits")
-    with pytest.raises(ConflictError):
-        docker.read_live(spec())
-    assert engine.done == []
+    with pytest.raises(EngineError, match="is taken"):
+        apply(docker, spec())
+    docker.revert("digits")
+    docker.destroy("digits") if docker.inventory("digits") else None
+
+    assert list(engine.containers) == [name]
     assert docker.list() == []
 
 
-def test_destroy_removes_both(docker, engine, spec) -> None:
+def test_destroy_removes_all_of_it_and_says_so_before(docker, engine, spec) -> None:
     settled(docker, spec("a"))
     apply(docker, spec("b"))
+    named = docker.inventory("digits")
+    assert {one.removeprefix("container/") for one in named[:-1]} == set(engine.containers)
+    assert named[-1] == "volume/modelpack-digits-Port"
 
     docker.destroy("digits")
 
     assert engine.containers == {}
+    assert engine.done[-1] == "remove volume"
+    assert docker.inventory("digits") == ()
     with pytest.raises(DeploymentNotFoundError):
         docker.destroy("digits")
 
 
-def test_names_that_end_alike_are_two_deployments(docker, engine, make_spec) -> None:
-    for name in ("digits", "digits-candidate"):
-        settled(docker, make_spec(name=name, image="digits:a"))
+def test_a_first_deploy_that_was_cut_short_is_seen_and_can_be_destroyed(
+    docker, engine, spec
+) -> None:
+    engine.fails = {"create a1": Killed()}
+    with pytest.raises(Killed):
+        apply(docker, spec())
 
-    assert [one.name for one in docker.list()] == ["digits", "digits-candidate"]
+    assert docker.status("digits").detail == "its first apply was cut short"
+    assert [one.name for one in docker.list()] == ["digits"]
     docker.destroy("digits")
-    assert [one.name for one in docker.list()] == ["digits-candidate"]
+    assert engine.left == []
+
+
+def test_names_that_end_alike_are_two_deployments(docker, engine, make_spec) -> None:
+    for name in ("digits", "digits-r"):
+        settled(docker, make_spec(name=name, image="digits:a", port=3000))
+
+    assert [one.name for one in docker.list()] == ["digits", "digits-r"]
+    docker.destroy("digits")
+    assert [one.name for one in docker.list()] == ["digits-r"]
 
 
 def test_pieces_of_an_engine_become_whole_lines(docker, engine, spec) -> None:
     settled(docker, spec())
-    engine.pieces = [b"one\ntw", b"o\r\n", "é".encode()[:1], "é".encode()[1:] + b"\n\nlast"]
+    pieces = [b"one\ntw", b"o\r\n", "é".encode()[:1], "é".encode()[1:] + b"\n\nlast"]
+    engine.pieces["a1"] = pieces
 
     assert list(docker.logs("digits")) == ["one", "two", "é", "", "last"]
+
+
+def test_lines_of_several_replicas_are_in_the_order_of_their_times(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+    engine.pieces["a1"] = [b"2026-05-01T00:00:01Z first\n2026-05-01T00:00:03.1Z fourth\n"]
+    engine.pieces["a2"] = [b"2026-05-01T00:00:01.5Z second\n2026-05-01T00:00:03Z third\n"]
+
+    lines = ["1 | first", "2 | second", "2 | third", "1 | fourth"]
+    assert list(docker.logs("digits")) == lines
+    assert list(docker.logs("digits", tail=1)) == lines[-1:]
+
+
+def test_lines_of_several_replicas_are_followed_at_once(docker, engine, spec) -> None:
+    settled(docker, spec(min_replicas=2))
+    engine.pieces = {"a1": [b"one\n"], "a2": [b"two\n"]}
+
+    assert sorted(docker.logs("digits", follow=True)) == ["1 | one", "2 | two"]
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+def test_a_secret_goes_to_the_replicas_and_nowhere_else(
+    docker, engine, spec, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setenv("GIVEN_TOKEN", "s3cret-one")
+    file = tmp_path / "key"
+    file.write_text("s3cret-two\n")
+    wish = spec(secrets={"TOKEN": "env:GIVEN_TOKEN", "KEY": f"file:{file}"})
+    seen = []
+    make = engine.create
+    monkeypatch.setattr(engine, "create", lambda *args: (seen.append(args), make(*args)))
+
+    plan = docker.plan(wish, docker.read_live(wish))
+    docker.apply(plan, Journal(), SILENT)
+
+    keeper, replica = (settings for _, settings, _ in seen)
+    assert replica["environment"]["TOKEN"] == "s3cret-one"
+    assert replica["environment"]["KEY"] == "s3cret-two"
+    assert "s3cret" not in json.dumps([plan.to_json(), keeper, replica["labels"], wish.facts()])
+    assert b"s3cret" not in b"".join(docker.render(wish).files.values())
+
+
+@pytest.mark.parametrize("reference", ["env:NOT_THERE", "file:/not/there"])
+def test_a_secret_that_is_not_there_stops_the_deploy_before_anything_is_made(
+    docker, engine, spec, reference
+) -> None:
+    with pytest.raises(UsageError, match=r"deploy\.secrets\.TOKEN"):
+        deploy(docker, spec(secrets={"TOKEN": reference}))
+
+    assert engine.left == []
 
 
 def test_without_an_engine_the_tool_is_missing(monkeypatch, spec, free_port) -> None:
@@ -353,190 +652,3 @@ def test_making_the_target_asks_no_engine_and_imports_no_sdk() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
     )
     assert done.stdout.strip() == "False"
-
-
-def _settings(spec) -> tuple[object, object]:
-    from modelpack.deploy.container import create_settings, host_settings
-
-    return create_settings(spec), host_settings(spec)
-
-
-# --- a real engine -----------------------------------------------------------------------------
-
-# Other runs of these tests may use the same engine at the same time.
-NAME = f"test-{uuid4().hex[:8]}"
-IMAGES = f"modelpack-test/{NAME}"
-
-
-@pytest.fixture
-def real(service_image) -> Iterator[DockerTarget]:
-    """The target over the real engine; deployments of these tests are gone afterwards."""
-    target = DockerTarget(TestEngine())
-    yield target
-    for status in target.list():
-        if status.name == NAME:
-            target.destroy(status.name)
-
-
-class TestEngine(DockerEngine):
-    """The real engine; its containers carry one more label, by which they can be told."""
-
-    __test__ = False
-
-    def create(self, name: str, settings, host) -> None:
-        labels = {**settings["labels"], "dev.modelpack.test": "1"}
-        super().create(name, {**settings, "labels": labels}, host)
-
-
-@pytest.fixture
-def real_spec(make_spec, service_image) -> Callable[..., object]:
-    def make(version: str = "a", **more):
-        spec = make_spec(version, name=NAME, image=f"{IMAGES}:{version}", **more)
-        if DockerEngine().image(spec.image) is None:
-            service_image(spec.image, spec.digest)
-        return spec
-
-    return make
-
-
-def ask(url: str) -> dict[str, object]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize("claim", testing.CLAIMS, ids=lambda claim: claim.__name__)
-def test_docker_keeps_the_contract(claim, real, real_spec, free_port) -> None:
-    claim(
-        testing.TargetCase(
-            target=real,
-            spec=real_spec("a", port=free_port),
-            changed=real_spec("b", port=free_port, MODE_OF_THINGS="new"),
-            broken=real_spec("c", port=free_port, FAKE_MODE="crash"),
-        )
-    )
-
-
-@pytest.mark.engine
-def test_limits_and_rights_hold_inside_the_container(real, real_spec) -> None:
-    url = deploy(real, real_spec(cpu=0.5, memory_bytes=64 * 2**20)).url
-    seen = ask(f"{url}/rights")
-
-    assert seen["uid"] == 65532
-    assert seen["capabilities"] == "0000000000000000"
-    assert seen["no_new_privileges"] == "1"
-    assert seen["writes_root"] is False
-    assert seen["writes_tmp"] is True
-    said = DockerEngine().container(f"modelpack-{NAME}")["HostConfig"]
-    assert (said["Memory"], said["MemorySwap"], said["NanoCpus"]) == (2**26, 2**26, 5 * 10**8)
-    assert said["RestartPolicy"]["Name"] == "unless-stopped"
-
-
-@pytest.mark.engine
-def test_the_port_is_bound_to_this_machine_alone(real, real_spec) -> None:
-    deploy(real, real_spec())
-    ports = DockerEngine().container(f"modelpack-{NAME}")["NetworkSettings"]["Ports"]
-    assert [binding["HostIp"] for binding in ports["3000/tcp"]] == ["127.0.0.1"]
-
-
-@pytest.mark.engine
-def test_a_missing_image_is_built_by_the_rollout(real, make_spec, service_image) -> None:
-    spec = make_spec("z", name=NAME, image=f"{IMAGES}:built")
-    plan = rollout.plan_deployment(real, spec)
-    assert plan.missing_image == f"{IMAGES}:built"
-
-    def build(wanted, progress) -> None:
-        service_image(wanted.image, wanted.digest)
-
-    assert rollout.apply_plan(real, plan, ensure_image=build).state is State.RUNNING
-    assert rollout.plan_deployment(real, spec).is_empty
-
-
-@pytest.mark.engine
-def test_a_port_in_use_brings_the_former_container_back(real, real_spec) -> None:
-    import socket
-
-    deploy(real, real_spec("a"))
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(PortInUseError, match="port is in use"):
-            deploy(real, real_spec("b", port=other.getsockname()[1]))
-
-    status = real.status(NAME)
-    assert (status.state, status.bundle) in [
-        (State.RUNNING, "digits:a"),
-        (State.STARTING, "digits:a"),
-    ]
-    assert DockerEngine().container(f"modelpack-{NAME}-Candidate") is None
-
-
-@pytest.mark.engine
-def test_a_crashing_container_is_noticed_long_before_the_time_is_up(real, real_spec) -> None:
-    began = time.monotonic()
-    with pytest.raises(DeployError) as caught:
-        deploy(real, real_spec("c", FAKE_MODE="crash", ready_timeout_s=300.0))
-
-    assert time.monotonic() - began < 60
-    assert "error[service-failed]: the model is broken" in caught.value.message
-    assert "this is digits:c" in caught.value.log_lines
-
-
-@pytest.mark.engine
-def test_drift_shows_in_the_plan_and_is_put_right(real, real_spec) -> None:
-    from modelpack.image import connect
-
-    spec = real_spec(memory_bytes=64 * 2**20)
-    deploy(real, spec)
-    with connect() as client:
-        client.update_container(f"modelpack-{NAME}", mem_limit=2**27, memswap_limit=2**27)
-
-    change = rollout.plan_deployment(real, spec).changes[0]
-
-    assert (change.before, change.after) == ({"memory_bytes": 2**27}, {"memory_bytes": 2**26})
-
-
-@pytest.mark.engine
-def test_a_container_that_was_stopped_by_hand_is_started_again(real, real_spec) -> None:
-    deploy(real, real_spec())
-    DockerEngine().stop(f"modelpack-{NAME}", grace_s=5)
-    assert real.status(NAME).state is State.STOPPED
-
-    assert deploy(real, real_spec()).state is State.RUNNING
-
-
-@pytest.mark.engine
-def test_a_service_that_eats_its_memory_is_ended_and_said(real, real_spec) -> None:
-    with pytest.raises(DeployError, match=r"out of memory|exit 137"):
-        deploy(real, real_spec("m", FAKE_MODE="hungry", memory_bytes=32 * 2**20))
-
-
-@pytest.mark.engine
-def test_following_the_log_ends_with_the_container(real, real_spec) -> None:
-    deploy(real, real_spec())
-    lines = real.logs(NAME, follow=True)
-    assert next(lines) == "this is digits:a"
-
-    DockerEngine().stop(f"modelpack-{NAME}", grace_s=5)
-
-    assert all(line.startswith("asked for") for line in lines)
-
-
-@pytest.mark.engine
-def test_deployments_of_all_targets_are_found_by_name(real, real_spec) -> None:
-    deploy(real, real_spec())
-
-    assert survey.find(NAME).status(NAME).state is State.RUNNING
-    assert NAME in [one.name for one in survey.list_deployments().statuses]
-    survey.destroy(NAME)
-    assert DockerEngine().container(f"modelpack-{NAME}") is None
-
-
-@pytest.mark.engine
-def test_what_an_engine_refuses_is_one_readable_line(spec) -> None:
-    engine = DockerEngine()
-    with pytest.raises(EngineError, match="the engine cannot start the container 'no-such'"):
-        engine.start("no-such")
-    assert engine.container("no-such") is None
-    assert engine.image("no/such:image") is None
-    engine.remove("no-such")

@@ -2,14 +2,16 @@
 
 FAKE_MODE says how it misbehaves: ``crash`` ends at once, ``deaf`` is never ready, ``poison`` fails
 its own example, ``picky`` refuses it, ``stubborn`` ignores SIGTERM, ``family`` starts a child,
-``hungry`` takes all memory.
+``hungry`` takes all memory, ``aloof`` never asks for a port that others share.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -52,6 +54,44 @@ class Handler(BaseHTTPRequestHandler):
         print("asked for", self.path, flush=True)
 
 
+class Shared(ThreadingHTTPServer):
+    """Answers at a listening socket that somebody else gave."""
+
+    daemon_threads = True
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(("", 0), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(False)
+
+    def get_request(self):
+        connection, address = super().get_request()
+        connection.setblocking(True)
+        return connection, address
+
+
+def share_port(path: str) -> None:
+    """Answer at the port of a keeper, as long as it says so."""
+    group, _, name = os.environ["MODELPACK_PORT_GROUP"].partition("/")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(path)
+        line.send(f"join {group} {name}".encode())
+        server = None
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(line, 4096, 2)
+            word = data.partition(b" ")[0]
+            if not word:
+                return
+            if server is not None:
+                server.shutdown()
+                server.server_close()
+            if word == b"accept":
+                server = Shared(descriptors[0])
+                threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            line.send(b"accepting" if word == b"accept" else b"paused")
+
+
 def rights() -> dict[str, object]:
     lines = Path("/proc/self/status").read_text().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
@@ -86,6 +126,9 @@ def main() -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         print("child", child.pid, flush=True)
     address = os.environ["MODELPACK_HOST"], int(os.environ["MODELPACK_PORT"])
+    keeper = os.environ.get("MODELPACK_PORT_KEEPER")
+    if keeper and MODE != "aloof":
+        threading.Thread(target=share_port, args=(keeper,), daemon=True).start()
     with ThreadingHTTPServer(address, Handler) as server:
         server.serve_forever()
 

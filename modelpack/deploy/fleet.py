@@ -1,0 +1,235 @@
+"""All containers of one deployment, and what they amount to.
+
+    containers ──Fleet.of──► keepers, groups ──► settled   found healthy; what stands
+                                            ├──► on trial  came later, not found healthy yet
+                                            └──► left over what neither of them needs
+
+Pure.  A group is what one apply has started: replicas of one revision and one image, side by side.
+Whether it was found healthy is written in its restart policy, which is the one thing about a
+container that an engine lets be changed: so a machine that starts again starts only what was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from modelpack.deploy.container import KEEPER, REPLICA, Container, address_id, wanted_facts
+from modelpack.deploy.probe import is_ready
+from modelpack.deploy.spec import DeploymentSpec, Fact
+from modelpack.deploy.state import State
+from modelpack.errors import ConflictError
+from modelpack.manifest import canonical_json, sha256_digest
+
+COUNT = "min_replicas"
+"""Fact that is the number of replicas there are."""
+
+_WORST_FIRST = (State.FAILED, State.STOPPED, State.UNHEALTHY, State.STARTING, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Replicas that came together."""
+
+    id: str
+    replicas: tuple[Container, ...]
+    """By number."""
+
+    @property
+    def is_settled(self) -> bool:
+        """True when all of it was found healthy."""
+        return all(one.is_kept for one in self.replicas)
+
+    @property
+    def was_settled(self) -> bool:
+        """True when some of it was: it is growing, or was being settled."""
+        return any(one.is_kept for one in self.replicas)
+
+    @property
+    def newest(self) -> Container:
+        """The replica that was made last."""
+        return max(self.replicas, key=lambda one: (one.created, one.number))
+
+    @property
+    def spec(self) -> DeploymentSpec | None:
+        """What it was made for, with as many replicas as there are."""
+        spec = self.newest.spec
+        count = len(self.replicas)
+        if spec is None or count_of(spec) == count:
+            return spec
+        most = spec.settings.max_replicas
+        return replace(
+            spec,
+            settings=replace(
+                spec.settings,
+                min_replicas=count,
+                max_replicas=None if most is None else max(most, count),
+                idle_s=None,
+            ),
+        )
+
+    @property
+    def template(self) -> Mapping[str, Fact]:
+        """The facts of each replica; of the first that differs from what was asked, if one does."""
+        wanted = self.applied
+        odd = (one.facts for one in self.replicas if _without_count(one.facts) != wanted)
+        return _without_count(next(odd, self.newest.facts))
+
+    @property
+    def applied(self) -> Mapping[str, Fact]:
+        """What was asked for, for each replica, and the image that it had."""
+        if self.newest.spec is None:
+            return {}
+        wanted = _without_count(wanted_facts(self.newest.spec))
+        return wanted | {"image_id": self.newest.facts["image_id"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What an engine has of a deployment."""
+
+    name: str
+    keepers: Mapping[str, Container]
+    """By the address that they keep."""
+    groups: tuple[Group, ...]
+    """In the order in which they came."""
+    others: tuple[Container, ...] = ()
+    """Containers that another version of modelpack has made."""
+
+    @classmethod
+    def of(cls, name: str, containers: Iterable[Container]) -> Fleet:
+        """Sort the containers of a deployment."""
+        keepers: dict[str, Container] = {}
+        groups: dict[str, list[Container]] = {}
+        others = []
+        for one in containers:
+            if one.role == KEEPER:
+                keepers[one.group] = one
+            elif one.role == REPLICA:
+                groups.setdefault(one.group, []).append(one)
+            else:
+                others.append(one)
+        found = [
+            Group(key, tuple(sorted(members, key=lambda one: one.number)))
+            for key, members in groups.items()
+        ]
+        ordered = sorted(found, key=lambda group: group.newest.created)
+        return cls(name, keepers, tuple(ordered), tuple(others))
+
+    def require_ours(self) -> None:
+        """Raise ConflictError for a container that another version of modelpack has made."""
+        if self.others:
+            raise ConflictError(
+                f"the container '{self.others[0].name}' was made by another version of modelpack",
+                hint=f"run 'modelpack deployments destroy {self.name}' first",
+            )
+
+    @property
+    def is_absent(self) -> bool:
+        """True when there is no container at all."""
+        return not (self.groups or self.keepers or self.others)
+
+    @property
+    def settled(self) -> Group | None:
+        """The group that was found healthy last."""
+        return next((group for group in reversed(self.groups) if group.was_settled), None)
+
+    @property
+    def on_trial(self) -> Group | None:
+        """A group that came later and of which not all was found healthy."""
+        last = self.groups[-1] if self.groups else None
+        return last if last is not None and not last.is_settled else None
+
+    @property
+    def standing(self) -> Group | None:
+        """The group on trial, else the settled one."""
+        return self.on_trial or self.settled
+
+    def keeper_of(self, group: Group | None) -> Container | None:
+        """Return what keeps the port that the group answers at."""
+        if group is None or group.newest.spec is None:
+            return None
+        return self.keepers.get(address_id(group.newest.spec))
+
+    def beside(self, *groups: Group | None) -> list[Container]:
+        """Return the containers that none of the groups needs, replicas first."""
+        ids = {group.id for group in groups if group is not None}
+        needed = {keeper.name for group in groups if (keeper := self.keeper_of(group))}
+        replicas = [one for group in self.groups if group.id not in ids for one in group.replicas]
+        keepers = [one for one in self.keepers.values() if one.name not in needed]
+        return [*replicas, *keepers, *self.others]
+
+    @property
+    def is_settled(self) -> bool:
+        """True when one group stands, all of it found healthy, and nothing beside it."""
+        return self.on_trial is None and not self.beside(self.settled)
+
+    def facts(self) -> dict[str, Fact]:
+        """Return the facts of what stands, the address being that of its keeper."""
+        group = self.standing
+        if group is None:
+            return {}
+        address = {"host": None, "port": None} | dict(_facts_of(self.keeper_of(group)))
+        facts = dict(group.template) | address | _count(len(group.replicas))
+        return {key: value for key, value in facts.items() if value is not None}
+
+    def applied(self) -> dict[str, Fact]:
+        """Return what was asked for last, under the keys of ``facts``."""
+        group = self.standing
+        if group is None or not group.applied:
+            return {}
+        return dict(group.applied) | _count(len(group.replicas))
+
+    def like(self, wanted: Mapping[str, Fact]) -> Group | None:
+        """Return the group whose every replica has the wanted facts, whatever their number."""
+        template = _without_count(wanted)
+        for group in reversed(self.groups):
+            if all(_without_count(one.facts) == template for one in group.replicas):
+                return group
+        return None
+
+    def fresh_id(self, wanted: Mapping[str, Fact]) -> str:
+        """Return twelve hex digits for a group with the wanted facts that no group has yet."""
+        taken = {group.id for group in self.groups}
+        attempt = 0
+        while True:
+            value = canonical_json([dict(_without_count(wanted)), attempt])
+            found = sha256_digest(value).removeprefix("sha256:")[:12]
+            if found not in taken:
+                return found
+            attempt += 1
+
+
+def count_of(spec: DeploymentSpec) -> int:
+    """Return how many replicas an engine runs for the spec: it does not go to none."""
+    return max(spec.settings.min_replicas, 1)
+
+
+def state_of(containers: Iterable[Container]) -> tuple[State, str | None]:
+    """Return how several containers are, all in all, and why; asks those that can be asked."""
+    found = list(containers)
+    now = datetime.now(UTC)
+    states = [one.state(is_ready=one.needs_probe and is_ready(one.url), now=now) for one in found]
+    worst = min(states, key=_WORST_FIRST.index)
+    detail = next((one.detail for one in found if one.detail), None)
+    ready = states.count(State.RUNNING)
+    if len(found) > 1 and ready < len(found):
+        count = f"{ready} of {len(found)} replicas are ready"
+        detail = f"{count}: {detail}" if detail else count
+    return worst, detail
+
+
+def _facts_of(keeper: Container | None) -> Mapping[str, Fact]:
+    return keeper.facts if keeper is not None else {}
+
+
+def _count(number: int) -> dict[str, Fact]:
+    return {COUNT: number} if number != 1 else {}
+
+
+def _without_count(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    return {key: value for key, value in facts.items() if key not in _NOT_OF_A_REPLICA}
+
+
+_NOT_OF_A_REPLICA = (COUNT, "max_replicas")
