@@ -43,7 +43,7 @@ def apply(
     is_same = fresh.digest == plan.digest or (open_one and open_one.plan == plan.digest)
     if fresh.is_empty or is_same or yes:
         console.note(fresh.describe())
-        applying.apply_now(place, fresh, form=form, base=kept.base)
+        applying.apply_now(place, fresh, yes=yes, form=form, base=kept.base)
         return
     console.note("what stands there has changed since the plan was kept; it would be this now:")
     if not console.has_somebody():

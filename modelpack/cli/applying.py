@@ -31,15 +31,28 @@ def show_and_apply(
     if not plan.is_empty and not yes and not console.ask("apply this?", flag="--yes", what=what):
         console.note("nothing was changed")
         raise typer.Exit(1)
-    apply_now(place, plan, form=form, base=base)
+    apply_now(place, plan, yes=yes, form=form, base=base)
 
 
-def apply_now(place: Target, plan: Plan, *, form: Format, base: str | None = None) -> None:
-    """Apply the plan and print where the deployment answers."""
+def apply_now(
+    place: Target, plan: Plan, *, yes: bool, form: Format, base: str | None = None
+) -> None:
+    """Apply the plan and print where the deployment answers.
+
+    What no plan could know, a target asks on its way: ``yes`` consents, and without a terminal
+    nobody does.
+    """
     from modelpack.deploy import rollout
 
+    def confirm(question: str) -> bool:
+        return yes or (console.has_somebody() and console.ask(question, flag="--yes", what="this"))
+
     status = rollout.apply_plan(
-        place, plan, ensure_image=_image_maker(base), progress=console.Steps()
+        place,
+        plan,
+        ensure_image=_image_maker(base),
+        progress=console.Steps(),
+        confirm=confirm,
     )
     print_status(status, form)
 

@@ -56,6 +56,15 @@ class Interrupted:
         return next(reversed(list(self.steps)), None)
 
 
+Confirm = Callable[[str], bool]
+"""Asks for consent to what no plan could know; gets a question, and gives whether it was granted."""
+
+
+def never(question: str) -> bool:  # noqa: ARG001
+    """Grant nothing beyond the plan."""
+    return False
+
+
 @dataclass(slots=True)
 class Journal:
     """The steps of one apply.  Without a file nothing is written: for a first try of a target."""
@@ -73,6 +82,10 @@ class Journal:
 
     begun: list[str] = field(default_factory=list)
     """Keys of the steps so far."""
+
+    confirm: Confirm = never
+    """Asked by a target that learns in the middle of an apply what no plan could know, such as what
+    a cloud says that a change set replaces.  Without consent it raises ConflictError."""
 
     def step(self, key: str, do: Callable[[], Result], *, once: bool = False) -> Result:
         """Do one step and return what it says; raises what ``do`` raises.

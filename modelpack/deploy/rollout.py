@@ -24,7 +24,7 @@ from modelpack.config.settings import DeploySettings
 from modelpack.deploy import journal as journals
 from modelpack.deploy import records, revisions, survey
 from modelpack.deploy.bundles import EnsureImage, image_maker
-from modelpack.deploy.journal import Journal, OpenJournal, open_journal
+from modelpack.deploy.journal import Confirm, Journal, OpenJournal, never, open_journal
 from modelpack.deploy.plan import Plan
 from modelpack.deploy.planning import (
     plan_deployment,
@@ -87,6 +87,7 @@ def apply_plan(
     progress: Progress = SILENT,
     clock: Clock = Clock(),  # noqa: B008  frozen
     begin: OpenJournal = open_journal,
+    confirm: Confirm = never,
 ) -> Status:
     """Do what the plan says; return the status of what is healthy then.
 
@@ -94,6 +95,7 @@ def apply_plan(
     brought to its end.  Raises ConflictError when the live state is not the one that was planned
     for, or somebody else is changing the deployment; DeployError when the new revision does not
     become healthy, and what the target raises; the former one is back then, and the hint says so.
+    ``confirm`` is asked for consent to what a target learns on its way and no plan could know.
     """
     name = plan.spec.name
     with records.lock(name), target.hold(name):
@@ -111,6 +113,7 @@ def apply_plan(
         if live.is_absent:
             revisions.forget(name)  # of one that somebody else has destroyed
         journal = begin(plan)
+        journal.confirm = confirm
         records.remember(name, target.name, target.options)
         try:
             _bring_up(target, fresh, journal, progress, clock)

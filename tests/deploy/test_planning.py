@@ -289,6 +289,27 @@ def test_a_target_may_hold_a_lock_of_its_own(make_spec) -> None:
     assert place.runs is None
 
 
+@pytest.mark.parametrize("granted", [True, False])
+def test_what_no_plan_could_know_is_asked_on_the_way(make_spec, granted: bool) -> None:
+    asked = []
+
+    class Asking(Place):
+        def apply(self, plan: Plan, journal, progress) -> Revision:
+            if not journal.confirm("the cloud replaces the database, too; go on?"):
+                raise ConflictError("nothing was done without consent")
+            return super().apply(plan, journal, progress)
+
+    place = Asking()
+    plan = rollout.plan_deployment(place, make_spec())
+    if granted:
+        rollout.apply_plan(place, plan, confirm=lambda question: not asked.append(question))
+        assert asked == ["the cloud replaces the database, too; go on?"]
+    else:
+        with pytest.raises(ConflictError, match="without consent"):
+            rollout.apply_plan(place, plan)
+    assert (place.runs is not None) == granted
+
+
 def test_costs_are_summed_and_are_no_part_of_what_is_applied(make_spec) -> None:
     note = "on demand, eu-central-1, prices of 2026-08"
     changes = [
