@@ -2,7 +2,8 @@
 
     ServiceSpec ──openapi_document──► dict      one path an api, and the server's own probes
 
-Every body has a real example: the one that the author gave, else one made from the types.
+Every body has a real example: the one that the author gave, else one made from the types.  What is
+answered to it is shown in its form (``examples``), where the types tell.
 Definitions that a schema brings along are moved to ``components/schemas``, where references inside
 an OpenAPI document look for them.  Beside the standard words there are
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from modelpack.sdk.api import ApiSpec, Parameter
 from modelpack.sdk.definitions import hoist
+from modelpack.sdk.examples import example_answer
 from modelpack.sdk.files import ImageValue
 from modelpack.sdk.service import ServiceSpec
 from modelpack.sdk.tensor import TensorValue
@@ -128,7 +130,12 @@ def _default(parameter: Parameter) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    """Return a value without arrays in it, as JSON has it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [*map(_plain, value)] if isinstance(value, list | tuple) else value
 
 
 def _array_headers(value: TensorValue | None) -> list[tuple[str, dict[str, Any], str]]:
@@ -176,12 +183,15 @@ def _answer(api: ApiSpec, definitions: dict[str, Any]) -> dict[str, Any]:
             },
         }
     if api.returns.is_file:
-        content: dict[str, Any] = {api.returns.media_type: {"schema": {}}}
-        return {"description": "The file.", "headers": headers, "content": content}
+        file: dict[str, Any] = {api.returns.media_type: {"schema": {}}}
+        return {"description": "The file.", "headers": headers, "content": file}
+    content = {"application/json": {"schema": schema}}
+    if (example := example_answer(api)) is not None:
+        content["application/json"]["example"] = _plain(example)
     answer: dict[str, Any] = {
         "description": "What the api returned.",
         "headers": headers,
-        "content": {"application/json": {"schema": schema}},
+        "content": content,
     }
     if is_one_array(api.returns):
         answer["content"]["application/octet-stream"] = {"schema": {}}

@@ -92,7 +92,13 @@ class AzuremlFace(Face):
         score = parts.operation(
             "Score",
             body=parts.json_body(schema, example),
-            answers={"200": parts.said("What the method returned.", {})},
+            answers={
+                "200": parts.said(
+                    "What the method returned.",
+                    {},
+                    example=parts.example_whole(self.catalog.default),
+                )
+            },
             refused=parts.INFERENCE,
             error=error,
         )

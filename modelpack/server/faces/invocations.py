@@ -82,6 +82,10 @@ def described(served: Served, error: parts.Schema, *, also: Sequence[int] = ()) 
     answer["content"]["application/jsonlines"] = {"schema": parts.TEXT}
     # The api's own body is answered in its own form.
     answer["content"]["application/json"] = {"schema": {}}
+    whole = parts.example_whole(served)
+    if whole is not None and not served.api.is_stream:
+        said = whole if served.api.batch is not None else [whole]
+        answer["content"]["application/json"]["example"] = {"predictions": said}
     for kind in parts.own_types(served):
         answer["content"].setdefault(kind, {"schema": {}})
     return {

@@ -137,10 +137,13 @@ def describe(served: Served, key: str, summary: str) -> dict[str, Any]:
     return parts.operation(
         summary,
         body=parts.json_body(body, example),
-        answers=_ok(parts.record({key: parts.ANYTHING})),
+        answers=_ok(
+            parts.record({key: parts.ANYTHING}),
+            parts.within(key, parts.example_predictions(served)),
+        ),
         refused=parts.INFERENCE,
     )
 
 
-def _ok(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"200": parts.said("The answer.", schema)}
+def _ok(schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+    return {"200": parts.said("The answer.", schema, example=example)}

@@ -7,8 +7,10 @@
         )
         return {"/v2/models/digits/infer": {"post": infer}}
 
-    example_tensors(served)   the api's own example as tensors      ─┐ examples that work when sent
-    example_rows(served)      the same, one instance a row           ─┘
+    example_tensors(served)       the api's own example as tensors      ─┐ examples that work when sent
+    example_rows(served)          the same, one instance a row           ─┘
+    example_whole(served)         the answer to it, as far as types tell
+    example_predictions(served)   the same, one prediction a row
 
 Ids and tags are added by ``document``, which also leaves out the paths that are not the contract's
 in the end.  Paths are written out, with the names of the models in them: ``{version}`` is the only
@@ -24,10 +26,14 @@ import numpy as np
 import orjson
 
 from modelpack.sdk.containers import OptionalValue
+from modelpack.sdk.examples import example_answer
 from modelpack.sdk.tensor import TensorValue
+from modelpack.server.bodies.codecs import dump
 from modelpack.server.bodies.media import BINARY, JSON
 from modelpack.server.faces.catalog import Served
+from modelpack.server.faces.predictions import packer, predictions
 from modelpack.server.faces.tensors import DTYPES, InputPort
+from modelpack.server.problems import RefusedRequest
 
 Schema = dict[str, Any]
 
@@ -191,6 +197,34 @@ def example_rows(served: Served) -> list[Any]:
             for row in range(count)
         ]
     return [next(iter(one.values())) if len(one) == 1 else one for one in rows]
+
+
+def example_whole(served: Served) -> Any:
+    """Return the answer to the api's example as JSON has it; None: the types do not tell."""
+    return _plain(example_answer(served.api))
+
+
+def example_predictions(served: Served) -> Any:
+    """Return the answer to ``example_rows``, one prediction a row; None: the types do not tell."""
+    answer = example_answer(served.api)
+    if answer is None:
+        return None
+    rows = example_rows(served)
+    pack = packer(served.api, as_tensors=False)
+    packed = answer if pack is None else pack(answer)
+    try:
+        return _plain(predictions(packed, len(rows), is_each=served.api.batch is None))
+    except RefusedRequest:  # it has no rows, which its answers then say
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return None if value is None else orjson.loads(dump(value))
+
+
+def within(key: str, example: Any) -> Any:
+    """Return an example as the only key of an object; None: there is none."""
+    return None if example is None else {key: example}
 
 
 def tensor_schema(ports: Sequence[InputPort]) -> Schema:

@@ -189,9 +189,10 @@ def _asked(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _described(served: Served, verb: str) -> dict[str, Any]:
     """Return the path item of a door."""
-    example: Any = None  # whether an api gives classes or values only its answers show
+    example = said = None  # whether an api gives classes or values only its answers show
     if verb == PREDICT:
         example = {"instances": parts.example_rows(served)}
+        said = parts.within("predictions", parts.example_predictions(served))
         answer = parts.record({}, {"predictions": {}, "outputs": {}})
         schema = parts.record({}, {"instances": parts.array({}), "inputs": {}, _NAME: {}})
     else:
@@ -201,7 +202,7 @@ def _described(served: Served, verb: str) -> dict[str, Any]:
         "post": parts.operation(
             f"{verb.capitalize()} with {served.name}",
             body=parts.json_body(schema, example),
-            answers={"200": parts.said("The answer.", answer)},
+            answers={"200": parts.said("The answer.", answer, example=said)},
             refused=parts.INFERENCE,
         )
     }

@@ -277,7 +277,8 @@ class TorchServeFace(Face):
         kind = api.returns.media_type if api.returns.is_file else "application/json"
         if api.is_stream:
             kind = "application/x-ndjson"
-        answer = parts.said("What the api returned.", {}, media_type=kind)
+        example = None if api.is_stream else parts.example_whole(served)
+        answer = parts.said("What the api returned.", {}, example=example, media_type=kind)
         answer["content"].setdefault("text/plain", {"schema": parts.TEXT})
         return parts.operation(
             f"Ask {served.name}",

@@ -89,7 +89,15 @@ class VertexFace(Face):
         predict = parts.operation(
             "Predict",
             body=parts.json_body(schema, example),
-            answers={"200": parts.said("One prediction an instance.", {})},
+            answers={
+                "200": parts.said(
+                    "One prediction an instance.",
+                    {},
+                    example=parts.within(
+                        "predictions", parts.example_predictions(self.catalog.default)
+                    ),
+                )
+            },
             refused=parts.INFERENCE,
             error=error,
         )

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from modelpack.sdk.examples import example_answer
 from modelpack.server.bodies.media import BINARY
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog, Served
-from modelpack.server.faces.oip.write import HEADER_LENGTH
+from modelpack.server.faces.oip.write import HEADER_LENGTH, AnswerWriter
 
 _NAME = parts.record({"name": parts.TEXT})
 _READY = parts.record({"ready": parts.BOOLEAN})
@@ -42,13 +45,13 @@ def paths(catalog: Catalog) -> dict[str, Any]:
         "/v2/repository/index": _index(),
     }
     for served in catalog.models.values():
-        items |= _of_model(served)
+        items |= _of_model(served, catalog.version)
         if catalog.settings.repository_control:  # else they only say that they are turned off
             items |= _control_of(served)
     return items
 
 
-def _of_model(served: Served) -> dict[str, Any]:
+def _of_model(served: Served, version: str) -> dict[str, Any]:
     name, root = served.name, f"/v2/models/{served.name}"
     inputs = parts.record({"name": parts.TEXT, "inputs": parts.array(_TENSOR)})
     return {
@@ -56,8 +59,8 @@ def _of_model(served: Served) -> dict[str, Any]:
         f"{root}/ready": _readiness(f"Does {name} take requests?"),
         f"{root}/config": _get(f"{name} as a configuration of Triton", _NAME),
         f"{root}/stats": _get(f"Counts of {name}", _STATS),
-        f"{root}/infer": {"post": _infer(served)},
-        f"{root}/infer_stream": {"post": _infer(served, is_stream=True)},
+        f"{root}/infer": {"post": _infer(served, version)},
+        f"{root}/infer_stream": {"post": _infer(served, version, is_stream=True)},
         f"{root}/generate": {"post": _generate(served)},
         f"{root}/generate_stream": {"post": _generate(served, is_stream=True)},
     }
@@ -84,14 +87,18 @@ def _readiness(summary: str) -> dict[str, Any]:
     return {"get": parts.operation(summary, answers=answers)}
 
 
-def _infer(served: Served, *, is_stream: bool = False) -> dict[str, Any]:
+def _infer(served: Served, version: str, *, is_stream: bool = False) -> dict[str, Any]:
     inputs = parts.example_tensors(served)
     tensors = parts.array(parts.tensor_schema(served.inputs))
     schema = parts.record({"inputs": tensors}, {"id": parts.TEXT, "parameters": {"type": "object"}})
     # An api that streams refuses "infer", and says what to ask for.
     works = inputs is not None and (is_stream or not served.api.is_stream)
     example = {"inputs": inputs} if works else None
-    said = parts.said("Named tensors.", _ANSWER)
+    answer = None if served.api.is_stream else example_answer(served.api)
+    if answer is not None:
+        write = AnswerWriter(served, version).writer(None, b"", is_binary=False)
+        answer = orjson.loads(write(answer)[1])
+    said = parts.said("Named tensors.", _ANSWER, example=answer)
     said["content"][BINARY] = {"schema": {}}
     if is_stream:
         said = parts.said("An answer an event.", {}, media_type=_EVENTS)
