@@ -101,7 +101,9 @@ def test_an_endpoint_is_seen_as_sagemaker_says(said: str, state: State) -> None:
 
 
 def test_a_model_for_jobs_is_there_or_not() -> None:
-    sight = SagemakerMode().look(Clouds(), here(outputs={"Model": "m"}), WANTED)
+    wanted = replace(WANTED, options={"kind": "transform"})
+
+    sight = SagemakerMode().look(Clouds(), here(outputs={"Model": "m"}), wanted)
 
     assert (sight.state, sight.detail) == (State.RUNNING, "jobs take it")
 

@@ -112,10 +112,9 @@ class SagemakerMode(Mode):
 
     def look(self, clients: Clients, stack: Stack, wanted: Wanted) -> Sight:
         """Return how the endpoint is; a model for jobs runs as soon as it is there."""
-        name = stack.outputs.get("Endpoint")
-        if name is None:
+        if sagemaker.kind_of(wanted) == "transform":
             return Sight(state=State.RUNNING, detail="jobs take it")
-        found = _described(clients, name)
+        found = _described(clients, stack.outputs["Endpoint"])
         state = _STATES.get(str(found["EndpointStatus"]), State.STARTING)
         reason = found.get("FailureReason")
         variants = found.get("ProductionVariants") or ()
