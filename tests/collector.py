@@ -5,9 +5,11 @@ Its events are read by the SDK of CloudEvents, which is nobody of ours.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -112,20 +114,35 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a sender that hangs up is no failure here."""
 
 
+@contextmanager
+def serving(collector: Collector, context: ssl.SSLContext | None = None) -> Iterator[None]:
+    """Let a collector answer, over TLS when there is a context."""
+    collector.gate.set()
+    handler = type("Handler", (_Handler,), {"collector": collector})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        scheme = "http"
+        if context is not None:
+            scheme = "https"
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        collector.url = f"{scheme}://127.0.0.1:{server.server_port}/events"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield
+        finally:
+            collector.gate.set()
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     """A collector that takes everything, until it is told otherwise."""
     collector = Collector()
-    collector.gate.set()
-    handler = type("Handler", (_Handler,), {"collector": collector})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        collector.url = f"http://127.0.0.1:{server.server_port}/events"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(collector):
         yield collector
-        collector.gate.set()
-        server.shutdown()
-        thread.join()
 
 
 def sample(page: str, name: str, **labels: str) -> float:

@@ -132,7 +132,8 @@ FAMILIES = (
     ),
     Family(
         "modelpack_payload_events_dropped_total", "counter", ("reason",),
-        "Events that nobody got: queue-full, refused, undelivered after some tries, or stopped.",
+        "Events that nobody got: queue-full, refused, undelivered after some tries, stopped, or "
+        "internal.",
     ),
     Family(
         "modelpack_payload_failures_total", "counter", ("reason",),

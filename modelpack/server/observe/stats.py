@@ -213,6 +213,10 @@ class TaskStats:
         self.webhooks[outcome] = self.webhooks.get(outcome, 0) + 1
 
 
+DROPPED = ("queue-full", "refused", "undelivered", "stopped", "internal")
+"""Why nobody gets an event of the payload log."""
+
+
 @dataclass(slots=True)
 class PayloadStats:
     """Counts of the payload log of a process, in events.
@@ -228,9 +232,7 @@ class PayloadStats:
     """Those of them that are in the queue no more."""
     left_bytes: int = 0
     sent: int = 0
-    dropped: dict[str, int] = field(
-        default_factory=lambda: {"queue-full": 0, "refused": 0, "undelivered": 0, "stopped": 0}
-    )
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROPPED, 0))
     """Those that nobody got, by reason."""
     failures: dict[str, int] = field(
         default_factory=lambda: {"unreachable": 0, "timeout": 0, "status": 0}

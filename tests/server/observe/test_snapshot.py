@@ -14,6 +14,7 @@ from modelpack.server.observe.stats import (
     ApiStats,
     BatchStats,
     ConnectionStats,
+    PayloadStats,
     Reading,
     RunnerStats,
 )
@@ -44,6 +45,7 @@ def readings(draw: st.DrawFn) -> list[Reading]:
                 draw(st.integers(0, 99)),
                 None if name else ConnectionStats(1, 9, draw(st.integers(0, 9)), 2),
                 None if name else runners,
+                payloads=None if name else PayloadStats(5, 50, 3, 30, draw(st.integers(0, 3))),
             )
         )
     return made
@@ -131,6 +133,7 @@ def test_what_a_dead_worker_held_is_gone_and_what_it_counted_stays() -> None:
     own = Reading(
         ApiStats(""), None, 0, connections=ConnectionStats(7, 8, 9, 1, 2),
         runners=RunnerStats({"process": 2}, {"process": 5}),
+        payloads=PayloadStats(taken_events=9, taken_bytes=90, left_events=4, left_bytes=40, sent=3),
     )  # fmt: skip
     totals = Totals()
     totals.update("worker-0", [Reading(stats, BatchStats(), 6, 60), own])
@@ -143,6 +146,10 @@ def test_what_a_dead_worker_held_is_gone_and_what_it_counted_stays() -> None:
     assert server.connections == ConnectionStats(0, 0, 9, 1, 2)
     assert server.runners == RunnerStats({}, {"process": 5})
     assert stats.in_flight == 4
+    lost = server.payloads
+    assert lost is not None
+    assert (lost.sent, lost.dropped["stopped"]) == (3, 5)
+    assert (lost.waiting_events, lost.waiting_bytes) == (0, 0)
 
 
 def test_a_part_that_nobody_saw_can_go() -> None:

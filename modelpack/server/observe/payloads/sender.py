@@ -53,15 +53,11 @@ class Sender:
         stats: PayloadStats,
         *,
         tell: Tell,
-        gather_s: float = GATHER_S,
-        first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         """``sink`` makes the sink, in the thread; it does not raise."""
         self._make = sink
         self._stats = stats
         self._tell = tell
-        self._gather_s = gather_s
-        self._first_pause_s = first_pause_s
         self._queue: deque[Exchange] = deque()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -116,7 +112,7 @@ class Sender:
             self._is_idle = False
             self._wake.clear()
             if self._queue and not self._stop.is_set():
-                sleep(self._gather_s)
+                sleep(GATHER_S)
         return not self._is_abandoned
 
     def _take(self, sink: Sink) -> None:
@@ -141,9 +137,13 @@ class Sender:
 
     def _deliver(self, sink: Sink, events: Sequence[Event]) -> str:
         """Send events until they are taken; returns why they are given up instead, or ""."""
-        tries, pause_s = 0, self._first_pause_s
+        tries, pause_s = 0, FIRST_PAUSE_S
         while not self._is_over:
-            outcome = sink.deliver(events, self._timeout_s)
+            try:
+                outcome = sink.deliver(events, self._timeout_s)
+            except Exception as error:  # ours; the next ones may be of another kind
+                self._tell("payload-log-fails", sink.name, f"{type(error).__name__}: {error}")
+                return "internal"
             if not outcome.failure:
                 self._works_again(sink)
                 return ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import modelpack
+from modelpack.server.observe.logs import configured
 from tests.collector import REQUEST, Collector
 
 Start = Callable[..., Any]
@@ -213,3 +216,41 @@ def test_nothing_is_sent_unless_it_is_turned_on(start: Start, collector: Collect
     assert server.server.endpoints[0].watch is None
     assert "\nmodelpack_payload_events_sent_total " not in server.client.get("/metrics").text
     assert collector.tries == 0
+
+
+@modelpack.service
+class Slow:
+    @modelpack.api
+    async def nap(self, seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+
+def test_a_client_that_leaves_leaves_its_request(
+    start: Start, lane: str, collector: Collector
+) -> None:
+    server = start(Slow, lane, payload_log_url=collector.url)
+    body = b'{"seconds": 5}'
+    head = b"POST /nap HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    with server.connect() as connection:
+        connection.sendall(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        server.wait_until(lambda: server.server.endpoints[0].stats.in_flight == 1)
+    [request] = collector.events(1)
+
+    assert (request.get_type(), request.get_extension("status")) == (REQUEST, "499")
+    assert request.get_data() == {"seconds": 5}
+
+
+def test_it_goes_together_with_everything_else_that_watches(
+    start: Start, collector: Collector
+) -> None:
+    stream = io.StringIO()
+    with configured("json", "error", stream):
+        server = start(Demo, payload_log_url=collector.url, access_log=True, exemplars=True)
+        answer = server.post("/predict", {"x": [[1, 2]]})
+        request, response = collector.pair()
+        server.stop()
+
+    assert answer.headers["x-request-id"] in stream.getvalue()
+    assert request.get_id() == response.get_id() == answer.headers["x-request-id"]
+    assert "[[" not in stream.getvalue()  # no payload in our own log

@@ -18,6 +18,8 @@ import modelpack
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
 from modelpack.server.observe.logs import configured
+from modelpack.server.observe.payloads import sender
+from modelpack.server.observe.payloads.collector import Collector as Sink
 from modelpack.server.observe.payloads.log import HEADER, open_log
 from tests.collector import REQUEST, RESPONSE, Collector, sample
 
@@ -118,6 +120,79 @@ def test_a_collector_that_closes_its_connections_loses_nothing(
 
     assert len(collector.connections) == 2
     assert sample(page(server), FAILURES, reason="unreachable") == 0
+
+
+def test_what_a_collector_never_takes_is_given_up_after_some_tries(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0.001)
+    collector.statuses = [500] * sender.MOST_TRIES
+    server = start(Demo, payload_log_url=collector.url)
+    calls(server)
+    [response] = collector.events(1)
+
+    assert response.get_type() == RESPONSE
+    assert sample(page(server), DROPPED, reason="undelivered") == 1
+    assert sample(page(server), FAILURES, reason="status") == sender.MOST_TRIES
+
+
+def test_a_collector_that_wants_no_more_now_gets_all_of_it_later(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0.0005)
+    collector.statuses = [429, 503] * sender.MOST_TRIES
+    monkeypatch.setattr(sender, "LONGEST_PAUSE_S", 0.001)
+    server = start(Demo, payload_log_url=collector.url)
+    calls(server)
+
+    collector.pair()
+    assert sample(page(server), FAILURES, reason="status") == 2 * sender.MOST_TRIES
+
+
+def test_retry_after_is_heeded(start: Start, collector: Collector) -> None:
+    collector.statuses, collector.retry_after = [503], "1"
+    server = start(Demo, payload_log_url=collector.url)
+    began = time.monotonic()
+    calls(server)
+    collector.events(2)
+
+    assert time.monotonic() - began > 0.75
+
+
+def test_a_collector_that_does_not_answer_is_asked_again_on_another_connection(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "TIMEOUT_S", 0.1)
+    collector.gate.clear()
+    server = start(Demo, payload_log_url=collector.url)
+    calls(server)
+    server.wait_until(lambda: sample(page(server), FAILURES, reason="timeout") >= 1)
+    monkeypatch.undo()
+    collector.gate.set()
+    server.wait_until(lambda: sample(page(server), SENT) == 2)
+
+    assert {post.event.get_type() for post in collector.posts} == {REQUEST, RESPONSE}
+    assert len(collector.connections) >= 2
+
+
+def test_a_fault_of_ours_costs_an_event_and_not_the_log(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [RuntimeError("on purpose")]
+    deliver = Sink.deliver
+
+    def faulty(self: Sink, *arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return deliver(self, *arguments)
+
+    monkeypatch.setattr(Sink, "deliver", faulty)
+    server = start(Demo, payload_log_url=collector.url)
+    calls(server)
+    [response] = collector.events(1)
+
+    assert response.get_type() == RESPONSE
+    assert sample(page(server), DROPPED, reason="internal") == 1
 
 
 def test_many_events_go_in_one_message_when_that_is_wanted(
