@@ -184,14 +184,15 @@ class _RefusedStartError(Exception):
     def __init__(self, said: str, *, has_gpus: bool) -> None:
         super().__init__(said)
         self._said = _one_line(said)
+        bound = _BOUND.search(said)
+        self._bound = int(bound[1]) if bound else 0
         self.is_port = any(one in said for one in _TAKEN)
         self.is_gpu = has_gpus and any(one in said for one in _NO_GPU)
 
     def taken_of(self, ports: Mapping[int, int]) -> int:
         """Return the port in the container whose port here is said to be in use; 0: it is not said."""
-        match = _BOUND.search(self._said) if self.is_port else None
-        named = [inside for inside, port in ports.items() if match and port == int(match[1])]
-        return named[0] if named else 0
+        named = [inside for inside, port in ports.items() if self._bound and port == self._bound]
+        return named[0] if named and self.is_port else 0
 
     def problem(self, port: int) -> ModelpackError:
         if self.is_port:
