@@ -14,6 +14,7 @@ Forms of the server: its reference page "HTTP".
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -46,6 +47,7 @@ def body_of(api: Api, arguments: Mapping[str, Any]) -> Body:
 
     Raises TypeError for what has no form at all; whether the values fit is the server's to say.
     """
+    _check_paths(api, arguments)
     files = {
         p.name: found
         for p in api.parameters
@@ -61,6 +63,21 @@ def body_of(api: Api, arguments: Mapping[str, Any]) -> Body:
     if files and FORM in api.bodies:
         return _form(api, arguments, files)
     return json_of(api, arguments)
+
+
+def _check_paths(api: Api, arguments: Mapping[str, Any]) -> None:
+    """Raise TypeError for the name of a file here where the file itself is wanted."""
+    for one in api.parameters:
+        value = arguments.get(one.name)
+        if one.is_file and isinstance(value, str) and _names_a_file(value):
+            raise TypeError(f"{api.name}: '{one.name}' is a file, give it as Path({value!r})")
+
+
+def _names_a_file(text: str) -> bool:
+    try:
+        return len(text) < 4096 and os.path.isfile(text)  # noqa: PTH113 - not to be normalised
+    except ValueError:
+        return False
 
 
 def json_of(api: Api, arguments: Mapping[str, Any]) -> Body:

@@ -41,6 +41,8 @@ Value = TypeVar("Value")
 FOREVER_S = 10 * 365 * 86_400.0
 PRIORITIES = ("high", "normal", "low")
 
+_OTHER_SERVER = "is that a server of modelpack? one that speaks TLS is named by https://"
+
 _STALE_S = 1.0
 """What was read longer ago than this may have changed meanwhile."""
 
@@ -238,6 +240,8 @@ class Caller:
                 raise self.dialect.error(reply, request_id)
             except CallError as error:
                 if request.method == "GET" and isinstance(error, CallLostError):
+                    if error.may_have_run:
+                        error.hint = _OTHER_SERVER
                     error.may_have_run = False  # it does no harm to look twice
                 failures += 1
                 error.attempts = failures

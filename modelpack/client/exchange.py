@@ -194,6 +194,9 @@ def refused_by_proxy(place: Place, proxy: Proxy, status: int) -> CallLostError:
     return lost
 
 
+_OTHER_NAME = (62, 64)
+"""Codes of OpenSSL for a certificate of another name, and of another address."""
+
 NOT_HTTP = "what answers there does not speak HTTP"
 CLOSED = "the connection was closed before the answer was whole"
 
@@ -202,7 +205,8 @@ def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no connection in time"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        said = error.verify_message.rstrip(".")
+        return f"its certificate is not trusted: {said[:1].lower()}{said[1:]}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {(error.reason or 'it failed').replace('_', ' ').lower()}"
     return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
@@ -210,6 +214,8 @@ def _why(error: BaseException) -> str:
 
 def _hint(place: Place, error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_NAME:
+            return "call it by a name that is in its certificate"
         return "name the file of its authority: ca, or --ca"
     if isinstance(error, ssl.SSLError):
         return f"does it speak plain HTTP? then 'http://{place.authority}'"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -107,16 +108,33 @@ class Tls:
             if self.ca is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
                 with suppress(ImportError):  # a Python that brings its own OpenSSL knows none
                     context.load_verify_locations(import_module("certifi").where())
+        except OSError as error:
+            raise _unusable([self.ca], error, "certificate of an authority", "") from None
+        try:
             if self.cert is not None:
                 context.load_cert_chain(os.fspath(self.cert), _path(self.key))
-        except (OSError, ssl.SSLError) as error:
-            files = ", ".join(f"'{os.fspath(f)}'" for f in (self.ca, self.cert, self.key) if f)
-            why = (error.strerror or getattr(error, "reason", "") or str(error)).lower()
-            raise UsageError(f"TLS: {files or 'the system'}: {why}") from None
+        except OSError as error:
+            hint = "name the file of the key: key, or --key" if self.key is None else ""
+            files = [self.cert, self.key]
+            raise _unusable(files, error, "certificate with its key", hint) from None
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _unusable(
+    files: Sequence[str | os.PathLike[str] | None], error: OSError, what: str, hint: str
+) -> UsageError:
+    """Return the error for files that TLS cannot use; one that OpenSSL raised is about what they hold."""
+    import ssl
+
+    names = " and ".join(f"'{os.fspath(one)}'" for one in files if one) or "the system"
+    if not isinstance(error, ssl.SSLError):
+        return UsageError(f"TLS: {names}: {(error.strerror or str(error)).lower()}")
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return UsageError(f"TLS: {names}: the key is not that of the certificate")
+    return UsageError(f"TLS: {names}: no {what} in PEM", hint=hint or None)
 
 
 def place_of(url: str) -> Place:
@@ -133,7 +151,7 @@ def place_of(url: str) -> Place:
     if parts.username is not None:
         raise UsageError(
             f"the URL of '{host}' holds a password",
-            hint="give it as a header: headers={'authorization': …}",
+            hint="give it as a header: 'authorization: Basic …'",
         )
     if parts.query or parts.fragment:
         raise UsageError(f"'{url}': a query has no place in the URL of a server")

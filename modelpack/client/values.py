@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelpack.client.errors import CallError
-from modelpack.errors import NotFoundError
+from modelpack.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def is_array(value: Any) -> bool:
 def file_of(value: Any) -> tuple[bytes, str] | None:
     """Return bytes and name of a file, or of an image of Pillow's; None: it is none.
 
-    Raises NotFoundError for a path with nothing there.
+    Raises NotFoundError for a path with nothing there, UsageError for one that is no file.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), "file"
@@ -71,6 +71,8 @@ def file_of(value: Any) -> tuple[bytes, str] | None:
             return path.read_bytes(), path.name
         except FileNotFoundError:
             raise NotFoundError(f"no file '{path}'") from None
+        except OSError as error:
+            raise UsageError(f"'{path}': {(error.strerror or str(error)).lower()}") from None
     if hasattr(value, "save") and hasattr(value, "getbands"):  # PIL.Image.Image
         file = io.BytesIO()
         value.save(file, format="PNG")
@@ -86,7 +88,10 @@ def dump(value: Any) -> bytes:
     """Return the JSON of arguments; raises TypeError for what has none."""
     import orjson
 
-    return orjson.dumps(value, plain, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, plain, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise TypeError(str(error.__cause__ or error)) from None
 
 
 def plain(value: Any) -> Any:

@@ -327,6 +327,21 @@ def test_a_url_that_is_none_is_refused_at_once(asks: Asks, url: str) -> None:
         asks(url)
 
 
+def test_the_name_of_a_file_is_not_the_file(asks: Asks, served: str, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"12345")
+
+    with pytest.raises(TypeError, match=r"'file' is a file, give it as Path\('.*photo.png'\)"):
+        asks(served).value("size", file=str(photo))
+    with pytest.raises(UsageError, match="is a directory"):
+        asks(served).value("size", file=tmp_path)
+
+
+def test_what_has_no_form_is_said(asks: Asks, served: str) -> None:
+    with pytest.raises(TypeError, match="object has no JSON form"):
+        asks(served).value("flower", flower=object())
+
+
 # --- only of one kind ---------------------------------------------------------------------------
 
 

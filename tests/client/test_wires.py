@@ -535,8 +535,43 @@ def test_files_of_tls_that_are_none_are_named(asks: Asks, tmp_path: Path, name: 
     with pytest.raises(UsageError, match=r"TLS: .*x.pem.*no such file"):
         asks("https://127.0.0.1:1", **{name: file})
     file.write_text("nothing")
-    with pytest.raises(UsageError, match=r"TLS: .*x.pem"):
+    with pytest.raises(UsageError, match=r"TLS: '.*x.pem': no certificate .* in PEM$"):
         asks("https://127.0.0.1:1", **{name: file})
+
+
+def test_a_certificate_without_its_key_asks_for_it(asks: Asks, certificate: Certificate) -> None:
+    with pytest.raises(UsageError, match="no certificate with its key") as caught:
+        asks("https://127.0.0.1:1", cert=certificate.file)
+    assert caught.value.hint == "name the file of the key: key, or --key"
+
+
+def test_a_certificate_of_another_name_is_told_from_one_of_another_authority(
+    asks: Asks, script: Play, certificate: Certificate
+) -> None:
+    server = script(answer(200, b"2"), context=certificate.context())
+    once = modelpack.Retry(attempts=1)
+
+    with pytest.raises(CallLostError) as foreign:
+        asks(server.url, retry=once).call("predict", {"n": 1})
+    assert foreign.value.hint == "name the file of its authority: ca, or --ca"
+
+    other = server.url.replace("127.0.0.1", "localhost")
+    with pytest.raises(CallLostError, match="mismatch") as named:
+        asks(other, retry=once, ca=certificate.file).call("predict", {"n": 1})
+    assert named.value.hint == "call it by a name that is in its certificate"
+
+
+def test_tls_where_plain_http_was_meant_is_said(
+    asks: Asks, script: Play, certificate: Certificate
+) -> None:
+    server = script(answer(200, b"2"), context=certificate.context())
+    plain = server.url.replace("https", "http")
+
+    with pytest.raises(CallLostError) as caught:
+        asks(plain, retry=modelpack.Retry(attempts=1)).call("predict", {"n": 1})
+
+    assert caught.value.hint is not None
+    assert "one that speaks TLS is named by https://" in caught.value.hint
 
 
 # --- another version ----------------------------------------------------------------------------
