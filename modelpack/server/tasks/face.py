@@ -20,6 +20,7 @@ import orjson
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelpack.errors import did_you_mean
 from modelpack.sdk.service import ServiceSpec
 from modelpack.server.faces.catalog import Catalog
 from modelpack.server.faces.face import Face
@@ -28,7 +29,6 @@ from modelpack.server.problems import (
     Problem,
     RefusedRequest,
     bad_query,
-    not_found,
     write_problem,
 )
 from modelpack.server.tasks.asking import query_of, wait_of
@@ -83,7 +83,7 @@ class TasksFace(Face):
         name = scope["path_params"]["name"]
         served = self.catalog.api(name)
         if served is None:
-            raise RefusedRequest(not_found(scope["path"]))
+            raise RefusedRequest(_unknown_api(name, self.catalog))
         new = await self._desk.read(served.endpoint, scope, receive)
         task, _ = await self.tasks.submit(new)
         return _task_reply(task, 202, (b"location", f"/tasks/{task.id}".encode()))
@@ -160,6 +160,13 @@ async def _nothing(scope: Scope, _receive: Receive, send: Send) -> None:
     headers = [(b"x-request-id", scope[REQUEST_ID])]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
+
+
+def _unknown_api(name: str, catalog: Catalog) -> Problem:
+    names = [one.api.name for one in catalog.models.values()]
+    near = did_you_mean(name, names)
+    meant = f"did you mean '{near}'?" if near else f"only {', '.join(names[:10])}"
+    return Problem(404, "not-found", "not found", f"no api '{name[:100]}', {meant}")
 
 
 def _wrong_state(detail: str) -> Problem:

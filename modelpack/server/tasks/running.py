@@ -101,7 +101,8 @@ async def _run_stream(call: _TaskCall, asked: Asked, claim: Claim, *, is_sse: bo
         arguments = await asyncio.to_thread(asked.read, claim.body)
         pieces: list[bytes] = []
         async with asyncio.timeout(claim.timeout_s):
-            async with aclosing(stream(endpoint, arguments, request_id=call.request_id)) as said:
+            said = stream(endpoint, arguments, request_id=call.request_id, face=asked.face)
+            async with aclosing(said):
                 async for piece in said:
                     line = _dump(endpoint, piece)
                     pieces.append(b"data: " + line + b"\n\n" if is_sse else line + b"\n")

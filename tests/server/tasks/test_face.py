@@ -164,6 +164,23 @@ def test_what_is_not_there_is_a_problem_of_ours(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_an_api_that_is_not_there_is_named(client: Any) -> None:
+    assert client.post("doubl", {}).json()["detail"] == "no api 'doubl', did you mean 'double'?"
+
+
+@pytest.mark.parametrize(("api", "body"), [("double", {"x": [1]}), ("count", {"to": 1})])
+def test_tasks_are_counted_as_such(client: Any, api: str, body: dict[str, Any]) -> None:
+    def count() -> float:
+        line = f'modelpack_face_requests_total{{api="{api}",face="tasks"}} '
+        page = client.http.get("/metrics").text
+        return float(page.partition(line)[2].partition("\n")[0] or 0)
+
+    before = count()
+    client.over(client.submit(api, body))
+
+    assert count() == before + 1
+
+
 # --- the same task only once --------------------------------------------------------------------
 
 
