@@ -122,7 +122,9 @@ class Server:
         self.versions.begin(spec, tag, source)
         self._acceptor: Acceptor | None = None
         self._kept_port = KeptPort.from_env(
-            self._open_own_door, lambda: self.versions.current.catalog.problem() is None
+            self._open_own_door,
+            lambda: self.versions.current.catalog.problem() is None,
+            self._state.connections,
         )
         self._grpc = self._make_grpc()
         self._metrics_front = Front(settings, self._state)
@@ -249,8 +251,7 @@ class Server:
             gc.unfreeze()
         is_clean = await self.versions.close() and is_clean
         if self.payloads is not None:
-            left_s = 0.0 if self._force.is_set() else ends_at - monotonic()
-            await self.payloads.close(max(LAST_PAYLOADS_S, left_s))
+            await self.payloads.close(max(LAST_PAYLOADS_S, ends_at - monotonic()), self._force)
         if not self._around.is_one_of_several:
             event("stopped", clean=is_clean)
         if self._force.is_set():

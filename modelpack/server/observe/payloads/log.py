@@ -92,12 +92,15 @@ class PayloadLog:
         while self.stats.waiting_events and not self._sender.is_failing and monotonic() < end:
             await asyncio.sleep(_STEP_S)
 
-    async def close(self, limit_s: float) -> None:
-        """Send what waits within ``limit_s``; what is left then is dropped and counted."""
+    async def close(self, limit_s: float, force: asyncio.Event) -> None:
+        """Send what waits within ``limit_s`` and until ``force``; what is left then is dropped."""
         if self._loop is None:
             return
+        end = monotonic() + limit_s
         self._sender.end(limit_s)
-        await asyncio.to_thread(self._sender.join, limit_s)
+        while not self._sender.has_ended and monotonic() < end and not force.is_set():
+            await asyncio.sleep(_STEP_S)
+        self._sender.abandon()
         dropped = {reason: n for reason, n in self.stats.dropped.items() if n}
         level = logging.WARNING if dropped else logging.INFO
         event("payload-log-ended", level=level, sent=self.stats.sent, dropped=dropped)

@@ -25,6 +25,9 @@ from modelpack.server.observe.stats import PayloadStats
 TIMEOUT_S = 10.0
 """Longest that one delivery may take."""
 
+LAST_TIMEOUT_S = 1.0
+"""The same at the end, for a sink that took nothing before."""
+
 MOST_TRIES = 8
 """How often events are sent to somebody who hears and does not take them."""
 
@@ -84,9 +87,13 @@ class Sender:
         self._stop.set()
         self._wake.set()
 
-    def join(self, limit_s: float) -> None:
-        """Wait for the end, but no longer; what was not handed over then is dropped."""
-        self._thread.join(limit_s)
+    @property
+    def has_ended(self) -> bool:
+        """True once the thread is gone, after ``end``."""
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Wait no longer, after ``end``: what was not handed over by now is dropped."""
         self._is_abandoned = True
         self._queue.clear()
         stats = self._stats
@@ -170,7 +177,8 @@ class Sender:
     def _timeout_s(self) -> float:
         if not self._stop.is_set():
             return TIMEOUT_S
-        return max(_LEAST_TIMEOUT_S, min(TIMEOUT_S, self._end_at - monotonic()))
+        longest_s = LAST_TIMEOUT_S if self.is_failing else TIMEOUT_S
+        return max(_LEAST_TIMEOUT_S, min(longest_s, self._end_at - monotonic()))
 
     def _complain(self, sink: Sink, outcome: Outcome) -> None:
         """Say once that the sink fails, until it works again."""

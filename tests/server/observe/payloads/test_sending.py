@@ -17,6 +17,7 @@ from cloudevents.core.formats.json import JSONFormat
 import modelpack
 from modelpack.config.settings import ServerSettings
 from modelpack.errors import UsageError
+from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.observe.logs import configured
 from modelpack.server.observe.payloads import sender
 from modelpack.server.observe.payloads.collector import Collector as Sink
@@ -240,6 +241,22 @@ def test_a_collector_that_hangs_holds_the_end_up_no_longer_than_the_grace_period
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     [ended] = [line for line in lines if line["event"] == "payload-log-ended"]
     assert (ended["sent"], ended["dropped"]) == (0, {"stopped": 6})
+
+
+def test_who_is_told_twice_to_end_does_not_wait_for_a_collector(
+    start: Start, collector: Collector
+) -> None:
+    collector.gate.clear()
+    server = start(Demo, payload_log_url=collector.url, grace_s=15.0)
+    calls(server, 3)
+    server.loop.call_soon_threadsafe(server.server.stop)
+    threading.Timer(0.2, server.loop.call_soon_threadsafe, (server.server.force,)).start()
+    began = time.monotonic()
+    assert server.stop() == EXIT_INTERRUPTED
+    server.outcome["status"] = 0  # it was meant to end so
+
+    assert time.monotonic() - began < 5.0
+    assert server.server.payloads.stats.dropped["stopped"] == 6
 
 
 def test_the_log_says_once_that_a_collector_is_away_and_nothing_secret(
