@@ -154,6 +154,7 @@ class Watch:
         """Take note of a request that has its answer; ``answer`` is a good one, for who keeps it."""
         if self.payloads is not None and call.payload is not None:
             exchange, call.payload = call.payload, None
+            exchange.source = self.payloads  # the request may have been meant for another api
             exchange.end(status, *(answer or ()))
         if self._exemplars and len(call.request_id) <= _LONGEST_ID:
             self._stats.keep_exemplar(call.request_id.decode("latin-1"), seconds, time())

@@ -28,6 +28,12 @@ class Demo:
     ) -> modelpack.Tensor["float32", "batch", 2]:
         return x * 2
 
+    @modelpack.api(batch=True)
+    def swap(
+        self, x: modelpack.Tensor["float32", "batch", 2]
+    ) -> modelpack.Tensor["float32", "batch", 2]:
+        return x[:, ::-1]
+
     @modelpack.api
     def count(self, to: int) -> Iterator[int]:
         yield from range(to)
@@ -148,6 +154,18 @@ def test_other_contracts_are_kept_as_they_were_spoken(start: Start, collector: C
     assert [one.get_data() for one in events if one.get_type() != REQUEST][1] == {
         "predictions": [[2.0, 4.0]]
     }
+
+
+def test_an_event_names_the_api_that_answered(start: Start, collector: Collector) -> None:
+    """In TensorFlow Serving's words a signature is named in the body."""
+    server = start(Demo, payload_log_url=collector.url)
+    body = {"signature_name": "swap", "inputs": [[1, 2]]}
+    assert server.post("/v1/models/demo:predict", body).json() == {"outputs": [[2.0, 1.0]]}
+
+    for event in collector.pair():
+        assert event.get_extension("model") == "demo.swap"
+        assert event.get_extension("path") == "/v1/models/demo:predict"
+        assert event.get_source().startswith("urn:modelpack:demo:swap:")
 
 
 @pytest.mark.parametrize("mode", ["request", "response"])
