@@ -72,7 +72,7 @@ def status(
     place = survey.find(name, at=target)
     found = place.status(name)
     drift = planning.drift(place, name)
-    open_one = journal.interrupted(name)
+    open_one = None if records.is_locked(name) else journal.interrupted(name)
     if form is Format.JSON:
         drifted = [change.to_json() for change in drift]
         cut_short = None if open_one is None else {"revision": open_one.revision}
@@ -93,7 +93,7 @@ def status(
     if drift:
         lines = [line for change in drift for line in change.lines()[1:]]
         console.section("changed since the last apply, and not by modelpack", lines)
-    if open_one is not None and not records.is_locked(name):
+    if open_one is not None:
         console.note(f"an apply of revision '{open_one.revision}' was cut short: deploy it again")
 
 

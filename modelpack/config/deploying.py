@@ -40,6 +40,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 # What clouds call things: instance types, networks, subnets.  Never a dash in front.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:%_-]{0,254}")
 _ACCELERATOR = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?::([1-9][0-9]{0,3}))?")
 _REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*:[\x21-\x7e]{1,2000}")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
@@ -159,6 +160,8 @@ class DeploySettings:
         _check_labels(self.labels)
 
     def _check_words(self) -> None:
+        if not _HOST.fullmatch(self.host):
+            raise ValueError(f"host: not an address or the name of a host: {self.host!r}")
         for name in ("mode", "region"):
             value = getattr(self, name)
             if value is not None and not (len(value) <= 63 and _WORD.fullmatch(value)):

@@ -18,6 +18,7 @@ from modelpack.deploy.plugin import Target
 from modelpack.deploy.state import State, Status
 from modelpack.errors import (
     ConflictError,
+    CredentialsError,
     DeploymentNotFoundError,
     ModelpackError,
     ToolMissingError,
@@ -38,7 +39,8 @@ def list_deployments(catalog: Catalog | None = None) -> Listing:
     """Return the deployments of every target, by name.
 
     A target that cannot be asked is one line of ``problems`` and stops nothing else.  One whose
-    tool is not on this machine is only worth a line when a record says that it was used.
+    tool or credentials are not on this machine is only worth a line when a record says that it was
+    used.
     """
     catalog = catalog or installed()
     statuses: dict[tuple[str, str, str], Status] = {}
@@ -48,7 +50,7 @@ def list_deployments(catalog: Catalog | None = None) -> Listing:
             target = catalog.load(name).from_options(options)
             for status in target.list():
                 statuses[(status.name, target.name, _key(target.options))] = status
-        except ToolMissingError as error:
+        except (ToolMissingError, CredentialsError) as error:
             if is_recorded:
                 problems.append(f"target '{name}': {error.message}")
         except ModelpackError as error:

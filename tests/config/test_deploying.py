@@ -97,6 +97,9 @@ def test_most_replicas_is_a_number_always(fewest: int, most: int | None, is_most
 @pytest.mark.parametrize(
     "values",
     [
+        {"host": "-x"},
+        {"host": ""},
+        {"host": "a b"},
         {"mode": "-ecs"},
         {"mode": "ECS"},
         {"region": "eu central"},

@@ -11,7 +11,7 @@ FAULTS = [*(f"f{number:02}" for number in range(1, 31)), "f38"]
 ATTACKS = ["s01", "s02", "s10", "s11", "s23", *(f"s{number}" for number in range(12, 20))]
 STORE = [
     *(f"f{number}" for number in (31, 32, 33, 34, 35, 36, 37, 39, 40, 41)),
-    *("s03", "s04", "s05", "s06", "s20"),
+    *("s03", "s04", "s05", "s06", "s07", "s20", "s22"),
 ]
 TESTS = "\n".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
 
