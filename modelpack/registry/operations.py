@@ -44,6 +44,8 @@ class Options:
     """Plain HTTP with anybody, and any certificate."""
     force: bool = False
     """A tag that leads to something else is moved."""
+    find_credentials: Callable[[str], Credentials | None] = credentials.find
+    """Gives what a host is logged in to with; by default what Docker knows."""
 
 
 PLAIN = Options()
@@ -209,7 +211,7 @@ def _transport(
     host: str,
     options: Options,
     counts: Counts,
-    find: Callable[[str], Credentials | None] = credentials.find,
+    find: Callable[[str], Credentials | None] | None = None,
     *,
     scheme: str | None = None,
 ) -> Iterator[Transport]:
@@ -218,7 +220,7 @@ def _transport(
         scheme=scheme,
         insecure=options.insecure,
         counts=counts,
-        find_credentials=find,
+        find_credentials=find or options.find_credentials,
     )
     try:
         yield transport

@@ -305,6 +305,10 @@ def test_arrays_that_have_no_rows_of_numbers_are_refused(tmp_path: Path) -> None
 def test_an_input_that_is_not_there_or_says_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no file"):
         find_input(str(tmp_path / "rows.csv"))
+    (tmp_path / "rows.json").write_text("[1]")
+    with pytest.raises(UsageError) as caught:
+        find_input(str(tmp_path / "rows.json"))
+    assert caught.value.hint == "write one row a line and name it .jsonl"
     (tmp_path / "rows.dat").write_text("x")
     with pytest.raises(UsageError, match="does not say what it is"):
         find_input(str(tmp_path / "rows.dat"))

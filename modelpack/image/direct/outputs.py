@@ -204,7 +204,14 @@ def _to_registry(product: Product, output: Output, options: Options, counts: Cou
     if not isinstance(reference, RegistryReference):
         raise AssertionError
     before = (counts.sent_bytes, counts.saved_bytes, counts.mounted_bytes)
-    with closing(Transport(reference.host, insecure=options.insecure, counts=counts)) as transport:
+    with closing(
+        Transport(
+            reference.host,
+            insecure=options.insecure,
+            counts=counts,
+            find_credentials=options.find_credentials,
+        )
+    ) as transport:
 
         def target(ref: str | None, number: int | None) -> Target:
             where = reference

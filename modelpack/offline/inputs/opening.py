@@ -106,10 +106,10 @@ def _format_of(text: str) -> str:
     suffix = Path(text.removesuffix(".gz")).suffix.lower()
     form = _BY_SUFFIX.get(suffix)
     if form is None or (text.endswith(".gz") and form not in ("csv", "jsonl")):
-        raise UsageError(
-            f"'{text}' does not say what it is",
-            hint="give --input-format csv, jsonl, parquet or npy",
-        )
+        hint = "give --input-format csv, jsonl, parquet or npy"
+        if suffix == ".json":
+            hint = "write one row a line and name it .jsonl"
+        raise UsageError(f"'{text}' does not say what it is", hint=hint)
     return form
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelpack_aws.instances import TABLE, Instance, choose, cost_note
+from modelpack_aws.instances import TABLE, Instance, choose
 from modelpack_aws.wanted import GIB, Accelerator
 
 from modelpack.errors import UsageError
@@ -89,7 +89,7 @@ def test_the_cheapest_that_holds_it_is_chosen(
 def test_a_named_type_is_taken_whether_the_table_knows_it_or_not() -> None:
     assert choose(instance="m7i.large").instance.cpu == 2
     other = choose(instance="x2iedn.32xlarge", accelerator=None)
-    assert (other.instance.name, other.cost) == ("x2iedn.32xlarge", None)
+    assert (other.instance.name, other.instance.usd_hour) == ("x2iedn.32xlarge", None)
     gpu = choose(instance="g7.xlarge", accelerator=Accelerator(kind="gpu", count=1)).instance
     assert gpu.is_gpu
 
@@ -113,10 +113,3 @@ def test_a_named_type_is_taken_whether_the_table_knows_it_or_not() -> None:
 def test_what_cannot_be_is_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         choose(**asked)
-
-
-def test_a_cost_says_of_when_and_where_it_is() -> None:
-    assert cost_note(0.1008, count=3) == (
-        "about 221 USD a month (list price of mid-2025, US East, on demand)"
-    )
-    assert cost_note(None) is None

@@ -1,0 +1,183 @@
+"""Brings a stack to a revision, whichever way it goes: to a new one, or back to a former.
+
+    Kept ──render──► Order ──change set──► shown ──► executed ──► complete ──► rolled out
+                                  │ does more than was said: dropped, ConflictError      │ DeployError
+
+CloudFormation may call a service of ECS complete while its tasks still come and go, and an emulator
+calls everything complete: the last step waits until the service itself says that this revision runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from modelpack.deploy import Fact, Journal, Progress, State
+from modelpack.errors import ConflictError, DeployError
+from modelpack_aws import network
+from modelpack_aws.choosing import mode_of
+from modelpack_aws.kept import Kept
+from modelpack_aws.place import Place, Standing
+from modelpack_aws.planning import checked_template
+from modelpack_aws.stack import Order, Prepared
+from modelpack_aws.wanted import BUNDLE_TAG, REVISION_TAG, Wanted
+
+STACK_TIMEOUT_S = 3 * 3600.0
+"""Longest that CloudFormation may take; each kind of resource has a limit of its own there."""
+
+_PULL_S = 600.0
+"""What pulling an image and starting a machine may take on top of the service's own time."""
+_POLL_S = 3.0
+
+# Made anew as a matter of course when a revision changes; anything else is said first.
+_REPLACED = {
+    "AWS::ECS::TaskDefinition",
+    "AWS::EC2::LaunchTemplate",
+    "AWS::Lambda::Version",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::Model",
+}
+
+Consent = Callable[[Prepared], bool]
+"""Says whether a change set may be executed."""
+
+
+class Quiet:
+    """Says nothing: for what goes on behind ``settle`` and ``revert``."""
+
+    def note(self, text: str) -> None:
+        """Drop the fact."""
+
+    def step(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Time nothing."""
+        return nullcontext()
+
+
+def expected(prepared: Prepared) -> bool:
+    """Say whether a change set removes or makes anew nothing but what belongs to a revision."""
+    return not _surprises(prepared)
+
+
+def bring(
+    place: Place,
+    kept: Kept,
+    around: Mapping[str, Fact],
+    journal: Journal,
+    progress: Progress,
+    *,
+    settled: str | None,
+    consent: Consent = expected,
+) -> None:
+    """Bring the stack to ``kept.now`` and wait until the service runs it; safe to repeat.
+
+    around   what was read of the account
+    settled  revision that was found healthy last, which a canary is shared with
+    consent  is asked before a change set is executed
+
+    Raises ConflictError without consent, DeployError when CloudFormation or the service fails.
+    """
+    spec, stacks = kept.now.spec, place.stacks
+    wanted = place.wanted(spec)
+    order = order_for(place, kept, around, settled)
+    with progress.step(f"plan the change of the stack '{wanted.stack}'"):
+        prepared = stacks.prepare(order, progress)
+    for change in prepared.changes:
+        progress.note(str(change))
+    if not prepared.is_empty and not consent(prepared):
+        stacks.drop(prepared)
+        raise ConflictError(
+            f"CloudFormation would also {'; '.join(_surprises(prepared)) or 'change more'}",
+            hint="nothing was done; destroy the deployment and deploy it anew if that is meant",
+        )
+
+    def execute() -> dict[str, Any]:
+        with progress.step(f"change the stack '{wanted.stack}'"):
+            stack = stacks.execute(prepared, progress, timeout_s=STACK_TIMEOUT_S)
+        return {"stack": stack.id, "status": stack.status}
+
+    journal.step(f"execute/stack/{wanted.stack}", execute)
+    with progress.step("wait until the service runs it"):
+        await_rollout(place, wanted)
+
+
+def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str | None) -> Order:
+    """Return what the stack shall be for a revision, with its history in the metadata."""
+    spec, mode = kept.now.spec, mode_of(kept.now.mode)
+    wanted = place.wanted(spec)
+    former = kept.find(settled) if settled not in (None, kept.revision) else None
+    same = former is not None and former.mode == kept.now.mode
+    template = checked_template(
+        mode, wanted, place.wanted(former.spec) if former is not None and same else None
+    )
+    template.metadata |= kept.to_json()
+    values = {"Image": kept.now.image, **network.parameters(around)}
+    values |= mode.parameters(wanted, around)
+    return Order(
+        stack=wanted.stack,
+        body=template.body(),
+        parameters={key: one for key, one in values.items() if key in template.parameters},
+        tags=wanted.tags() | {BUNDLE_TAG: spec.bundle, REVISION_TAG: spec.revision},
+    )
+
+
+def await_rollout(place: Place, wanted: Wanted) -> None:
+    """Wait until the service says that the stack's revision runs; raises DeployError."""
+    clock = place.clock
+    deadline = clock.now() + wanted.ready_timeout_s + _PULL_S
+    while True:
+        standing = place.read(wanted.name)
+        if standing is None:
+            raise DeployError(f"the stack '{wanted.stack}' is gone")
+        sight = place.look(standing)
+        if sight.state is State.RUNNING:
+            return
+        if sight.state not in (State.STARTING, State.UNHEALTHY):
+            raise DeployError(f"'{wanted.name}' does not run: {sight.detail or sight.state}")
+        if clock.now() >= deadline:
+            raise DeployError(f"'{wanted.name}' did not come up: {sight.detail or sight.state}")
+        clock.sleep(_POLL_S)
+
+
+def go_back(place: Place, name: str) -> None:
+    """Put back the revision that was found healthy last, or leave nothing; safe to repeat."""
+    plain, settled = place.plain(name), place.settled(name)
+    standing = place.read(name)
+    if settled is None:
+        place.stacks.delete(plain.stack, Quiet(), timeout_s=STACK_TIMEOUT_S)
+        place.images.remove(plain)
+        return
+    if standing is None or standing.kept is None:
+        return
+    entry = standing.kept.find(settled)
+    if entry is None or _is_back(place, standing, settled):
+        return
+    former = Kept(now=entry, history=standing.kept.before(settled))
+    bring(
+        place,
+        former,
+        place.around(entry.spec),
+        Journal(),
+        Quiet(),
+        settled=settled,
+        consent=lambda _: True,
+    )
+
+
+def _is_back(place: Place, standing: Standing, settled: str) -> bool:
+    """Return whether the stack is that of the revision already, and its service runs it."""
+    kept, stack = standing.kept, standing.stack
+    if kept is None or kept.revision != settled or stack.is_busy:
+        return False
+    return place.look(standing).state in (State.RUNNING, State.STARTING)
+
+
+def _surprises(prepared: Prepared) -> list[str]:
+    """Return what a change set does that a new revision has no need of."""
+    if prepared.is_first:
+        return []
+    return [
+        str(change)
+        for change in prepared.changes
+        if change.action == "Modify" and change.is_replaced and change.kind not in _REPLACED
+    ]
