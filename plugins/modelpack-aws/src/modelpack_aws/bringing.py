@@ -21,7 +21,7 @@ from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
 from modelpack_aws.planning import checked_template
 from modelpack_aws.stack import Order, Prepared
-from modelpack_aws.wanted import BUNDLE_TAG, REVISION_TAG, Wanted
+from modelpack_aws.wanted import Wanted
 
 STACK_TIMEOUT_S = 3 * 3600.0
 """Longest that CloudFormation may take; each kind of resource has a limit of its own there."""
@@ -77,8 +77,7 @@ def bring(
 
     Raises ConflictError without consent, DeployError when CloudFormation or the service fails.
     """
-    spec, stacks = kept.now.spec, place.stacks
-    wanted = place.wanted(spec)
+    stacks, wanted = place.stacks, place.wanted(kept.now.spec)
     order = order_for(place, kept, around, settled)
     with progress.step(f"plan the change of the stack '{wanted.stack}'"):
         prepared = stacks.prepare(order, progress)
@@ -103,8 +102,7 @@ def bring(
 
 def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str | None) -> Order:
     """Return what the stack shall be for a revision, with its history in the metadata."""
-    spec, mode = kept.now.spec, mode_of(kept.now.mode)
-    wanted = place.wanted(spec)
+    mode, wanted = mode_of(kept.now.mode), place.wanted(kept.now.spec)
     former = kept.find(settled) if settled not in (None, kept.revision) else None
     same = former is not None and former.mode == kept.now.mode
     template = checked_template(
@@ -117,7 +115,7 @@ def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str
         stack=wanted.stack,
         body=template.body(),
         parameters={key: one for key, one in values.items() if key in template.parameters},
-        tags=wanted.tags() | {BUNDLE_TAG: spec.bundle, REVISION_TAG: spec.revision},
+        tags=wanted.tags(),
     )
 
 
@@ -179,5 +177,7 @@ def _surprises(prepared: Prepared) -> list[str]:
     return [
         str(change)
         for change in prepared.changes
-        if change.action == "Modify" and change.is_replaced and change.kind not in _REPLACED
+        if change.action == "Modify"
+        and change.replacement == "True"
+        and change.kind not in _REPLACED
     ]

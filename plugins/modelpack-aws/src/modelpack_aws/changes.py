@@ -25,15 +25,15 @@ class StackChange:
     """Logical id."""
     kind: str
     """Type such as ``AWS::ECS::Service``."""
-    is_replaced: bool = False
-    """True when it is made anew, or may be."""
+    replacement: str = "False"
+    """Whether it is made anew: ``True``, ``False``, or ``Conditional`` on what is not known yet."""
     properties: tuple[str, ...] = ()
     """Names of the properties that change."""
 
     @property
     def sign(self) -> str:
         """``+``, ``~``, ``-``, or ``±`` for what is made anew."""
-        return "±" if self.is_replaced else _SIGNS.get(self.action, "~")
+        return "±" if self.replacement == "True" else _SIGNS.get(self.action, "~")
 
     def __str__(self) -> str:
         changed = f": {', '.join(self.properties)}" if self.properties else ""
@@ -58,7 +58,7 @@ def read_changes(pages: Iterable[Mapping[str, Any]]) -> list[StackChange]:
                     action=str(change.get("Action", "")),
                     resource=str(change.get("LogicalResourceId", "")),
                     kind=str(change.get("ResourceType", "")),
-                    is_replaced=change.get("Replacement") in ("True", "Conditional"),
+                    replacement=str(change.get("Replacement") or "False"),
                     properties=tuple(sorted(names)),
                 )
             )

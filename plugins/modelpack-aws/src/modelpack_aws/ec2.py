@@ -15,10 +15,11 @@ guide, "Retrieving Amazon ECS-optimized Linux AMI metadata".
 
 from __future__ import annotations
 
+from modelpack.deploy import Cost
 from modelpack_aws import balancer, roles
 from modelpack_aws.balancer import IMAGE, SUBNETS, Balancer
 from modelpack_aws.boot import user_data
-from modelpack_aws.instances import Choice, Instance, choose
+from modelpack_aws.instances import PRICES_OF, Choice, Instance, choose
 from modelpack_aws.template import Json, Template, att, ref, sub, tags
 from modelpack_aws.wanted import NAME_TAG, Wanted
 
@@ -50,9 +51,6 @@ def notes(wanted: Wanted) -> list[str]:
     """Return what a plan says of the choice."""
     choice = choice_for(wanted)
     found = [f"{choice.instance.name} ({choice.instance.describe()}): {choice.why}"]
-    if choice.cost:
-        many = max(1, wanted.scaling.least)
-        found.append(f"{many} x {choice.cost}" + ("; spot is less" if wanted.spot else ""))
     if wanted.spot:
         found.append("spot instances go when AWS wants them back, two minutes after it says so")
     if wanted.scaling.least == 0:
@@ -60,6 +58,19 @@ def notes(wanted: Wanted) -> list[str]:
             "a group cannot wake up from no instances, so one stays; Lambda scales to zero"
         )
     return found
+
+
+def cost(wanted: Wanted) -> Cost | None:
+    """Return what the least number of instances costs; None for a type without a price."""
+    instance, count = choice_for(wanted).instance, max(1, wanted.scaling.least)
+    if instance.usd_hour is None:
+        return None
+    kind = "on demand, spot is less" if wanted.spot else "on demand"
+    return Cost(
+        usd_per_hour=round(instance.usd_hour * count, 5),
+        note=f"{count} x {instance.name} {kind}, the load balancer apart; "
+        f"US East, list prices of {PRICES_OF}",
+    )
 
 
 def render(wanted: Wanted) -> Template:
@@ -80,6 +91,9 @@ def render(wanted: Wanted) -> Template:
     _group(template, wanted, instance, front)
     if wanted.scaling.most > max(1, wanted.scaling.least):
         _scaling(template, wanted)
+    template.output("Group", "group of instances", ref(GROUP))
+    template.output("Replicas", "group that the load balancer sends to", ref("Replicas"))
+    template.output("Logs", "log group", ref("Logs"))
     return template
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelpack.deploy import Cost
 from modelpack.errors import UsageError
 from modelpack_aws import balancer, roles
 from modelpack_aws.balancer import DRAIN_S, IMAGE, SUBNETS, Balancer
@@ -110,13 +111,12 @@ def notes(wanted: Wanted) -> list[str]:
     return found
 
 
-def cost_note(wanted: Wanted) -> str:
-    """Return what the replicas cost in a month, for people."""
+def cost(wanted: Wanted) -> Cost:
+    """Return what the least number of replicas costs."""
     size, count = size_for(wanted), max(1, wanted.scaling.least)
-    total = size.usd_hour * count * 730
-    return (
-        f"{count} x {size}: about {total:,.0f} USD a month, the load balancer apart "
-        f"(list price of {PRICES_OF}, US East)"
+    return Cost(
+        usd_per_hour=round(size.usd_hour * count, 5),
+        note=f"{count} x {size}, the load balancer apart; US East, list prices of {PRICES_OF}",
     )
 
 
@@ -147,6 +147,13 @@ def render(wanted: Wanted) -> Template:
     _service(template, wanted, front)
     if wanted.scaling.most > max(1, wanted.scaling.least):
         _scaling(template, wanted)
+    for name, about in (
+        ("Cluster", "cluster"),
+        ("Service", "service"),
+        ("Task", "task definition of the revision"),
+        ("Logs", "log group"),
+    ):
+        template.output(name, about, ref(name))
     return template
 
 

@@ -127,11 +127,6 @@ class Choice:
     instance: Instance
     why: str
 
-    @property
-    def cost(self) -> str | None:
-        """What one of it costs, for people; None when it is not known."""
-        return cost_note(self.instance.usd_hour)
-
 
 def choose(
     *,
@@ -169,16 +164,6 @@ def choose(
     # Types without a price come last: nobody gets the dearest one by chance.
     best = min(fitting, key=lambda one: (one.usd_hour is None, one.usd_hour or 0, one.memory_mib))
     return Choice(best, f"the cheapest with {_asked(cpu, memory_bytes, accelerator)}")
-
-
-def cost_note(usd_hour: float | None, *, count: int = 1) -> str | None:
-    """Return what ``count`` of something cost in a month of 730 hours; None when not known."""
-    if usd_hour is None:
-        return None
-    return (
-        f"about {usd_hour * count * 730:,.0f} USD a month "
-        f"(list price of {PRICES_OF}, US East, on demand)"
-    )
 
 
 def known(name: str) -> Instance | None:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from modelpack.errors import (
     ConflictError,
+    CredentialsError,
     DeployError,
-    LoginNeededError,
     ModelpackError,
     NotFoundError,
     RefusedError,
@@ -66,6 +66,13 @@ class Clients(Protocol):
     def region(self) -> str | None:
         """Name of the region; None when nothing says it."""
 
+    @property
+    def endpoint_url(self) -> str | None:
+        """The one address of an emulator; None: AWS itself."""
+
+    def use(self, region: str) -> None:
+        """Ask another region from now on."""
+
     def client(self, service: str) -> Any:
         """Return the client of a service, such as ``ecs``; the same one each time."""
 
@@ -93,6 +100,18 @@ class Session:
         with said("read the AWS configuration"):
             found = self._session().region_name
         return str(found) if found else None
+
+    def require(self) -> None:
+        """Raise ToolMissingError when boto3 is not there, UsageError for an unknown profile."""
+        self._session()
+
+    def use(self, region: str) -> None:
+        """Ask another region from now on."""
+        with self._lock:
+            if region != self.region_name:
+                self.region_name = region
+                self._boto = None
+                self._clients.clear()
 
     def client(self, service: str) -> Any:
         """Return the client of a service; raises ToolMissingError, UsageError without a region."""
@@ -139,7 +158,7 @@ class Session:
 def said(what: str) -> Iterator[None]:
     """Say in our words what boto3 raises while it tries to do ``what``, such as ``make the stack``.
 
-    Raises LoginNeededError for missing or refused credentials, RefusedError for a missing
+    Raises CredentialsError for missing or refused credentials, RefusedError for a missing
     permission, NotFoundError, ConflictError, UnreachableError, UsageError for a missing region or
     profile, and DeployError for the rest.
     """
@@ -152,11 +171,11 @@ def said(what: str) -> Iterator[None]:
     except aws.ClientError as cause:
         raise refusal(cause, what) from cause
     except (aws.NoCredentialsError, aws.PartialCredentialsError) as cause:
-        raise LoginNeededError(
+        raise CredentialsError(
             f"cannot {what}: there are no AWS credentials", hint=NO_CREDENTIALS
         ) from cause
     except (aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError, aws.SSOTokenLoadError) as cause:
-        raise LoginNeededError(
+        raise CredentialsError(
             f"cannot {what}: the login has expired", hint="run 'aws sso login'"
         ) from cause
     except aws.NoRegionError as cause:
@@ -196,7 +215,7 @@ def refusal(cause: Exception, what: str) -> ModelpackError:
     """Return the error that says what AWS answered when it was asked to do ``what``."""
     code, told = error_code(cause), error_message(cause)
     if code in _UNKNOWN_CALLER:
-        return LoginNeededError(f"cannot {what}: {told}", hint=NO_CREDENTIALS)
+        return CredentialsError(f"cannot {what}: {told}", hint=NO_CREDENTIALS)
     if code in _FORBIDDEN:
         return RefusedError(
             f"not permitted to {what}: {told}",

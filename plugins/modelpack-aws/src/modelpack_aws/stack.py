@@ -26,25 +26,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from modelpack.deploy import Progress
 from modelpack.errors import ConflictError, DeployError, NotFoundError
 from modelpack_aws.changes import StackChange, read_changes
+from modelpack_aws.described import (
+    IN_REVIEW,
+    NEVER_CAME_UP,
+    SETTLED_WELL,
+    Stack,
+    is_busy,
+    read_stack,
+    template_value,
+)
+from modelpack_aws.events import Events
 from modelpack_aws.session import Clients, error_code, error_message, refusal, said
 from modelpack_aws.template import tags as tag_list
+
+__all__ = ["Clock", "Order", "Prepared", "Stack", "Stacks"]
 
 POLL_S = 5.0
 """Between two looks at a stack; CloudFormation itself takes seconds for anything."""
 
-_MOST_EVENTS = 200
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
-_IN_REVIEW = "REVIEW_IN_PROGRESS"
-_NEVER_CAME_UP = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
-_SETTLED_WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
-# Resources that stopped only because another one had failed say this.
-_CANCELLED = ("Resource creation cancelled", "Resource update cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +74,6 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """A stack as CloudFormation describes it."""
-
-    name: str
-    id: str
-    status: str
-    reason: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """The template's ``Metadata``: what we left there."""
-    created: datetime | None = None
-    updated: datetime | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """True while CloudFormation works on it."""
-        return self.status.endswith("_IN_PROGRESS") and self.status != _IN_REVIEW
-
-    @property
-    def is_empty(self) -> bool:
-        """True when it has a name and nothing else: a first change set was made, never executed."""
-        return self.status == _IN_REVIEW
-
-    @property
-    def never_came_up(self) -> bool:
-        """True when all that can be done with it is to delete it."""
-        return self.status in _NEVER_CAME_UP
-
-    @property
-    def is_complete(self) -> bool:
-        """True when the last that was done to it went well."""
-        return self.status in _SETTLED_WELL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A change set that waits to be executed."""
 
@@ -113,6 +81,8 @@ class Prepared:
     name: str
     """Name of the change set, and token of what is done with it."""
     changes: tuple[StackChange, ...]
+    is_first: bool = False
+    """True when it makes the stack."""
 
     @property
     def is_empty(self) -> bool:
@@ -132,19 +102,18 @@ class Stacks:
         found = self._describe(name)
         if found is None or found["StackStatus"] == "DELETE_COMPLETE":
             return None
-        metadata: Mapping[str, Any] = {}
-        if found["StackStatus"] != _IN_REVIEW:
-            with said(f"read the template of the stack '{name}'"):
-                template = self._api.get_template(StackName=found["StackId"])["TemplateBody"]
-            metadata = _metadata(template)
-        return _stack(found, metadata)
+        if found["StackStatus"] == IN_REVIEW:
+            return read_stack(found, {})
+        with said(f"read the template of the stack '{name}'"):
+            template = self._api.get_template(StackName=found["StackId"])["TemplateBody"]
+        return read_stack(found, template_value(template))
 
     def find(self, tag: str) -> Iterator[Stack]:
         """Yield every stack that has a tag of that name, without its metadata."""
         with said("list the stacks"):
             for page in self._api.get_paginator("describe_stacks").paginate():
                 for found in page["Stacks"]:
-                    stack = _stack(found, {})
+                    stack = read_stack(found, {})
                     if tag in stack.tags and found["StackStatus"] != "DELETE_COMPLETE":
                         yield stack
 
@@ -166,13 +135,14 @@ class Stacks:
                 return Prepared(order=order, name=name, changes=())
             raise DeployError(f"CloudFormation refuses the change of '{order.stack}': {reason}")
         pages = self._pages(order.stack, name)
-        return Prepared(order=order, name=name, changes=tuple(read_changes(pages)))
+        changes = tuple(read_changes(pages))
+        return Prepared(order=order, name=name, changes=changes, is_first=kind == "CREATE")
 
     def drop(self, prepared: Prepared) -> None:
         """Take back a change set that shall not be executed, and the stack if it has nothing else."""
         self._drop(prepared.order.stack, prepared.name)
         stack = self._describe(prepared.order.stack)
-        if stack is not None and stack["StackStatus"] == _IN_REVIEW:
+        if stack is not None and stack["StackStatus"] == IN_REVIEW:
             self._delete(stack["StackId"], prepared.name)
 
     def execute(self, prepared: Prepared, progress: Progress, *, timeout_s: float) -> Stack:
@@ -181,6 +151,7 @@ class Stacks:
         Raises DeployError with the first reason when it is not; the stack has gone back then.
         """
         name = prepared.order.stack
+        events = Events(self.clients, name)
         if not prepared.is_empty:
             try:
                 self._api.execute_change_set(
@@ -190,18 +161,20 @@ class Stacks:
                 # A call whose answer was lost has begun it: what runs is waited for.
                 if error_code(cause) != "InvalidChangeSetStatus":
                     raise refusal(cause, f"change the stack '{name}'") from cause
-        return self.wait(name, progress, timeout_s=timeout_s)
+        return self.wait(name, progress, timeout_s=timeout_s, events=events)
 
-    def wait(self, name: str, progress: Progress, *, timeout_s: float) -> Stack:
+    def wait(
+        self, name: str, progress: Progress, *, timeout_s: float, events: Events | None = None
+    ) -> Stack:
         """Wait until CloudFormation has done with a stack; return it.
 
         Raises DeployError when it failed, went back, or takes longer than ``timeout_s``.
         """
-        events = Events(self.clients, name)
+        events = events or Events(self.clients, name)
         status = self._watch(name, events, progress, timeout_s)
         if status is None:
             raise DeployError(f"the stack '{name}' is gone", hint="deploy it again")
-        if status not in _SETTLED_WELL:
+        if status not in SETTLED_WELL:
             why = events.first_failure() or f"it is {status}"
             raise DeployError(f"the stack '{name}' was not changed: {why}")
         found = self.read(name)
@@ -216,7 +189,7 @@ class Stacks:
             return
         stack_id = str(stack["StackId"])
         events = Events(self.clients, stack_id)
-        if _is_busy(stack["StackStatus"]) and stack["StackStatus"] != "DELETE_IN_PROGRESS":
+        if is_busy(stack["StackStatus"]) and stack["StackStatus"] != "DELETE_IN_PROGRESS":
             self._watch(stack_id, events, progress, timeout_s)
         self._delete(stack_id, _token("delete", stack_id))
         status = self._watch(stack_id, events, progress, timeout_s)
@@ -244,13 +217,13 @@ class Stacks:
     def _calm(self, name: str, progress: Progress) -> Stack | None:
         """Return the stack once nothing is under way and it can be changed."""
         found = self._describe(name)
-        if found is not None and _is_busy(found["StackStatus"]):
+        if found is not None and is_busy(found["StackStatus"]):
             progress.note(f"the stack '{name}' is being changed ({found['StackStatus']})")
             self._watch(name, Events(self.clients, name), progress, timeout_s=3600.0)
             found = self._describe(name)
         if found is None or found["StackStatus"] == "DELETE_COMPLETE":
             return None
-        if found["StackStatus"] in _NEVER_CAME_UP:
+        if found["StackStatus"] in NEVER_CAME_UP:
             progress.note(f"the stack '{name}' never came up and is made again")
             self.delete(name, progress, timeout_s=3600.0)
             return None
@@ -262,7 +235,7 @@ class Stacks:
                 )
             self._watch(name, Events(self.clients, name), progress, timeout_s=3600.0)
             found = self._describe(name)
-        return None if found is None else _stack(found, {})
+        return None if found is None else read_stack(found, {})
 
     def _make(self, order: Order, name: str, kind: str) -> None:
         try:
@@ -325,7 +298,7 @@ class Stacks:
             if found is None or found["StackStatus"] == "DELETE_COMPLETE":
                 return None
             status = str(found["StackStatus"])
-            if not _is_busy(status):
+            if not is_busy(status):
                 return status
             if self.clock.now() >= deadline:
                 raise DeployError(
@@ -333,83 +306,6 @@ class Stacks:
                     hint="CloudFormation goes on; deploy again to wait for it",
                 )
             self.clock.sleep(POLL_S)
-
-
-class Events:
-    """What happens to the resources of a stack, from now on."""
-
-    def __init__(self, clients: Clients, name: str) -> None:
-        self._clients = clients
-        self._name = name
-        self._failures: list[str] = []
-        self._seen = {str(event["EventId"]) for event in self._read()}
-
-    def news(self) -> list[str]:
-        """Return a line for each failure and each resource that is done since the last look."""
-        lines = []
-        for event in reversed(self._read()):
-            if str(event["EventId"]) in self._seen:
-                continue
-            self._seen.add(str(event["EventId"]))
-            status = str(event.get("ResourceStatus", ""))
-            reason = str(event.get("ResourceStatusReason") or "")
-            what = f"{event.get('ResourceType')} {event.get('LogicalResourceId')}"
-            if status.endswith("_FAILED"):
-                lines.append(f"{what}: {status}: {reason}")
-                if not any(text in reason for text in _CANCELLED):
-                    self._failures.append(f"{what}: {reason}")
-            elif status.endswith("_COMPLETE"):
-                lines.append(f"{what}: {status}")
-        return lines
-
-    def first_failure(self) -> str | None:
-        """Return what failed first, and why."""
-        return self._failures[0] if self._failures else None
-
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the newest events, newest first; none for a stack that is not there yet."""
-        api = self._clients.client("cloudformation")
-        try:
-            found = api.describe_stack_events(StackName=self._name)
-        except api.exceptions.ClientError:
-            return []
-        return list(found.get("StackEvents") or ())[:_MOST_EVENTS]
-
-
-def _stack(found: Mapping[str, Any], metadata: Mapping[str, Any]) -> Stack:
-    return Stack(
-        name=str(found["StackName"]),
-        id=str(found["StackId"]),
-        status=str(found["StackStatus"]),
-        reason=found.get("StackStatusReason"),
-        parameters={
-            str(one["ParameterKey"]): str(one.get("ParameterValue", ""))
-            for one in found.get("Parameters") or ()
-        },
-        outputs={
-            str(one["OutputKey"]): str(one.get("OutputValue", ""))
-            for one in found.get("Outputs") or ()
-        },
-        tags={str(one["Key"]): str(one["Value"]) for one in found.get("Tags") or ()},
-        metadata=metadata,
-        created=found.get("CreationTime"),
-        updated=found.get("LastUpdatedTime"),
-    )
-
-
-def _metadata(template: Any) -> Mapping[str, Any]:
-    """Return what the template remembers; botocore gives JSON templates as values."""
-    if isinstance(template, str):
-        try:
-            template = json.loads(template)
-        except ValueError:
-            return {}
-    found = template.get("Metadata") if isinstance(template, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def _is_busy(status: str) -> bool:
-    return status.endswith("_IN_PROGRESS") and status != _IN_REVIEW
 
 
 def _is_absent(cause: Exception) -> bool:

@@ -19,8 +19,6 @@ PREFIX = "modelpack"
 NAME_TAG = "modelpack:deployment"
 TARGET_TAG = "modelpack:target"
 MODE_TAG = "modelpack:mode"
-BUNDLE_TAG = "modelpack:bundle"
-REVISION_TAG = "modelpack:revision"
 SETTLED_TAG = "modelpack:settled"
 """On the image repository: the revision that was found healthy last."""
 

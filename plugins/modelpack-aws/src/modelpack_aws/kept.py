@@ -1,0 +1,103 @@
+"""What a stack remembers of its deployment, in the metadata of its template.
+
+    Kept(spec, image, history) ──to_json──► Template.metadata["Modelpack"] ──► CloudFormation ──► Kept
+
+The spec is all that a template is made of, so the specs of former revisions are all that going back
+to them takes.  No values of secrets are in a spec.  CloudFormation changes metadata only together with
+resources (user guide, "Metadata"), so what moves without them is kept elsewhere: which revision was
+found healthy is a tag of the image repository (``push``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelpack.deploy import DeploymentSpec
+from modelpack.errors import ModelpackError
+
+KEY = "Modelpack"
+MOST = 10
+"""How many former revisions are kept."""
+
+_MOST_BYTES = 16_000
+"""Of a template, that the history may take; older revisions are dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A revision that was found healthy."""
+
+    spec: DeploymentSpec
+    image: str
+    """Reference by digest."""
+    mode: str
+    since: str | None = None
+    """When its stack was changed, UTC, RFC 3339."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "spec": self.spec.to_json(),
+            "image": self.image,
+            "mode": self.mode,
+            "since": self.since,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Read what ``to_json`` wrote; raises KeyError, TypeError, ValueError, DeployError."""
+        return cls(
+            spec=DeploymentSpec.from_json(value["spec"]),
+            image=str(value["image"]),
+            mode=str(value["mode"]),
+            since=None if value.get("since") is None else str(value["since"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The revision that stands, and those before it, oldest first."""
+
+    now: Entry
+    history: tuple[Entry, ...] = ()
+
+    @property
+    def revision(self) -> str:
+        """Of what stands."""
+        return self.now.spec.revision
+
+    def find(self, revision: str) -> Entry | None:
+        """Return the newest entry of a revision, this one or a former."""
+        for entry in (self.now, *reversed(self.history)):
+            if entry.spec.revision == revision:
+                return entry
+        return None
+
+    def before(self, revision: str) -> tuple[Entry, ...]:
+        """Return the history as it was when a former revision stood."""
+        for number in range(len(self.history) - 1, -1, -1):
+            if self.history[number].spec.revision == revision:
+                return self.history[:number]
+        return self.history
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; as much of the history as there is room for."""
+        entries = [entry.to_json() for entry in self.history[-MOST:]]
+        while entries and len(json.dumps(entries)) > _MOST_BYTES:
+            entries.pop(0)
+        return {KEY: {**self.now.to_json(), "history": entries}}
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, Any]) -> Kept | None:
+        """Read the metadata of a template; None when nothing of ours is there to be read."""
+        try:
+            value = metadata[KEY]
+            return cls(
+                now=Entry.from_json(value),
+                history=tuple(Entry.from_json(one) for one in value.get("history") or ()),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ModelpackError):
+            return None

@@ -1,0 +1,111 @@
+"""What a deployment would change: a pure function of a spec and of what stands.
+
+    spec + Live ──plan_for──► Plan: repository, image, stack (with its cost), and on a first deploy every
+                              resource of the stack; a note says which service was chosen and why
+
+What a change set does to single resources only CloudFormation knows: it is shown by ``apply``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from modelpack.deploy import Capabilities, Change, DeploymentSpec, Fact, Live, Plan, change_to
+from modelpack_aws import policy
+from modelpack_aws.choosing import choose, mode_of
+from modelpack_aws.kept import Entry
+from modelpack_aws.modes import Mode
+from modelpack_aws.place import Place
+from modelpack_aws.push import image_tag
+from modelpack_aws.template import Template
+from modelpack_aws.wanted import Wanted
+
+SCHEMES = ("arn", "secretsmanager", "ssm")
+"""What may stand before the colon of a secret's reference."""
+
+IMAGE_DIGEST = "image_digest"
+"""Fact: which image runs, and in the surroundings, which one is in the repository."""
+
+
+def capabilities_of(mode: Mode) -> Capabilities:
+    """Return what a mode does of a spec."""
+    return Capabilities(heeds=mode.heeds, reasons=mode.reasons, secret_schemes=SCHEMES)
+
+
+def facts_of(entry: Entry) -> dict[str, Fact]:
+    """Return the facts of a revision that was applied, its image by digest."""
+    heeded = capabilities_of(mode_of(entry.mode)).heeded(entry.spec.facts())
+    return heeded | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
+
+
+def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
+    """Return what would change; raises UsageError for what cannot be."""
+    word, why = choose(spec, place.options, place.allowed)
+    mode, wanted = mode_of(word), place.wanted(spec)
+    template = checked_template(mode, wanted)
+    facts = capabilities_of(mode).heeded(spec.facts()) | {"mode": word}
+    if digest := _image_of(spec, live):
+        facts[IMAGE_DIGEST] = digest
+    change = change_to(f"stack/{wanted.stack}", live, facts)
+    if change.action == "replace":
+        change = replace(change, action="update")  # the stack stays; what is in it changes
+    changes = [change]
+    if change.action != "none":
+        changes = [
+            *_before(wanted, spec, live),
+            replace(change, cost=mode.cost(wanted)),
+            *(_resources(template) if live.is_absent else ()),
+        ]
+    return Plan(
+        target=place.target,
+        spec=spec,
+        changes=tuple(changes),
+        warnings=tuple(_warnings(mode, wanted, live)),
+        notes=(f"{word}: {why}", *mode.notes(wanted)),
+    )
+
+
+def checked_template(mode: Mode, wanted: Wanted, former: Wanted | None = None) -> Template:
+    """Return the template of a mode; raises UsageError, and RefusedError for one that is not safe."""
+    template = mode.render(wanted, former)
+    policy.check(template.to_json(), public=wanted.network.public)
+    return template
+
+
+def _image_of(spec: DeploymentSpec, live: Live) -> Fact:
+    """Return the digest of the image that would run, as far as it is known before it is pushed."""
+    pushed = live.surroundings.get(IMAGE_DIGEST)
+    if pushed is None and live.facts.get("digest") == spec.digest:
+        return live.facts.get(IMAGE_DIGEST)
+    return pushed
+
+
+def _before(wanted: Wanted, spec: DeploymentSpec, live: Live) -> list[Change]:
+    """Return what is made before the stack: the repository, and the image in it."""
+    found = []
+    around: Mapping[str, Fact] = live.surroundings
+    if around.get("repository") is None:
+        found.append(Change(action="create", resource=f"repository/{wanted.repository}"))
+    if around.get(IMAGE_DIGEST) is None:
+        name = f"pushed-image/{wanted.repository}:{image_tag(spec)}"
+        found.append(Change(action="create", resource=name, after={"bundle": spec.digest}))
+    return found
+
+
+def _resources(template: Template) -> list[Change]:
+    return [
+        Change(action="create", resource=f"{body['Type']}/{name}")
+        for name, body in sorted(template.resources.items())
+    ]
+
+
+def _warnings(mode: Mode, wanted: Wanted, live: Live) -> list[str]:
+    found = []
+    former = live.facts.get("mode")
+    if former not in (None, mode.word):
+        found.append(f"it moves from '{former}' to '{mode.word}' and gets another address")
+    is_balanced = mode.word in ("ecs", "ec2")
+    if is_balanced and wanted.network.public and not wanted.options.get("certificate"):
+        found.append("public without '--option certificate=ARN': callers speak plain HTTP")
+    return found

@@ -1,0 +1,375 @@
+"""The targets ``aws``, ``aws-ecs``, ``aws-ec2``, ``aws-lambda`` and ``aws-sagemaker``: one flow for all.
+
+    plan      choose a mode ─► facts wanted, facts that stand ─► changes          (pure)
+    apply     repository ─► image ─► change set, shown ─► executed ─► rolled out
+    settle    the mode goes the rest of the way ─► the repository is marked: this revision is healthy
+    revert    the stack of the marked revision again, or nothing of it
+
+CloudFormation keeps the state: the stack's template holds the spec that it was made of, and those
+before it (``kept``).  Its own "complete" is not believed: ``apply`` ends when the service itself says
+that the new revision runs, and then the common probe asks it.
+
+What always holds: every step may be repeated; a change set that would make more anew than a revision takes
+is dropped; a stack or repository that somebody else made is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
+
+from modelpack.deploy import (
+    Answer,
+    Capabilities,
+    DeploymentSpec,
+    Fact,
+    Journal,
+    Live,
+    Plan,
+    Progress,
+    Rendered,
+    Revision,
+    State,
+    Status,
+    Target,
+    refuse_unknown,
+)
+from modelpack.errors import DeployError, DeploymentNotFoundError
+from modelpack_aws.bringing import STACK_TIMEOUT_S, Quiet, bring, go_back
+from modelpack_aws.calling import call_at, is_reachable
+from modelpack_aws.choosing import MODES, mode_of
+from modelpack_aws.kept import Entry, Kept
+from modelpack_aws.place import Place, Standing
+from modelpack_aws.planning import capabilities_of, checked_template, facts_of, plan_for
+from modelpack_aws.push import Images, Push, image_tag, push_bundle
+from modelpack_aws.session import Clients, Session, said
+from modelpack_aws.stack import Clock
+from modelpack_aws.wanted import NAME_TAG, TARGET_TAG
+
+OPTIONS: Mapping[str, str] = {
+    "alarm_topic": "ARN of a topic of SNS that is told of alarms",
+    "base": "base of the image, where one is built",
+    "certificate": "ARN of the certificate that a load balancer shows",
+    "endpoint_url": "one address for all services, such as that of an emulator",
+    "profile": "profile of the AWS configuration",
+    "region": "region; 'deploy.region' stands above it",
+    "spot": "yes: spot instances",
+}
+"""Options of every target here; a mode may have more."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsTarget(Target):
+    """Deploys to the service of AWS that fits."""
+
+    name: ClassVar[str] = "aws"
+    needs_image: ClassVar[bool] = True
+    allowed: ClassVar[tuple[str, ...]] = tuple(MODES)
+    """Words of the modes that it has."""
+
+    clients: Clients = field(default_factory=Session)
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Its options."""
+    push: Push = push_bundle
+    clock: Clock = field(default_factory=Clock)
+    _names: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Deployments by the URLs that were told of them, for the probe."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Options from which it can be made again; the region that a spec named is one of them."""
+        region = self.clients.region
+        return {**self.given, **({"region": region} if region else {})}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """Make the target with real clients; raises UsageError, ToolMissingError without boto3."""
+        known = set(OPTIONS).union(*(mode_of(word).options for word in cls.allowed))
+        refuse_unknown(cls.name, options, known)
+        session = Session(
+            region_name=options.get("region"),
+            profile=options.get("profile"),
+            endpoint_url=options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL"),
+        )
+        session.require()
+        return cls(clients=session, given=dict(options))
+
+    # What will happen.
+
+    def capabilities(self, spec: DeploymentSpec) -> Capabilities:
+        """Return what the mode does that the spec gets."""
+        return capabilities_of(self._place.mode(spec))
+
+    def read_live(self, spec: DeploymentSpec) -> Live:
+        """Return what CloudFormation, ECR and the service say of the deployment.
+
+        Raises CredentialsError, ConflictError for a stack that is not ours, UsageError when the
+        account has no network to stand in.
+        """
+        if spec.settings.region is not None:
+            self.clients.use(spec.settings.region)
+        place = self._place
+        with said("ask AWS who asks"):
+            caller = self.clients.client("sts").get_caller_identity()
+        images = place.images.look(place.wanted(spec), image_tag(spec))
+        around: dict[str, Fact] = {
+            "account": str(caller["Account"]),
+            "repository": None if images is None else images.uri,
+            "image_digest": None if images is None else images.digest,
+            **place.around(spec),
+        }
+        standing = place.read(spec.name)
+        if standing is None or standing.kept is None or standing.stack.never_came_up:
+            return Live(name=spec.name, surroundings=around)
+        sight, kept = place.look(standing), standing.kept
+        applied = facts_of(kept.now)
+        return Live(
+            name=spec.name,
+            state=sight.state,
+            facts=applied | dict(sight.facts),
+            applied=applied,
+            surroundings=around,
+            revision=kept.revision,
+            is_settled=images is not None and images.settled == kept.revision,
+        )
+
+    def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
+        """Return what would change, and which service was chosen why."""
+        return plan_for(self._place, spec, live)
+
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the template as ``template.json``; its parameters are what an account has."""
+        place = self._place
+        template = checked_template(place.mode(spec), place.wanted(spec))
+        return Rendered(files={"template.json": template.text().encode()})
+
+    # Do it.
+
+    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
+        """Bring the stack to the plan's spec and wait until the service runs it.
+
+        Raises DeployError with CloudFormation's or the service's reason, ConflictError when
+        CloudFormation would do what no new revision takes.
+        """
+        spec, place = plan.spec, self._place
+        mode, wanted = place.mode(spec), place.wanted(spec)
+        repository = wanted.repository
+        journal.step(
+            f"create/repository/{repository}", lambda: {"uri": place.images.ensure(wanted).uri}
+        )
+        base = self.given.get("base")
+        pushed = journal.step(
+            f"push/image/{repository}",
+            lambda: {"digest": place.images.push(spec, wanted, base=base, progress=progress)},
+        )
+        images = place.images.look(wanted)
+        if images is None or pushed is None:
+            raise DeployError(f"the image repository '{repository}' is gone")
+        entry = Entry(spec=spec, image=f"{images.uri}@{pushed['digest']}", mode=mode.word)
+        kept = Kept(now=entry, history=_history(place.read(spec.name), images, spec.revision))
+        bring(place, kept, place.around(spec), journal, progress, settled=images.settled)
+        return Revision(
+            deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
+        )
+
+    def settle(self, name: str) -> None:
+        """Go the rest of the way, then mark the revision as healthy; former ones stay in history.
+
+        Raises DeployError when it does not hold on the way; the former one is back then.
+        """
+        standing, kept = self._require(name)
+        place = self._place
+        wanted = place.wanted(kept.now.spec)
+        try:
+            mode_of(kept.now.mode).promote(place.stacks, standing.stack, wanted, Quiet())
+        except DeployError:
+            self.revert(name)
+            raise
+        place.images.settle(wanted, kept.revision)
+
+    def revert(self, name: str) -> None:
+        """Put back the revision that was found healthy last, or leave nothing."""
+        go_back(self._place, name)
+
+    # See how it is.
+
+    def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:
+        """Check the new revision in the mode's way, if it has one."""
+        standing, kept = self._require(spec.name)
+        return mode_of(kept.now.mode).verify(self.clients, standing.stack, status)
+
+    def fetch(self, url: str, *, body: bytes | None = None, timeout_s: float) -> Answer:
+        """Call the service in the mode's way, else at its URL; raises OSError without an answer."""
+        base = next((one for one in self._names if url.startswith(one)), None)
+        if base is not None:
+            standing, kept = self._require(self._names[base])
+            answer = mode_of(kept.now.mode).fetch(
+                self.clients,
+                standing.stack,
+                url.removeprefix(base) or "/",
+                body=body,
+                timeout_s=timeout_s,
+            )
+            if answer is not None:
+                return answer
+        if self.clients.endpoint_url is not None:
+            return call_at(self.clients.endpoint_url, url, body=body, timeout_s=timeout_s)
+        return super(AwsTarget, self).fetch(url, body=body, timeout_s=timeout_s)
+
+    def status(self, name: str) -> Status:
+        """Return how the deployment is; raises TagError."""
+        standing = self._place.read(name)
+        if standing is None or standing.stack.is_empty:
+            return Status(name=name, target=self.name, state=State.ABSENT)
+        sight, kept = self._place.look(standing), standing.kept
+        url = sight.url
+        if url is not None:
+            self._names[url] = name
+            if self.clients.endpoint_url is None and not is_reachable(url):
+                url = None
+        return Status(
+            name=name,
+            target=self.name,
+            state=sight.state,
+            bundle=None if kept is None else kept.now.spec.bundle,
+            revision=None if kept is None else kept.revision,
+            url=url,
+            since=standing.since,
+            restarts=sight.restarts,
+            detail=sight.detail,
+        )
+
+    def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
+        """Yield the lines of the log; raises DeploymentNotFoundError."""
+        standing, kept = self._require(name)
+        mode = mode_of(kept.now.mode)
+        return mode.lines(self.clients, standing.stack, follow=follow, tail=tail)
+
+    def history(self, name: str) -> tuple[Revision, ...]:
+        """Return the revisions that the stack remembers, oldest first."""
+        standing = self._place.read(name)
+        if standing is None or standing.kept is None:
+            return ()
+        kept = standing.kept
+        found = [(entry.spec, entry.since) for entry in kept.history]
+        if self._place.settled(name) == kept.revision:
+            found.append((kept.now.spec, standing.since))
+        return tuple(
+            Revision(
+                deployment=name,
+                id=spec.revision,
+                bundle=spec.bundle,
+                target=self.name,
+                spec=spec,
+                since=since,
+            )
+            for spec, since in found
+        )
+
+    def current(self, name: str) -> DeploymentSpec | None:
+        """Return the spec that the stack was made of."""
+        standing = self._place.read(name)
+        if standing is None or standing.kept is None:
+            return None
+        return standing.kept.now.spec
+
+    def list(self) -> list[Status]:
+        """Return the deployments of this account and region that this target made."""
+        names = sorted(
+            stack.tags[NAME_TAG]
+            for stack in self._place.stacks.find(NAME_TAG)
+            if stack.tags.get(TARGET_TAG) == self.name
+        )
+        found = [self.status(name) for name in names]
+        return [one for one in found if one.state is not State.ABSENT]
+
+    # Remove it.
+
+    def inventory(self, name: str) -> tuple[str, ...]:
+        """Return the stack with its resources, and the image repository."""
+        standing, plain = self._place.read(name), self._place.plain(name)
+        found = []
+        if standing is not None:
+            found.append(f"stack/{standing.stack.name}")
+            found += [f"{kind}/{one}" for one, kind in sorted(standing.stack.resources.items())]
+        if self._place.images.look(plain) is not None:
+            found.append(f"repository/{plain.repository}")
+        return tuple(found)
+
+    def destroy(self, name: str) -> None:
+        """Delete the stack, then the images; raises DeploymentNotFoundError."""
+        place = self._place
+        standing, plain = place.read(name), place.plain(name)
+        if standing is None and place.images.look(plain) is None:
+            raise self._absent(name)
+        place.stacks.delete(plain.stack, Quiet(), timeout_s=STACK_TIMEOUT_S)
+        place.images.remove(plain)
+
+    @property
+    def _place(self) -> Place:
+        return Place(
+            clients=self.clients,
+            target=self.name,
+            allowed=self.allowed,
+            options=self.given,
+            push=self.push,
+            clock=self.clock,
+        )
+
+    def _require(self, name: str) -> tuple[Standing, Kept]:
+        standing = self._place.read(name)
+        if standing is None or standing.kept is None:
+            raise self._absent(name)
+        return standing, standing.kept
+
+    def _absent(self, name: str) -> DeploymentNotFoundError:
+        return DeploymentNotFoundError(
+            f"no deployment '{name}' at target '{self.name}'",
+            hint="run 'modelpack deployments list' to see them",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EcsTarget(AwsTarget):
+    """Deploys to ECS on Fargate."""
+
+    name: ClassVar[str] = "aws-ecs"
+    allowed: ClassVar[tuple[str, ...]] = ("ecs",)
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2Target(AwsTarget):
+    """Deploys to a group of EC2 instances."""
+
+    name: ClassVar[str] = "aws-ec2"
+    allowed: ClassVar[tuple[str, ...]] = ("ec2",)
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaTarget(AwsTarget):
+    """Deploys to a function of Lambda."""
+
+    name: ClassVar[str] = "aws-lambda"
+    allowed: ClassVar[tuple[str, ...]] = ("lambda",)
+
+
+@dataclass(frozen=True, slots=True)
+class SagemakerTarget(AwsTarget):
+    """Deploys to an endpoint of SageMaker."""
+
+    name: ClassVar[str] = "aws-sagemaker"
+    allowed: ClassVar[tuple[str, ...]] = ("sagemaker",)
+
+
+def _history(standing: Standing | None, images: Images, revision: str) -> tuple[Entry, ...]:
+    """Return what comes before a new revision: the healthy ones, the one that stands last."""
+    if standing is None or standing.kept is None:
+        return ()
+    kept = standing.kept
+    if kept.revision == revision:  # the same one again: it was cut short, or is put right
+        return kept.history
+    if images.settled == kept.revision:
+        return (*kept.history, replace(kept.now, since=standing.since))
+    return kept.history
