@@ -10,6 +10,7 @@ The front door is the command, as users have it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -252,6 +253,85 @@ def test_pip_finds_nothing_broken_in_it(everywhere: dict[str, Any], engine: APIC
         engine.remove_container(made, force=True, v=True)
 
     assert (status, said) == (0, "No broken requirements found.")
+
+
+def test_it_is_a_function_of_lambda_as_it_is(
+    samples: dict[str, Sample], everywhere: dict[str, Any], engine: APIClient
+) -> None:
+    """With the variables, the memory and the one writable folder that the function's template has.
+
+    Events come from the Runtime API of the tests, through the probe that a deploy asks with.
+    """
+    from modelpack_aws.lambda_ import render, size_of
+    from modelpack_aws.lambda_mode import LambdaMode
+    from modelpack_aws.stack import Stack
+    from modelpack_aws.wanted import Wanted
+
+    from modelpack.deploy.probe import examples
+    from tests.server.lambda_.conftest import RuntimeApi
+
+    digits = samples["digits-onnx"]
+    wanted = Wanted(name="digits", bundle=digits.tag, revision="0" * 12, env={"GREETING": "hello"})
+    function = render(wanted).resources["Function"]["Properties"]
+    api = RuntimeApi()
+    made = engine.create_container(
+        f"{digits.name}-{RUN}:1",
+        labels=LABEL,
+        user="993:990",  # nobody whom the image knows, as at Lambda
+        environment={
+            **function["Environment"]["Variables"],
+            "AWS_LAMBDA_RUNTIME_API": api.address,
+            "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
+        },
+        host_config=engine.create_host_config(
+            read_only=True,
+            tmpfs={"/tmp": f"size={function['EphemeralStorage']['Size']}m"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=f"{size_of(wanted).memory_mb}m",
+            shm_size="64k",
+            network_mode="host",
+        ),
+    )["Id"]
+
+    class Clients:
+        """Invokes what runs behind the Runtime API."""
+
+        region = "eu-west-1"
+
+        def client(self, _: str) -> Any:
+            return self
+
+        def invoke(self, *, Payload: bytes, **_: str) -> Any:
+            outcome = api.invoke(json.loads(Payload))
+            failed = {"FunctionError": "Unhandled"} if outcome.kind == "error" else {}
+            return {"Payload": io.BytesIO(outcome.body), **failed}
+
+    mode, stack = (
+        LambdaMode(),
+        Stack(name="s", id="s", status="", outputs={"Function": "f", "Version": "1"}),
+    )
+    try:
+        engine.start(made)
+        document = json.loads(mode.fetch(Clients(), stack, "/openapi.json", timeout_s=30).body)
+        ((route, example),) = examples(document)
+        sample_answer = mode.fetch(
+            Clients(), stack, route, body=json.dumps(example).encode(), timeout_s=30
+        )
+        answer = mode.fetch(Clients(), stack, route, body=digits.body, timeout_s=30)
+        direct = api.invoke(json.loads(digits.body))
+        engine.stop(made, timeout=10)
+        state, log = engine.inspect_container(made)["State"], engine.logs(made).decode()
+    finally:
+        engine.remove_container(made, force=True, v=True)
+        api.close()
+
+    assert document["info"]["version"] == digits.tag.partition(":")[2]
+    assert (sample_answer.status, answer.status) == (200, 200), answer.body
+    assert (direct.kind, direct.json) == ("response", json.loads(answer.body))
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False), log
+    assert "Traceback" not in log
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="runc runs as root")

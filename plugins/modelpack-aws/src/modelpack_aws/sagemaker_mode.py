@@ -80,8 +80,8 @@ class SagemakerMode(Mode):
         return sagemaker.notes(wanted)
 
     def cost(self, wanted: Wanted) -> Cost | None:
-        """Return what its fewest instances cost at the prices of EC2; None without instances."""
-        if sagemaker.kind_of(wanted) in ("serverless", "transform"):
+        """Return what its fewest instances cost at the prices of EC2; None where there may be none."""
+        if sagemaker.kind_of(wanted) in ("serverless", "transform") or not wanted.scaling.least:
             return None
         found = known(hosted_on(wanted).type)
         if found is None or found.usd_hour is None:
