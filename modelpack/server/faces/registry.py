@@ -82,7 +82,8 @@ class Faces:
             (prefix, face.write_problem) for face in faces for prefix in face.prefixes
         ]
         self._own = frozenset(taken)
-        self.home = next((face.home for face in faces if face.home is not None), None)
+        first = sorted(faces, key=lambda face: "/" not in face.claims)
+        self.home = next((face.home for face in first if face.home is not None), None)
         """What answers ``GET /`` for programs; None: the page is for everybody."""
 
     @property

@@ -6,7 +6,8 @@ POST $AIP_PREDICT_ROUTE     {"instances": [...], "parameters": {...}} ──► 
 One prediction an instance; ``parameters`` are arguments for all of them.  What comes through
 ``rawPredict`` may have any content type: everything that the api's own path reads, CSV and JSON
 lines are taken here too.  Where the platform was told to use the path of an api, this contract has
-it: it answers the api's own body as the api would.
+it: it answers the api's own body as the api would.  The health route may be ``/``, where a browser
+gets the service's page all the same.
 
 Without the variables the paths are those that the platform takes when a model names none, and
 ``/health`` and ``/vertex/predict`` where it does not even say which endpoint this is.  Source:
@@ -72,7 +73,10 @@ class VertexFace(Face):
             self.claims = frozenset((self._predict,))
         dialect = Dialect({"instances": frames.instances}, "parameters", wrap)
         self.doors = [Scoring(self._predict, catalog.default.endpoint, dialect, write_error)]
-        self.routes = [Route(self._health, Ping(catalog, write_error), methods=["GET"])]
+        ping = Ping(catalog, write_error)
+        self.routes = [Route(self._health, ping, methods=["GET"])]
+        if self._health == "/":
+            self.home, self.claims = ping, self.claims | {"/"}
 
     def write_problem(
         self, problem: Problem, request_id: bytes

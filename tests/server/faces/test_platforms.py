@@ -61,6 +61,20 @@ def test_vertex_health_is_where_it_was_told(vertex: httpx.Client) -> None:
     assert vertex.get("/is/healthy").status_code == 200
 
 
+def test_vertex_may_ask_for_health_where_the_page_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIP_HTTP_PORT", "8080")
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/")
+    running = start(Pair)
+
+    assert running.client.get("/").json() == {"status": "Healthy"}
+    running.on_loop(lambda: setattr(running.server.front, "is_ready", False))
+    refused = running.client.get("/")
+    assert (refused.status_code, refused.json()["error"]["status"]) == (503, "UNAVAILABLE")
+    assert "html" in running.client.get("/", headers={"accept": "text/html"}).text
+
+
 def test_on_the_routes_of_vertex_every_refusal_is_googles(vertex: httpx.Client) -> None:
     method = vertex.get("/predict")
     below = vertex.get("/is/healthy/not")
