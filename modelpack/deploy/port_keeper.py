@@ -12,9 +12,13 @@ unix(7)) and the kernel does the rest.  What always holds: the socket stays open
 the replicas, so who connects while nobody accepts waits and is not refused; the old group is paused
 only when the new one accepts; a replica that is gone is forgotten as its line ends.
 
+A replica that may not accept any more hands its open connections back (``adopt``), and who accepts
+gets them; while nobody does they wait here, and what their clients send waits in the kernel.
+
 Lines are SOCK_SEQPACKET on ``MODELPACK_PORT_KEEPER``, one packet a message.  Of a replica: ``join
-GROUP HOST``, ``ready``, ``unready``, ``accepting``, ``paused``; to it: ``accept SLOT`` with two
-descriptors (the socket, the shared counts), ``pause``.  Orders: ``hold GROUP …``, ``switch GROUP
+GROUP HOST``, ``ready``, ``unready``, ``accepting``, ``paused``, ``leaving``, ``adopt`` with a
+connection; to it: ``accept SLOT`` with two descriptors (the socket, the shared counts), ``pause``,
+``adopt`` with a connection.  Orders: ``hold GROUP …``, ``switch GROUP
 COUNT SECONDS``, ``status``.  Without an order ever, as after a restart of the machine, every group
 accepts: what an engine starts again by itself was found healthy once.
 """
@@ -28,6 +32,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +40,10 @@ SLOTS = 64
 """Most processes of replicas that keep their connections even among them."""
 
 BACKLOG = 2048
+
+MOST_WAITING = 10_000
+"""Most open connections that are kept while nobody accepts; more are closed."""
+
 _MOST_BYTES = 4096
 _NOBODY = b"\xff\xff\xff\xff"
 
@@ -50,6 +59,7 @@ class Member:
         self.is_ready = True
         self.is_told = False
         self.is_accepting = False
+        self.is_leaving = False
 
 
 class Switch:
@@ -70,15 +80,19 @@ class Keeper:
         self.listener = listener
         self.members: dict[socket.socket, Member] = {}
         self.switch: Switch | None = None
+        self.waiting: deque[int] = deque()
+        self._turn = 0
         self._file = file
         self.allowed = self._recall()
         self._counts = os.memfd_create("modelpack-share")
         os.write(self._counts, _NOBODY * SLOTS)
 
-    def hear(self, line: socket.socket, words: list[str]) -> None:
+    def hear(self, line: socket.socket, words: list[str], descriptors: list[int]) -> None:
         """Take one message of a replica or of somebody who orders."""
         word, rest = words[0], words[1:]
         member = self.members.get(line)
+        for one in descriptors:
+            self._keep_waiting(one)
         if member is not None:
             self._hear_member(member, word)
         elif word == "join":
@@ -105,6 +119,7 @@ class Keeper:
         """Tell everybody whose turn has changed, and end a switch that is complete."""
         for member in list(self.members.values()):
             self._order(member)
+        self.pass_on()
         switch = self.switch
         if switch is None:
             return
@@ -118,11 +133,36 @@ class Keeper:
             self._answer(switch.line, is_done=False)
             self.order_all()
 
+    @property
+    def takers(self) -> list[Member]:
+        """Those who take connections at this moment."""
+        return [one for one in self.members.values() if one.is_told and one.is_accepting]
+
+    def pass_on(self) -> None:
+        """Give the connections that wait to those who accept, in turns."""
+        takers = self.takers
+        for _ in range(len(self.waiting) if takers else 0):
+            self._turn += 1
+            connection = self.waiting.popleft()
+            try:
+                socket.send_fds(takers[self._turn % len(takers)].line, [b"adopt"], [connection])
+                os.close(connection)
+            except OSError:  # it has its hands full, or is gone: in a moment again
+                self.waiting.append(connection)
+
+    def _keep_waiting(self, connection: int) -> None:
+        if len(self.waiting) < MOST_WAITING:
+            self.waiting.append(connection)
+        else:
+            os.close(connection)
+
     def _hear_member(self, member: Member, word: str) -> None:
         if word in ("ready", "unready"):
             member.is_ready = word == "ready"
         elif word in ("accepting", "paused"):
             member.is_accepting = word == "accepting"
+        elif word == "leaving":
+            member.is_leaving, member.is_accepting = True, False
 
     def _order(self, member: Member) -> None:
         wants = self._may_accept(member)
@@ -140,9 +180,10 @@ class Keeper:
 
     def _may_accept(self, member: Member) -> bool:
         """One that is not ready gives way to those that are, and answers where there is no other."""
-        if not self._is_allowed(member.group):
+        if member.is_leaving or not self._is_allowed(member.group):
             return False
         others = (one for one in self.members.values() if self._is_allowed(one.group))
+        others = (one for one in others if not one.is_leaving)
         return member.is_ready or not any(one.is_ready for one in others)
 
     def _is_allowed(self, group: str) -> bool:
@@ -207,7 +248,7 @@ def serve(path: Path, address: tuple[str, int]) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(door, selectors.EVENT_READ)
         while True:
-            is_waiting = keeper.switch is not None
+            is_waiting = keeper.switch is not None or (keeper.waiting and keeper.takers)
             for key, _ in selector.select(0.1 if is_waiting else None):
                 if key.fileobj is door:
                     line, _ = door.accept()
@@ -221,9 +262,9 @@ def serve(path: Path, address: tuple[str, int]) -> None:
 def _read(selector: selectors.BaseSelector, keeper: Keeper, line: socket.socket) -> None:
     """Read one message; whoever is gone or makes no sense is let go."""
     try:
-        words = line.recv(_MOST_BYTES).decode().split()
-        if words:
-            keeper.hear(line, words)
+        data, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, 1)
+        if words := data.decode().split():
+            keeper.hear(line, words, descriptors)
             return
     except BlockingIOError:
         return

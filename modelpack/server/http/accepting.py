@@ -71,6 +71,8 @@ class Acceptor:
         self._timer: asyncio.TimerHandle | None = None
         self._told_at = -_QUIET_S
         self._stats = ConnectionStats()
+        self.opened: Callable[[asyncio.BaseProtocol], None] = lambda _: None
+        """Called with the protocol of each connection."""
         self.max_connections = max_connections or room_for_connections()
         """Most connections at a time, handshakes included."""
 
@@ -116,6 +118,16 @@ class Acceptor:
         if self._share is not None:
             self._share.leave()
         self._listener.close()
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Take a connection that another process has accepted, full or not."""
+        connection.setblocking(False)
+        self._stats.accepted += 1
+        task = self._loop.create_task(self._open(connection))
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
+        if self._share is not None:
+            self._share.tell(self.open_count)
 
     def hang_up(self) -> None:
         """Give up the connections that are still in their handshake."""
@@ -184,27 +196,22 @@ class Acceptor:
             self._tell(self.open_count, str(error.strerror))
             self._rest(RETRY_S)
             return False
-        connection.setblocking(False)
-        self._stats.accepted += 1
-        task = self._loop.create_task(self._open(connection))
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
-        if self._share is not None:
-            self._share.tell(self.open_count)
+        self.adopt(connection)
         return True
 
     async def _open(self, connection: socket.socket) -> None:
         """Give a connection its protocol, behind TLS if there is."""
         try:
             if self._ssl is None:
-                await self._loop.connect_accepted_socket(self._make, connection)
+                _, made = await self._loop.connect_accepted_socket(self._make, connection)
             else:
-                await self._loop.connect_accepted_socket(
+                _, made = await self._loop.connect_accepted_socket(
                     self._make,
                     connection,
                     ssl=self._ssl,
                     ssl_handshake_timeout=self._timeout_s,
                 )
+            self.opened(made)
         except (OSError, asyncio.CancelledError):
             self._stats.failed += 1
             connection.close()  # it left, or does not speak TLS as it must, or is hung up on

@@ -335,6 +335,13 @@ class GuardedProtocol(OnWire, HttpToolsProtocol):
         return self.phase == IDLE and (self.cycle is None or self.cycle.response_complete)
 
     @property
+    def is_movable(self) -> bool:
+        """True when another process can go on with it: nothing of it is in this one's memory."""
+        transport = self.transport
+        is_quiet = self.is_idle and not self.pipeline and not self.is_tls
+        return is_quiet and not transport.is_closing() and not transport.get_write_buffer_size()
+
+    @property
     def is_closable(self) -> bool:
         """True when closing loses nothing."""
         if self.transport.is_closing():

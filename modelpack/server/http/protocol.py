@@ -21,6 +21,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+
 from modelpack.server.endpoint import Asked, Endpoint, HttpCall
 from modelpack.server.http.connection import GuardedProtocol, head_tail
 from modelpack.server.http.heads import is_plain
@@ -287,3 +290,20 @@ class FastProtocol(GuardedProtocol):
                 call.endpoint.drop(call)
             # Each would keep the other until the garbage collector comes by.
             self.cycle = self._call = None  # type: ignore[assignment]
+
+
+def config_for(app: ASGIApp) -> Config:
+    """Return what uvicorn's protocol wants to know."""
+    options: dict[str, Any] = {
+        "http": FastProtocol,
+        "ws": "none",
+        "lifespan": "off",
+        "interface": "asgi3",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+    }
+    config = Config(app, **options)
+    config.load()
+    return config

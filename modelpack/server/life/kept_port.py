@@ -2,6 +2,8 @@
 
     keeper ──accept, with the listening socket──► KeptPort ──Acceptor──► this server's connections
            ──pause───────────────────────────────►         lets go of its copy of the socket
+           ◄──adopt, with an idle connection──────         one after the other, as they get idle
+           ──adopt, with a connection of another──►        goes on with it
 
 Several servers in containers of their own answer at one address so, without a proxy: each has a
 copy of the keeper's listening socket and takes connections from its queue, as the workers of one
@@ -11,6 +13,11 @@ machine); without them nothing happens.  What always holds: the server
 joins once it is ready and leaves as its end begins; a keeper that is gone is looked for again, and
 the socket that it gave is let go; the server's own port works as ever.
 
+Who may not accept any more gives its open connections away, too, each while nothing of a request is
+in this process's memory.  The client does not notice: what it sends meanwhile waits in the kernel.
+To close an idle connection loses a request that is just on its way; to pass it on does not.  Behind
+TLS, whose state is here, connections are ended as ever.
+
 The messages are in ``modelpack.deploy.port_keeper``.
 """
 
@@ -19,11 +26,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import replace
 
 from modelpack.server.http.accepting import Acceptor
+from modelpack.server.http.connection import GuardedProtocol
 from modelpack.server.http.sharing import Share
 from modelpack.server.observe.logs import event
 from modelpack.server.observe.stats import ConnectionStats
@@ -37,6 +46,9 @@ RETRY_S = 0.25
 LOOK_S = 0.25
 """How often readiness is looked at, to tell the keeper."""
 
+GIVE_S = 0.01
+"""How often connections are looked at that are to be given away once they are idle."""
+
 HANG_UP_S = 1.5
 """How long a TLS handshake that had begun may take once the socket was let go."""
 
@@ -49,38 +61,58 @@ class KeptPort:
     """The line to a keeper, and what accepts from its socket."""
 
     def __init__(
-        self, path: str | None, group: str, open_door: OpenDoor, is_ready: Callable[[], bool]
+        self,
+        path: str | None,
+        group: str,
+        open_door: OpenDoor,
+        is_ready: Callable[[], bool],
+        connections: Container[object],
     ) -> None:
         """``open_door`` makes what accepts from a socket; it is not started yet.
 
-        ``path`` None: there is no keeper, and nothing ever happens.
+        ``connections`` are those that the server has now.  ``path`` None: there is no keeper, and
+        nothing ever happens.
         """
         self._path = path
         self._group, _, name = group.partition("/")
         self._name = name or socket.gethostname()
         self._open_door = open_door
         self._is_ready = is_ready
+        self._connections = connections
+        self._came: weakref.WeakSet[GuardedProtocol] = weakref.WeakSet()
+        self._is_ending = False
         self._acceptor: Acceptor | None = None
         self._ended = ConnectionStats()
         self._leaving: list[Acceptor] = []
         self._following: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
 
     @classmethod
-    def from_env(cls, open_door: OpenDoor, is_ready: Callable[[], bool]) -> KeptPort:
+    def from_env(
+        cls,
+        open_door: OpenDoor,
+        is_ready: Callable[[], bool],
+        connections: Container[object],
+    ) -> KeptPort:
         """Return what follows the keeper that the environment names, if it names one."""
         path = os.environ.get(KEEPER) or None
-        return cls(path, os.environ.get(GROUP) or "-", open_door, is_ready)
+        return cls(path, os.environ.get(GROUP) or "-", open_door, is_ready, connections)
 
     def join(self) -> None:
         """Begin to follow the keeper; the server is ready.  Safe to repeat."""
         if self._path is not None and self._following is None:
             self._following = asyncio.ensure_future(self._follow(self._path))
 
+    def leave(self) -> None:
+        """Accept nobody any more, and give away what is open; others go on at the same socket."""
+        self._is_ending = True
+        self._let_go()
+        self._wake.set()
+
     def close(self) -> None:
-        """Accept nobody any more; others go on at the same socket."""
+        """Give nothing away any more; the server has ended."""
         if self._following is not None:
             self._following.cancel()
-        self._let_go()
 
     def left(self) -> None:
         """Take note that a connection of the server has ended."""
@@ -125,21 +157,48 @@ class KeptPort:
 
     async def _obey(self, line: socket.socket) -> None:
         """Follow one keeper until it is gone; raises OSError then."""
-        is_ready = True
+        is_ready, has_left = True, False
         line.send(f"join {self._group} {self._name}".encode())
-        with _Watch(line) as watch:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(line.fileno(), self._wake.set)
+        try:
             while True:
-                await watch.wait(LOOK_S)
+                gives = self._acceptor is None and len(self._came) > 0
+                await self._wait(GIVE_S if gives else LOOK_S)
                 while message := _received(line):
                     self._do(line, *message)
-                if self._is_ready() != is_ready:
+                if self._is_ending and not has_left:
+                    has_left = True
+                    line.send(b"leaving")
+                if self._is_ready() != is_ready and not self._is_ending:
                     is_ready = not is_ready
                     line.send(b"ready" if is_ready else b"unready")
+                if self._acceptor is None:
+                    self._give_away(line)
+        finally:
+            loop.remove_reader(line.fileno())
+
+    async def _wait(self, seconds: float) -> None:
+        """Return when something came, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
 
     def _do(self, line: socket.socket, words: list[str], descriptors: list[int]) -> None:
         if words[0] == "pause":
             self._let_go()
             line.send(b"paused")
+        elif words[0] == "adopt":
+            connection = socket.socket(fileno=descriptors[0])
+            if self._acceptor is not None:
+                self._acceptor.adopt(connection)
+            else:
+                with connection:  # it came too late
+                    socket.send_fds(line, [b"adopt"], descriptors)
+        elif words[0] == "accept" and self._is_ending:
+            for one in descriptors:
+                os.close(one)
         elif words[0] == "accept":
             listener, counts = descriptors
             slot = int(words[1])
@@ -147,9 +206,27 @@ class KeptPort:
             share = Share(counts, slot) if slot >= 0 else None
             os.close(counts)
             self._acceptor = self._open_door(socket.socket(fileno=listener), share)
+            self._acceptor.opened = self._note
             self._acceptor.start()
             event("port-taken", group=self._group)
             line.send(b"accepting")
+
+    def _note(self, connection: asyncio.BaseProtocol) -> None:
+        if isinstance(connection, GuardedProtocol):
+            self._came.add(connection)
+
+    def _give_away(self, line: socket.socket) -> None:
+        """Pass on the connections that nothing is under way on."""
+        for connection in list(self._came):
+            if connection not in self._connections:
+                self._came.discard(connection)
+            elif connection.is_movable:
+                try:
+                    socket.send_fds(line, [b"adopt"], [connection.fileno()])
+                except BlockingIOError:
+                    return  # the keeper has its hands full: in a moment again
+                self._came.discard(connection)
+                connection.transport.abort()  # closes this process's copy and nothing else
 
     def _let_go(self) -> None:
         acceptor, self._acceptor = self._acceptor, None
@@ -168,28 +245,6 @@ class KeptPort:
         self._ended.accepted += stats.accepted
         self._ended.failed += stats.failed
         self._ended.waits += stats.waits
-
-
-class _Watch:
-    """Waits for something to read on a socket, on any kind of event loop."""
-
-    def __init__(self, line: socket.socket) -> None:
-        self._line = line
-        self._came = asyncio.Event()
-
-    def __enter__(self) -> _Watch:
-        asyncio.get_running_loop().add_reader(self._line.fileno(), self._came.set)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._line.fileno())
-
-    async def wait(self, seconds: float) -> None:
-        """Return when something came, or after so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._came.wait()
-        self._came.clear()
 
 
 def _received(line: socket.socket) -> tuple[list[str], list[int]] | None:

@@ -23,7 +23,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from modelpack.config.settings import ServerSettings
@@ -35,7 +34,7 @@ from modelpack.server.http.accepting import Acceptor
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
 from modelpack.server.http.listening import addresses, url_of
-from modelpack.server.http.protocol import FastProtocol
+from modelpack.server.http.protocol import FastProtocol, config_for
 from modelpack.server.http.sharing import Share
 from modelpack.server.http.tls import context_for
 from modelpack.server.life.gathering import gather_here
@@ -240,10 +239,11 @@ class Server:
         finally:
             if metrics is not None:
                 metrics.close()
-            self._kept_port.close()
+            self._kept_port.leave()
             ends_at = monotonic() + self._grace_s
             calls = self._end_calls()
             is_clean = await self._drain()
+            self._kept_port.close()
             is_clean = await calls and is_clean
             if self._tasks is not None:
                 await self._tasks.close()
@@ -311,7 +311,7 @@ class Server:
         loop = asyncio.get_running_loop()
         acceptor = Acceptor(
             listener,
-            partial(FastProtocol, _config(app), self._state, {}, loop, front=front),
+            partial(FastProtocol, config_for(app), self._state, {}, loop, front=front),
             loop,
             self._tls,
             self._settings.max_connections,
@@ -382,20 +382,3 @@ class Server:
                 log_internal(error)
             count += 1
             await asyncio.sleep(TICK_S)
-
-
-def _config(app: ASGIApp) -> Config:
-    """Return what uvicorn's protocol wants to know."""
-    options: dict[str, Any] = {
-        "http": FastProtocol,
-        "ws": "none",
-        "lifespan": "off",
-        "interface": "asgi3",
-        "log_config": None,
-        "access_log": False,
-        "proxy_headers": False,
-        "server_header": False,
-    }
-    config = Config(app, **options)
-    config.load()
-    return config

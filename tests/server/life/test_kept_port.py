@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,61 @@ def test_a_switch_from_one_group_to_another_loses_nothing(keeper, replica, load,
         assert one.metric("modelpack_connections_accepted_total") > 1
 
 
+def test_an_open_connection_goes_on_with_the_new_group(keeper, replica, until, wire) -> None:
+    """Its client is never told to close, and never finds it closed."""
+    post, read_answer = wire
+    keeper.ask("hold", "a")
+    old = replica("a/1")
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 1})
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(keeper.address, timeout=10))
+            for _ in range(40)
+        ]
+        fresh = stack.enter_context(socket.create_connection(keeper.address, timeout=10))
+        for one in connections:
+            one.sendall(post("/double", '{"x":[1]}'))
+        assert {read_answer(one) for one in connections} == {(200, b"[2]", False)}
+        busy, *idle = connections
+        busy.sendall(post("/wait", '{"s":1.0}'))
+        idle[0].sendall(b"POST /double HTTP/1.1\r\nHost: t\r\n")
+        new = replica("b/1", factor=3)
+        until(joined(keeper, "b", 1))
+
+        keeper.ask("switch", "b", 1, 10)
+        assert read_answer(busy) == (200, b"1.0", False)
+        idle[0].sendall(
+            b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"x":[1]}'
+        )
+        assert read_answer(idle[0]) == (200, b"[2]", False), "it had begun with the old one"
+        for one in (busy, *idle[1:], fresh):
+            one.sendall(post("/double", '{"x":[1]}'))
+        assert {read_answer(one) for one in (busy, *idle[1:], fresh)} == {(200, b"[3]", False)}
+
+        old.signal(signal.SIGTERM)
+        assert old.wait() == 0
+        for one in (*idle, fresh):
+            one.sendall(post("/double", '{"x":[1]}'))
+            assert read_answer(one) == (200, b"[3]", False)
+        assert new.metric("modelpack_connections ") > len(connections)
+
+
+def test_open_connections_wait_for_the_next_replica(keeper, replica, until, wire) -> None:
+    post, read_answer = wire
+    only = replica("a/1")
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 1})
+    with socket.create_connection(keeper.address, timeout=10) as connection:
+        connection.sendall(post("/double", '{"x":[1]}'))
+        assert read_answer(connection) == (200, b"[2]", False)
+
+        only.signal(signal.SIGTERM)
+        assert only.wait() == 0
+        connection.sendall(post("/double", '{"x":[1]}'))
+        replica("a/2", factor=3)
+
+        assert read_answer(connection) == (200, b"[3]", False)
+
+
 def test_a_replica_that_is_killed_leaves_the_queue_to_the_others(
     keeper, replica, load, until
 ) -> None:
@@ -140,6 +197,7 @@ def test_a_replica_that_is_killed_leaves_the_queue_to_the_others(
     assert set(factors(asked.stop())) == {2}
 
 
+@pytest.mark.long
 def test_who_comes_while_nobody_accepts_waits(keeper, replica, load, until) -> None:
     keeper.ask("hold")
     asked = load(keeper, clients=3)
@@ -153,6 +211,7 @@ def test_who_comes_while_nobody_accepts_waits(keeper, replica, load, until) -> N
     assert set(factors(asked.stop())) == {2}
 
 
+@pytest.mark.long
 def test_a_switch_to_a_group_that_does_not_come_is_given_up(keeper, replica, until) -> None:
     keeper.ask("hold", "a")
     replica("a/1")
@@ -163,6 +222,7 @@ def test_a_switch_to_a_group_that_does_not_come_is_given_up(keeper, replica, unt
     assert (said["done"], said["allowed"], said["accepting"]) == (False, ["a"], {"a": 1})
 
 
+@pytest.mark.long
 def test_who_gives_up_waiting_takes_the_order_back(keeper, replica, until) -> None:
     """kill -9 of the one who deploys, between the order and its answer."""
     keeper.ask("hold", "a")
@@ -192,6 +252,7 @@ def test_a_keeper_that_starts_again_knows_what_was_ordered(keeper, replica, load
     assert set(factors(asked.stop())) == {2}
 
 
+@pytest.mark.long
 def test_without_any_order_everybody_accepts(keeper, replica, until) -> None:
     """After a restart of the machine nobody has ordered anything yet."""
     replica("a/1")
@@ -200,6 +261,7 @@ def test_without_any_order_everybody_accepts(keeper, replica, until) -> None:
     assert keeper.ask("status")["allowed"] is None
 
 
+@pytest.mark.long
 def test_a_server_that_waits_for_its_keeper_works_at_its_own_port(
     keeper, replica, until, tmp_path
 ) -> None:
