@@ -106,7 +106,12 @@ def answering(
                 request_id = asked.request_id
                 answer = await run(body, asked)
             except Exception as error:  # whatever the bytes made fail is answered
-                await abort(context, told(error), request_id or ids.new_id())
+                problem = told(error)
+                if calls.released is not None:
+                    await calls.released.wait()
+                await abort(context, problem, request_id or ids.new_id())
+            if calls.released is not None:
+                await calls.released.wait()
         context.set_trailing_metadata(((REQUEST_ID, request_id.decode("latin-1")),))
         return answer
 

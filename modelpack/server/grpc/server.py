@@ -7,6 +7,9 @@ bad input, and in the benchmark (``bench_grpc``) it costs the same as letting gR
 Compressed messages are taken when compressed HTTP bodies are (``accept_encoding``).  What always
 holds: a call is answered by the version that was served when its message was read; at the end no new
 calls come, those that run are answered, streams that wait for their client are ended.
+
+At the end answers wait until the GOAWAY is on its way: gRPC's library cancels a call that crosses it,
+and a client that waits for an answer begins none (docs/decisions/0083).
 """
 
 from __future__ import annotations
@@ -30,12 +33,13 @@ from modelpack.server.grpc.calls import Unary, answering, answering_in_pieces
 from modelpack.server.grpc.classifying import Classifying
 from modelpack.server.grpc.listener import target_of, turn_away
 from modelpack.server.grpc.repository import Repository
-from modelpack.server.grpc.serving import Serving
+from modelpack.server.grpc.serving import STEP_S, Serving
 from modelpack.server.grpc.streams import Streams
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.observe.payloads.notes import kept
 
-_STEP_S = 0.01
+_AHEAD_S = 0.02
+"""How long answers wait for the GOAWAY to be on its way before them."""
 
 _EARLY_S = 0.005
 """How much sooner than asked for the library's clock may cut calls off."""
@@ -103,19 +107,26 @@ class GrpcServer:
         calls = self._serving.calls
         try:
             await self._starting
-            await turn_away(self._settings.grpc_port or 0, min(LINGER_S, grace_s))
+            calls.released = asyncio.Event()
+            limit_s = min(LINGER_S, grace_s)
+            await turn_away(self._settings.grpc_port or 0, limit_s)
+            await calls.settle(limit_s / 2)
             calls.cut_from_s = monotonic() + grace_s - _EARLY_S
             ending = asyncio.ensure_future(server.stop(grace_s))
-            await asyncio.wait((ending,), timeout=min(LINGER_S, grace_s))
+            await asyncio.sleep(min(_AHEAD_S, grace_s))
+            calls.released.set()
+            await asyncio.wait((ending,), timeout=limit_s)
             self._serving.ending.set()
             await ending
         except asyncio.CancelledError:
             self._serving.ending.set()
+            if calls.released is not None:
+                calls.released.set()
             await server.stop(None)
             return False
         end = monotonic() + LINGER_S
         while calls.running and monotonic() < end:  # what was cut off hears of it a little later
-            await asyncio.sleep(_STEP_S)
+            await asyncio.sleep(STEP_S)
         return is_clean and not calls.cut_off
 
     def _speaks(self, face: str) -> bool:

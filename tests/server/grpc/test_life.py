@@ -46,7 +46,7 @@ class Load(threading.Thread):
         self.factors: list[float] = []
         self.failures: list[str] = []
         self.cancelled = 0
-        """Calls that came in the moment in which gRPC ended the connection; asked again."""
+        """Calls that crossed the end of the connection; asked again."""
         self.is_over = threading.Event()
         self.start()
 
@@ -171,7 +171,7 @@ def test_a_version_is_swapped_in_without_losing_a_call(
 def test_several_workers_share_the_port_and_one_that_goes_answers_what_it_has(
     serve_grpc: Start, make: Any, tmp_path: Path, runner: str
 ) -> None:
-    """The library of gRPC cancels what comes between its own end and the client's hearing of it."""
+    """A client that waits for answers meets neither a refusal nor a call that is cancelled."""
     admin = tmp_path / "admin.sock"
     server = serve_grpc("--workers", 2, "--runner", runner, "--admin-socket", admin)
     assert server.target in str(order(admin, "GET", "/status")["grpc"])
@@ -195,6 +195,7 @@ def test_several_workers_share_the_port_and_one_that_goes_answers_what_it_has(
 
     for load in loads:
         assert set(load.stop()) == {2.0}
+        assert load.cancelled == 0
 
 
 def _answering(server: Any, make: Any) -> set[int]:

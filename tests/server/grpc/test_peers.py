@@ -127,6 +127,7 @@ import json, sys
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -153,7 +154,27 @@ try:
     models.GetModelStatus(status, 20)
 except grpc.RpcError as error:
     refused = [error.code().name, error.details()]
+def example(**lists):
+    return tf.train.Example(features=tf.train.Features(feature=lists))
+
+floats = example(x=tf.train.Feature(float_list=tf.train.FloatList(value=[0.0, 1.0, 2.0, 3.0])))
+number = example(x=tf.train.Feature(int64_list=tf.train.Int64List(value=[7])))
+request = classification_pb2.ClassificationRequest()
+request.model_spec.name = "demo"
+request.input.example_list.examples.extend([floats, floats])
+classes = stub.Classify(request, 20).result.classifications
+request = regression_pb2.RegressionRequest()
+request.model_spec.name, request.model_spec.signature_name = "demo", "together"
+request.input.example_list.examples.append(number)
+values = stub.Regress(request, 20).result.regressions
+request = inference_pb2.MultiInferenceRequest()
+request.tasks.add(method_name="tensorflow/serving/classify").model_spec.name = "demo"
+request.input.example_list.examples.append(floats)
+(result,) = stub.MultiInference(request, 20).results
 print(json.dumps({
+    "classes": [[(each.label, each.score) for each in one.classes] for one in classes],
+    "values": [one.value for one in values],
+    "multi": len(result.classification_result.classifications),
     "array": tf.make_ndarray(answer.outputs["output"]).tolist(),
     "list": list(answer.outputs["output"].float_val),
     "filled": tf.make_ndarray(filled.outputs["output"]).tolist(),
@@ -230,6 +251,8 @@ def test_the_stubs_of_tensorflow_serving_are_content(ask: Any) -> None:
 
     assert found["array"] == TWICE
     assert found["list"] == (X * 2).ravel().tolist()
+    assert found["classes"] == [[["0", 0.0], ["1", 2.0], ["2", 4.0], ["3", 6.0]]] * 2
+    assert (found["values"], found["multi"]) == ([1.0], 1)
     assert found["filled"] == [[3.0] * 4]
     assert found["unpacked"] is True
     assert found["signatures"] == ["together", "types"]
