@@ -77,7 +77,7 @@ def bring(
 
     Raises ConflictError without consent, DeployError when CloudFormation or the service fails.
     """
-    stacks, wanted = place.stacks, place.wanted(kept.now.spec)
+    stacks, wanted = place.stacks, place.wanted_of(kept.now)
     order = order_for(place, kept, around, settled)
     with progress.step(f"plan the change of the stack '{wanted.stack}'"):
         prepared = stacks.prepare(order, progress)
@@ -102,11 +102,11 @@ def bring(
 
 def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str | None) -> Order:
     """Return what the stack shall be for a revision, with its history in the metadata."""
-    mode, wanted = mode_of(kept.now.mode), place.wanted(kept.now.spec)
+    mode, wanted = mode_of(kept.now.mode), place.wanted_of(kept.now)
     former = kept.find(settled) if settled not in (None, kept.revision) else None
     same = former is not None and former.mode == kept.now.mode
     template = checked_template(
-        mode, wanted, place.wanted(former.spec) if former is not None and same else None
+        mode, wanted, place.wanted_of(former) if former is not None and same else None
     )
     template.metadata |= kept.to_json()
     values = {"Image": kept.now.image, **network.parameters(around)}
@@ -154,7 +154,7 @@ def go_back(place: Place, name: str) -> None:
     bring(
         place,
         former,
-        place.around(entry.spec),
+        place.around(place.wanted_of(entry)),
         Journal(),
         Quiet(),
         settled=settled,

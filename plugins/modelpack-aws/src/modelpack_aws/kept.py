@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from modelpack.deploy import DeploymentSpec
@@ -34,6 +34,8 @@ class Entry:
     image: str
     """Reference by digest."""
     mode: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the target that its template was made with."""
     since: str | None = None
     """When its stack was changed, UTC, RFC 3339."""
 
@@ -44,6 +46,7 @@ class Entry:
             "image": self.image,
             "mode": self.mode,
             "since": self.since,
+            **({"options": dict(self.options)} if self.options else {}),
         }
 
     @classmethod
@@ -53,6 +56,7 @@ class Entry:
             spec=DeploymentSpec.from_json(value["spec"]),
             image=str(value["image"]),
             mode=str(value["mode"]),
+            options={str(k): str(v) for k, v in (value.get("options") or {}).items()},
             since=None if value.get("since") is None else str(value["since"]),
         )
 

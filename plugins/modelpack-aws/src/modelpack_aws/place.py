@@ -15,7 +15,7 @@ from modelpack.deploy import DeploymentSpec, Fact, State, check_name
 from modelpack.errors import ConflictError
 from modelpack_aws import network
 from modelpack_aws.choosing import choose, mode_of
-from modelpack_aws.kept import Kept
+from modelpack_aws.kept import Entry, Kept
 from modelpack_aws.modes import Mode, Sight
 from modelpack_aws.push import Push, Repositories, push_bundle
 from modelpack_aws.session import Clients
@@ -72,13 +72,17 @@ class Place:
         word, _ = choose(spec, self.options, self.allowed)
         return wanted_from(spec, target=self.target, mode=word, options=self.options)
 
+    def wanted_of(self, entry: Entry) -> Wanted:
+        """Return what a revision asked for when it was applied, with the options of that day."""
+        return wanted_from(entry.spec, target=self.target, mode=entry.mode, options=entry.options)
+
     def plain(self, name: str) -> Wanted:
         """Return what is known of a deployment by its name alone; raises TagError."""
         return Wanted(name=check_name(name), bundle="", revision="", target=self.target)
 
-    def around(self, spec: DeploymentSpec) -> dict[str, Fact]:
-        """Return what of the account the parameters of the spec's template depend on."""
-        mode, wanted = self.mode(spec), self.wanted(spec)
+    def around(self, wanted: Wanted) -> dict[str, Fact]:
+        """Return what of the account the parameters of a template depend on."""
+        mode = mode_of(wanted.mode)
         found: dict[str, Fact] = {}
         if mode.needs_network:
             found |= network.read(self.clients, wanted)
@@ -109,7 +113,7 @@ class Place:
             return Sight(state=State.STARTING, detail=f"CloudFormation: {stack.status}")
         if kept is None or stack.never_came_up or stack.is_empty:
             return Sight(state=State.FAILED, detail=f"{stack.status}: {stack.reason or ''}"[:200])
-        return mode_of(kept.now.mode).look(self.clients, stack, self.wanted(kept.now.spec))
+        return mode_of(kept.now.mode).look(self.clients, stack, self.wanted_of(kept.now))
 
     def settled(self, name: str) -> str | None:
         """Return the revision that was found healthy last, None when there is none."""

@@ -19,7 +19,7 @@ from modelpack_aws.modes import Mode
 from modelpack_aws.place import Place
 from modelpack_aws.push import image_tag
 from modelpack_aws.template import Template
-from modelpack_aws.wanted import Wanted
+from modelpack_aws.wanted import Wanted, of_the_template
 
 SCHEMES = ("arn", "secretsmanager", "ssm")
 """What may stand before the colon of a secret's reference."""
@@ -36,7 +36,8 @@ def capabilities_of(mode: Mode) -> Capabilities:
 def facts_of(entry: Entry) -> dict[str, Fact]:
     """Return the facts of a revision that was applied, its image by digest."""
     heeded = capabilities_of(mode_of(entry.mode)).heeded(entry.spec.facts())
-    return heeded | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
+    chosen = {f"option.{key}": value for key, value in entry.options.items()}
+    return heeded | chosen | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
 
 
 def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
@@ -45,6 +46,7 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     mode, wanted = mode_of(word), place.wanted(spec)
     template = checked_template(mode, wanted)
     facts = capabilities_of(mode).heeded(spec.facts()) | {"mode": word}
+    facts |= {f"option.{key}": value for key, value in of_the_template(place.options).items()}
     if digest := _image_of(spec, live):
         facts[IMAGE_DIGEST] = digest
     change = change_to(f"stack/{wanted.stack}", live, facts)

@@ -46,7 +46,7 @@ from modelpack_aws.planning import capabilities_of, checked_template, facts_of, 
 from modelpack_aws.push import Images, Push, image_tag, push_bundle
 from modelpack_aws.session import Clients, Session, said
 from modelpack_aws.stack import Clock
-from modelpack_aws.wanted import NAME_TAG, TARGET_TAG
+from modelpack_aws.wanted import NAME_TAG, TARGET_TAG, of_the_template
 
 OPTIONS: Mapping[str, str] = {
     "alarm_topic": "ARN of a topic of SNS that is told of alarms",
@@ -118,7 +118,7 @@ class AwsTarget(Target):
             "account": str(caller["Account"]),
             "repository": None if images is None else images.uri,
             "image_digest": None if images is None else images.digest,
-            **place.around(spec),
+            **place.around(place.wanted(spec)),
         }
         standing = place.read(spec.name)
         if standing is None or standing.kept is None or standing.stack.never_came_up:
@@ -167,9 +167,14 @@ class AwsTarget(Target):
         images = place.images.look(wanted)
         if images is None or pushed is None:
             raise DeployError(f"the image repository '{repository}' is gone")
-        entry = Entry(spec=spec, image=f"{images.uri}@{pushed['digest']}", mode=mode.word)
+        entry = Entry(
+            spec=spec,
+            image=f"{images.uri}@{pushed['digest']}",
+            mode=mode.word,
+            options=of_the_template(self.given),
+        )
         kept = Kept(now=entry, history=_history(place.read(spec.name), images, spec.revision))
-        bring(place, kept, place.around(spec), journal, progress, settled=images.settled)
+        bring(place, kept, place.around(wanted), journal, progress, settled=images.settled)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
         )
@@ -181,7 +186,7 @@ class AwsTarget(Target):
         """
         standing, kept = self._require(name)
         place = self._place
-        wanted = place.wanted(kept.now.spec)
+        wanted = place.wanted_of(kept.now)
         try:
             mode_of(kept.now.mode).promote(place.stacks, standing.stack, wanted, Quiet())
         except DeployError:

@@ -31,6 +31,10 @@ CONTAINER_PORT = 3000
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 _.:/=+@-]")
 
 
+OF_THE_CALLER = frozenset({"base", "endpoint_url", "profile", "region"})
+"""Options that say who asks where and how an image is made; all others are of the template."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
     """What a model runs on beside processors."""
@@ -185,6 +189,11 @@ def wanted_from(
         ready_timeout_s=settings.ready_timeout_s,
         options=dict(options or {}),
     )
+
+
+def of_the_template(options: Mapping[str, str]) -> dict[str, str]:
+    """Return those options that decide what runs, by name."""
+    return {key: options[key] for key in sorted(options) if key not in OF_THE_CALLER}
 
 
 def stack_name(name: str) -> str:
