@@ -50,8 +50,12 @@ class Collector:
     posts: list[Post] = field(default_factory=list)
     """The messages that were answered 200."""
     tries: int = 0
+    delay_s: float = 0.0
+    """How long each answer takes."""
     waiting: int = 0
     """Messages that wait for their answer."""
+    most_waiting: int = 0
+    """Most of them at a time."""
     connections: set[Any] = field(default_factory=set)
     """Addresses that messages came from."""
     sockets: set[Any] = field(default_factory=set)
@@ -60,13 +64,19 @@ class Collector:
     """Answers wait until it is set, as it is at first."""
 
     def wait_for(self, count: int) -> list[Post]:
-        """Return the messages once there are so many; fails when there never are, or more."""
+        """Return the messages once there are so many; fails when there never are, or more.
+
+        They come on several connections: events are put in the order of their time.
+        """
         end = time.monotonic() + WAIT_S
         while len(self.posts) < count:
             assert time.monotonic() < end, f"{len(self.posts)} of {count} messages came"
             time.sleep(0.005)
         time.sleep(0.03)  # one too many would be here by now
         assert len(self.posts) == count
+        self.posts.sort(
+            key=lambda post: (post.headers.get("ce-time", ""), post.headers.get("ce-type"))
+        )
         return list(self.posts)
 
     def events(self, count: int) -> list[BaseCloudEvent]:
@@ -87,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         collector = self.collector
         body = self.rfile.read(int(self.headers["content-length"]))
         collector.waiting += 1
+        collector.most_waiting = max(collector.most_waiting, collector.waiting)
         collector.gate.wait(WAIT_S)
+        time.sleep(collector.delay_s)
         collector.waiting -= 1
         collector.tries += 1
         collector.connections.add(self.client_address)

@@ -1,34 +1,33 @@
-"""Sends events to a collector, by HTTP POST on a connection that is kept.
+"""Sends events to a collector, by HTTP POST on connections that are kept.
 
-    one event   ──► ce-* header lines, the body as it was          binary content mode
-    some events ──► application/cloudevents-batch+json             batched content mode
+    one event   ──► ce-* header lines, the body as it was      binary content mode, eight at a time
+    some events ──► application/cloudevents-batch+json         batched content mode
 
-No redirect is followed and no proxy asked: payloads go where the operator said, and nowhere else.
-Any 2xx takes the events; 408, 425, 429 and 5xx want them again; anything else is refused for good.
+Messages of one delivery are sent on a connection each before the first answer is waited for: a
+collector that is far away is waited for once.  No redirect is followed and no proxy asked: payloads go
+where the operator said, and nowhere else.  Any 2xx takes an event; 408, 425, 429 and 5xx want it again;
+anything else refuses it for good.
 """
 
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 from collections.abc import Sequence
-from contextlib import suppress
 from time import monotonic
 from urllib.parse import urlsplit
-
-import httptools
 
 from modelpack.errors import UsageError
 from modelpack.server.observe.payloads.events import BATCH, Event, Form
 from modelpack.server.observe.payloads.sinks import STATUS, TAKEN, TIMEOUT, UNREACHABLE, Outcome
+from modelpack.server.observe.payloads.wire import Answer, BadAnswer, Connection, Place
 from modelpack.version import __version__
+
+AT_ONCE = 8
+"""Messages that are under way at a time."""
 
 MOST_IN_A_BATCH = 100
 """Most events of one message in batched content mode."""
 
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
-_MAX_ANSWER_BYTES = 64 * 1024
 _LONGEST_WAIT_S = 60.0
 _LATER = (408, 425, 429, 503)
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}): ?([\x20-\x7e]{1,4096})")
@@ -56,17 +55,14 @@ class Collector:
     ) -> None:
         """``header`` is one more header line, with its end."""
         parts = urlsplit(url)
+        place = Place(url)
         self.name = self.name_of(url)
-        self.most_events = MOST_IN_A_BATCH if is_batched else 1
+        self.most_events = MOST_IN_A_BATCH if is_batched else AT_ONCE
         self._is_batched = is_batched
-        self._is_tls = parts.scheme == "https"
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if self._is_tls else 80)
         self._form = form
         first = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
         self._head = first.encode() + f"user-agent: modelpack/{__version__}\r\n".encode() + header
-        self._context: ssl.SSLContext | None = None
-        self._socket: socket.socket | None = None
+        self._connections = [Connection(place) for _ in range(AT_ONCE)]
 
     @staticmethod
     def name_of(url: str) -> str:
@@ -74,125 +70,61 @@ class Collector:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def deliver(self, events: Sequence[Event], timeout_s: float) -> Outcome:
-        """Send events; never raises."""
+    def deliver(self, events: Sequence[Event], timeout_s: float) -> Sequence[Outcome]:
+        """Send events; returns what became of each."""
         end = monotonic() + timeout_s
-        try:
-            return _outcome(self._answer(self._message(events), end))
-        except TimeoutError:
-            return self._failed(TIMEOUT, f"no answer within {timeout_s:.1f} s")
-        except (OSError, EOFError, httptools.HttpParserError) as error:
-            return self._failed(UNREACHABLE, _words(error))
-
-    def _failed(self, failure: str, why: str) -> Outcome:
-        was_heard = self._socket is not None
-        self.close()
-        return Outcome(failure, why, was_heard=was_heard)
+        if self._is_batched:
+            return self._exchange([self._listed(events)], end) * len(events)
+        return self._exchange([self._single(event) for event in events], end)
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.close()
-            self._socket = None
+        """Close the connections."""
+        for connection in self._connections:
+            connection.close()
 
-    def _message(self, events: Sequence[Event]) -> bytes:
-        """Return a whole request."""
-        if self._is_batched:
-            body = b"[" + b",".join(map(self._form.as_json, events)) + b"]"
-            lines = f"content-type: {BATCH}\r\n".encode()
-        else:
-            lines, body = self._form.binary(events[0])
+    def _single(self, event: Event) -> bytes:
+        """Return a request with one event."""
+        lines, body = self._form.binary(event)
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
 
-    def _answer(self, message: bytes, end: float) -> _Answer:
-        """Return the answer to a request; raises OSError, EOFError and HttpParserError."""
-        if self._socket is not None:
-            try:
-                return self._ask(self._socket, message, end)
-            except (ConnectionError, EOFError):
-                self.close()  # by the other side, while nothing was sent
-        self._socket = self._connect(end)
-        return self._ask(self._socket, message, end)
+    def _listed(self, events: Sequence[Event]) -> bytes:
+        """Return a request with a list of events."""
+        body = b"[" + b",".join(map(self._form.as_json, events)) + b"]"
+        lines = f"content-type: {BATCH}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        return self._head + lines + body
 
-    def _connect(self, end: float) -> socket.socket:
-        left_s = max(0.01, end - monotonic())
-        plain = socket.create_connection((self._host, self._port), left_s)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not self._is_tls:
-            return plain
-        try:
-            self._context = self._context or ssl.create_default_context()
-            return self._context.wrap_socket(plain, server_hostname=self._host)
-        except BaseException:
-            plain.close()
-            raise
-
-    def _ask(self, connection: socket.socket, message: bytes, end: float) -> _Answer:
-        """Send a request and return its answer; raises OSError and EOFError."""
-        connection.settimeout(max(0.01, end - monotonic()))
-        connection.sendall(message)
-        answer = _Answer()
-        while not answer.is_whole:
-            left_s = end - monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            connection.settimeout(left_s)
-            answer.feed(connection.recv(65536))
-            if not answer.is_whole and _QUICK_ACK is not None:
-                # Else who writes head and body apart holds the body back for 40 ms.
-                connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
-        if not answer.is_kept:
-            self.close()
-        return answer
+    def _exchange(self, messages: Sequence[bytes], end: float) -> list[Outcome]:
+        """Send requests, then read their answers."""
+        begun: list[Outcome | None] = []
+        nobody: Outcome | None = None
+        for connection, message in zip(self._connections, messages, strict=False):
+            failed = nobody or _begin(connection, message, end)
+            begun.append(failed)
+            if failed is not None and not failed.was_heard:
+                nobody = failed
+        pairs = zip(self._connections, begun, strict=False)
+        return [failed or _finish(connection, end) for connection, failed in pairs]
 
 
-class _Answer:
-    """An answer as it comes; interim ones (1xx) are passed over."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.retry_after = b""
-        self.is_whole = False
-        self.is_kept = False
-        """True when the connection can be used again."""
-        self._size = 0
-        self._has_head = False
-        self._parser = httptools.HttpResponseParser(self)
-
-    def feed(self, data: bytes) -> None:
-        """Take what came; raises EOFError when nothing more does, HttpParserError."""
-        self._size += len(data)
-        if data and self._size <= _MAX_ANSWER_BYTES:
-            self._parser.feed_data(data)
-        elif self._has_head:  # it lasts to the end of the connection, or longer than it may
-            self.is_whole = True
-        else:
-            raise EOFError("the connection was closed without an answer")
-
-    def on_message_begin(self) -> None:
-        """Forget an interim answer."""
-        self.status, self._has_head = 0, False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take note of when events are wanted again."""
-        if name.lower() == b"retry-after":
-            self.retry_after = value
-
-    def on_headers_complete(self) -> None:
-        """Take note of the status."""
-        self.status = self._parser.get_status_code()
-        self._has_head = self.status >= 200
-
-    def on_message_complete(self) -> None:
-        """See whether it was the last."""
-        if self._has_head:
-            self.is_whole = True
-            self.is_kept = self._parser.should_keep_alive()
+def _begin(connection: Connection, message: bytes, end: float) -> Outcome | None:
+    """Send a request; returns what kept it from being sent."""
+    try:
+        connection.begin(message, end)
+    except OSError as error:
+        return _failed(connection, error)
+    return None
 
 
-def _outcome(answer: _Answer) -> Outcome:
-    """Return what an answer means for the events."""
+def _finish(connection: Connection, end: float) -> Outcome:
+    """Return what an answer means, or what kept it from coming."""
+    try:
+        return _outcome(connection.finish(end))
+    except (OSError, EOFError, BadAnswer) as error:
+        return _failed(connection, error)
+
+
+def _outcome(answer: Answer) -> Outcome:
+    """Return what an answer means for an event."""
     status = answer.status
     if 200 <= status < 300:
         return TAKEN
@@ -202,6 +134,15 @@ def _outcome(answer: _Answer) -> Outcome:
         wait_s = min(float(wait), _LONGEST_WAIT_S) if wait.isdigit() else 0.0
         return Outcome(STATUS, why, was_heard=status not in _LATER, retry_after_s=wait_s)
     return Outcome(STATUS, why, is_final=True)
+
+
+def _failed(connection: Connection, error: Exception) -> Outcome:
+    """Close a connection that is of no use any more."""
+    was_heard = connection.is_open
+    connection.close()
+    if isinstance(error, TimeoutError):
+        return Outcome(TIMEOUT, "no answer in time", was_heard=was_heard)
+    return Outcome(UNREACHABLE, _words(error), was_heard=was_heard)
 
 
 def _words(error: Exception) -> str:

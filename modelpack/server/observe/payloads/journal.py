@@ -53,8 +53,11 @@ class Journal:
             ) from cause
         return f"file://{file}"
 
-    def deliver(self, events: Sequence[Event], timeout_s: float) -> Outcome:  # noqa: ARG002 - of sinks
-        """Write events; never raises."""
+    def deliver(self, events: Sequence[Event], timeout_s: float) -> Sequence[Outcome]:  # noqa: ARG002 - of sinks
+        """Write events; all of them are written, or none counts."""
+        return [self._write(events)] * len(events)
+
+    def _write(self, events: Sequence[Event]) -> Outcome:
         text = b"".join(
             [b"\n"] * self._is_torn + [self._form.as_json(one) + b"\n" for one in events]
         )

@@ -1,4 +1,4 @@
-"""The thread that hands events over, in their order, as long as it takes.
+"""The thread that hands events over, the oldest first, as long as it takes.
 
     exchanges ──► events, a few at a time ──► sink ──taken──► sent
                                                 ├──refused for good, or heard eight times──► dropped
@@ -15,6 +15,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic, sleep
 
 from modelpack.server.observe.payloads.events import Event, events_of
@@ -40,8 +41,19 @@ GATHER_S = 0.01
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of bodies that are enough for one delivery."""
 
+REFUSED_S = 60.0
+"""How long it is not said again that events are refused."""
+
 _IDLE_S = 1.0
 _LEAST_TIMEOUT_S = 0.05
+
+
+@dataclass(slots=True)
+class _Pending:
+    event: Event
+    tries: int = 0
+    """How often somebody heard it and did not take it."""
+
 
 Tell = Callable[[str, str, str], None]
 """Says in the log that something happened to the sink of that name, and why."""
@@ -67,6 +79,7 @@ class Sender:
         self._end_at = 0.0
         self._is_idle = False
         self._is_abandoned = False
+        self._refused_at = -REFUSED_S
         self.is_failing = False
         """True since a delivery failed, until one is taken."""
         self._thread = threading.Thread(target=self._work, name="modelpack-payloads", daemon=True)
@@ -131,43 +144,64 @@ class Sender:
             events += events_of(exchange)
             size += exchange.kept_bytes
         for start in range(0, len(events), sink.most_events):
-            some = events[start : start + sink.most_events]
-            dropped = self._deliver(sink, some)
-            if self._is_abandoned:  # they were counted by who did not wait
-                return
-            if dropped:
-                self._stats.drop(dropped, len(some))
-            else:
-                self._stats.sent += len(some)
-            self._stats.left_events += len(some)
-        self._stats.left_bytes += size
+            self._deliver(sink, events[start : start + sink.most_events])
+        if not self._is_abandoned:
+            self._stats.left_bytes += size
 
-    def _deliver(self, sink: Sink, events: Sequence[Event]) -> str:
-        """Send events until they are taken; returns why they are given up instead, or ""."""
-        tries, pause_s = 0, FIRST_PAUSE_S
-        while not self._is_over:
+    def _deliver(self, sink: Sink, events: Sequence[Event]) -> None:
+        """Send events until each is taken, refused or given up."""
+        pending = [_Pending(event) for event in events]
+        pause_s = FIRST_PAUSE_S
+        while pending and not self._is_over:
             try:
-                outcome = sink.deliver(events, self._timeout_s)
+                outcomes = sink.deliver([one.event for one in pending], self._timeout_s)
             except Exception as error:  # ours; the next ones may be of another kind
                 self._tell("payload-log-fails", sink.name, f"{type(error).__name__}: {error}")
-                return "internal"
-            if not outcome.failure:
-                self._works_again(sink)
-                return ""
-            self._stats.fail(outcome.failure)
-            self._complain(sink, outcome)
-            tries += outcome.was_heard
-            if outcome.is_final:
-                return "refused"
-            if tries >= MOST_TRIES:
-                return "undelivered"
+                self._leave("internal", len(pending))
+                return
+            pending = self._judge(sink, pending, outcomes)
+            if not pending:
+                return
             if self._stop.is_set():
                 self._end_at = 0.0  # it would fail for all that is left
                 break
-            spread = random.uniform(0.8, 1.2)  # noqa: S311 - only to spread them
-            self._stop.wait(max(pause_s, outcome.retry_after_s) * spread)
+            wait_s = max(pause_s, *(outcome.retry_after_s for outcome in outcomes))
+            self._stop.wait(wait_s * random.uniform(0.8, 1.2))  # noqa: S311 - only to spread them
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        return "stopped"
+        self._leave("stopped", len(pending))
+
+    def _judge(
+        self, sink: Sink, pending: Sequence[_Pending], outcomes: Sequence[Outcome]
+    ) -> list[_Pending]:
+        """Count what has become of events; returns those to be sent again."""
+        again: list[_Pending] = []
+        for one, outcome in zip(pending, outcomes, strict=True):
+            one.tries += outcome.was_heard
+            if not outcome.failure:
+                self._leave("", 1)
+            elif outcome.is_final:
+                self._leave("refused", 1)
+            elif one.tries >= MOST_TRIES:
+                self._leave("undelivered", 1)
+            else:
+                again.append(one)
+        for outcome in {id(outcome): outcome for outcome in outcomes}.values():
+            if outcome.failure:
+                self._stats.fail(outcome.failure)
+                self._complain(sink, outcome)
+        if all(not outcome.failure for outcome in outcomes):
+            self._works_again(sink)
+        return again
+
+    def _leave(self, dropped: str, events: int) -> None:
+        """Count events that are in hand no more: sent, or dropped for that reason."""
+        if self._is_abandoned:  # they were counted by who did not wait
+            return
+        if dropped:
+            self._stats.drop(dropped, events)
+        else:
+            self._stats.sent += events
+        self._stats.left_events += events
 
     @property
     def _is_over(self) -> bool:
@@ -181,8 +215,12 @@ class Sender:
         return max(_LEAST_TIMEOUT_S, min(longest_s, self._end_at - monotonic()))
 
     def _complain(self, sink: Sink, outcome: Outcome) -> None:
-        """Say once that the sink fails, until it works again."""
-        if not self.is_failing:
+        """Say that the sink fails, once until it works again; that it refuses, once a minute."""
+        if outcome.is_final:
+            if monotonic() - self._refused_at > REFUSED_S:
+                self._refused_at = monotonic()
+                self._tell("payload-log-refused", sink.name, outcome.why)
+        elif not self.is_failing:
             self.is_failing = True
             self._tell("payload-log-fails", sink.name, outcome.why)
 

@@ -1,6 +1,6 @@
 """What the sender of the payload log needs of whatever takes events.
 
-Sink.deliver(events, timeout_s) ──► Outcome: taken, refused for good, or to be tried again
+Sink.deliver(events, timeout_s) ──► an Outcome each: taken, refused for good, or to be tried again
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ class Sink(Protocol):
     most_events: int
     """Most events that one delivery takes."""
 
-    def deliver(self, events: Sequence[Event], timeout_s: float) -> Outcome:
-        """Hand events over within so many seconds; never raises."""
+    def deliver(self, events: Sequence[Event], timeout_s: float) -> Sequence[Outcome]:
+        """Hand events over within so many seconds; returns what became of each.
+
+        Events that one message carried have one outcome, the same object.
+        """
 
     def close(self) -> None:
         """Let go of connections and files."""

@@ -49,7 +49,7 @@ def test_the_collector_of_the_page_gets_what_the_page_shows(start: Start) -> Non
         assert body.decode() in PAGE
         head = {"content-type": "application/json"}
         answer = server.client.post("/predict", content=body, headers=head)
-        lines = [collector.stdout.readline() for _ in range(2)]
+        lines = sorted(collector.stdout.readline() for _ in range(2))
     finally:
         collector.terminate()
         collector.communicate()

@@ -100,7 +100,7 @@ def test_a_file_that_is_long_enough_is_followed_by_another(tmp_path: Path) -> No
     file = tmp_path / "p"
     journal = Journal(str(file), Form({}), max_bytes=1)
     for number in range(KEPT + 3):
-        assert not journal.deliver(numbered(number), 1.0).failure
+        assert not journal.deliver(numbered(number), 1.0)[0].failure
     journal.close()
 
     names = sorted(one.name for one in tmp_path.iterdir())
@@ -114,7 +114,7 @@ def test_several_writers_share_a_file_and_lose_nothing(tmp_path: Path) -> None:
     journals = [Journal(str(file), Form({}), max_bytes=3000) for _ in range(3)]
     for number in range(8):
         for journal in journals:
-            assert not journal.deliver(numbered(number), 1.0).failure
+            assert not journal.deliver(numbered(number), 1.0)[0].failure
     for journal in journals:
         journal.close()
 
@@ -149,11 +149,11 @@ def test_after_a_full_disk_whole_lines_go_on(
         return write(descriptor, data[:size])
 
     monkeypatch.setattr(os, "write", cramped)
-    outcome = journal.deliver(numbered(1), 1.0)
+    outcome, _ = journal.deliver(numbered(1), 1.0)
     monkeypatch.undo()
     assert (outcome.failure, outcome.why) == ("unreachable", "No space left on device")
     assert not outcome.was_heard  # so it is tried again as long as it takes
-    assert not journal.deliver(numbered(1), 1.0).failure
+    assert not journal.deliver(numbered(1), 1.0)[0].failure
     journal.close()
 
     torn, *whole = file.read_bytes().splitlines()

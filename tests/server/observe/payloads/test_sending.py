@@ -20,6 +20,7 @@ from modelpack.errors import UsageError
 from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.observe.logs import configured
 from modelpack.server.observe.payloads import sender
+from modelpack.server.observe.payloads.collector import AT_ONCE
 from modelpack.server.observe.payloads.collector import Collector as Sink
 from modelpack.server.observe.payloads.log import HEADER, open_log
 from tests.collector import REQUEST, RESPONSE, Collector, sample
@@ -100,11 +101,12 @@ def test_what_is_refused_is_dropped_and_the_next_is_sent(
 ) -> None:
     collector.statuses = [400, 307]
     server = start(Demo, payload_log_url=collector.url)
-    calls(server, 2)
-    events = collector.events(2)
+    calls(server)
+    server.wait_until(lambda: sample(page(server), DROPPED, reason="refused") == 2)
+    calls(server)
 
-    assert events[0].get_data() == {"x": [1]}
-    assert sample(page(server), DROPPED, reason="refused") == 2
+    collector.pair()
+    assert sample(page(server), FAILURES, reason="status") == 2
     assert collector.tries == 4
 
 
@@ -119,7 +121,7 @@ def test_a_collector_that_closes_its_connections_loses_nothing(
             with suppress(OSError):  # it is one of before
                 connection.shutdown(socket.SHUT_RDWR)
 
-    assert len(collector.connections) == 2
+    assert len(collector.connections) > 2
     assert sample(page(server), FAILURES, reason="unreachable") == 0
 
 
@@ -127,14 +129,14 @@ def test_what_a_collector_never_takes_is_given_up_after_some_tries(
     start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0.001)
-    collector.statuses = [500] * sender.MOST_TRIES
+    collector.statuses = [500] * 2 * sender.MOST_TRIES
     server = start(Demo, payload_log_url=collector.url)
     calls(server)
-    [response] = collector.events(1)
+    server.wait_until(lambda: sample(page(server), DROPPED, reason="undelivered") == 2)
+    calls(server)
 
-    assert response.get_type() == RESPONSE
-    assert sample(page(server), DROPPED, reason="undelivered") == 1
-    assert sample(page(server), FAILURES, reason="status") == sender.MOST_TRIES
+    collector.pair()
+    assert sample(page(server), FAILURES, reason="status") == 2 * sender.MOST_TRIES
 
 
 def test_a_collector_that_wants_no_more_now_gets_all_of_it_later(
@@ -190,10 +192,24 @@ def test_a_fault_of_ours_costs_an_event_and_not_the_log(
     monkeypatch.setattr(Sink, "deliver", faulty)
     server = start(Demo, payload_log_url=collector.url)
     calls(server)
-    [response] = collector.events(1)
+    server.wait_until(lambda: sample(page(server), DROPPED, reason="internal") == 2)
+    calls(server)
 
-    assert response.get_type() == RESPONSE
-    assert sample(page(server), DROPPED, reason="internal") == 1
+    collector.pair()
+
+
+def test_a_collector_that_is_far_away_is_waited_for_once_for_several_events(
+    start: Start, collector: Collector
+) -> None:
+    collector.gate.clear()
+    server = start(Demo, payload_log_url=collector.url)
+    calls(server, 10)
+    collector.delay_s = 0.2
+    collector.gate.set()
+
+    collector.events(20)
+    assert 2 < collector.most_waiting <= AT_ONCE
+    assert len(collector.connections) <= AT_ONCE
 
 
 def test_many_events_go_in_one_message_when_that_is_wanted(
