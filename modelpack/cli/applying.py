@@ -78,9 +78,23 @@ def ask_policy(spec: DeploymentSpec, *, may_be_gone: bool = False) -> None:
 def print_plan(plan: Plan, form: Format) -> None:
     """Print the plan on standard output."""
     if form is Format.JSON:
-        console.out_json({**plan.to_json(), "digest": plan.digest, "is_empty": plan.is_empty})
+        value = plan.to_json()
+        _hide(value["spec"]["settings"]["env"], "")
+        for change in (*value["changes"], *value.get("drift", ())):
+            _hide(change["before"], "env.")
+            _hide(change["after"], "env.")
+        console.out_json({**value, "digest": plan.digest, "is_empty": plan.is_empty})
     else:
         console.out(plan.describe())
+
+
+def _hide(values: dict[str, object], prefix: str) -> None:
+    """Hide what looks like a secret: what is printed ends up in the log of a build server."""
+    from modelpack.deploy.plan import looks_secret
+
+    for key, value in values.items():
+        if key.startswith(prefix) and looks_secret(key) and value is not None:
+            values[key] = "(hidden)"
 
 
 def print_status(status: Status, form: Format) -> None:

@@ -187,6 +187,7 @@ def _good(
             doubtful.append((path, field, value))
         else:
             good[field] = tuple(value) if isinstance(value, list) else value
+    _drop_what_clashes(document, cls, good, paths, section)
     # Some values are right only beside others.
     for path, field, value in doubtful:
         mistakes = list(_range_mistakes(cls, good, (path, field, value)))
@@ -194,14 +195,24 @@ def _good(
             document.mistake(place, f"{dotted(place)}: {what}")
         if not mistakes:
             good[field] = tuple(value) if isinstance(value, list) else value
-    # And some are wrong only together.
+    _drop_what_clashes(document, cls, good, paths, section)
+    return good
+
+
+def _drop_what_clashes(
+    document: Document,
+    cls: SettingsClass,
+    good: dict[str, Any],
+    paths: Mapping[str, KeyPath],
+    section: str,
+) -> None:
+    """Take out the values that are wrong only together, each with its mistake."""
     while what := _refusal(cls, good):
         field = what.partition(":")[0].partition(".")[0]
         path = paths.get(field, (section,))
         document.mistake(path, f"{dotted(path)}: {what.partition(': ')[2]}")
         if good.pop(field, None) is None:
             break
-    return good
 
 
 def _refusal(cls: SettingsClass, values: Mapping[str, Any]) -> str:

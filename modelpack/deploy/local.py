@@ -153,7 +153,7 @@ class LocalTarget(Target):
 
     def inventory(self, name: str) -> tuple[str, ...]:
         """Return the process and the folder of its files."""
-        return (f"process/{name}", f"files/{files.folder_of(name)}")
+        return (f"process/{name}", f"files/run/deployments/{name}")
 
     def destroy(self, name: str) -> None:
         """Stop the service and remove its files; raises DeploymentNotFoundError."""

@@ -77,10 +77,7 @@ def pick(history: tuple[Revision, ...], current: str | None, wanted: str | None)
     if wanted is None:
         others = [one for one in history if one.id != current]
         if not others:
-            raise NotFoundError(
-                "there is no revision to go back to",
-                hint="run 'modelpack deployments history NAME' to see what there was",
-            )
+            raise NotFoundError("there is no revision to go back to", hint=_look(history))
         found = others[-1]
     else:
         named = [one for one in history if wanted in (one.id, one.bundle)]
@@ -104,10 +101,13 @@ def _not_found(history: tuple[Revision, ...], wanted: str, several: list[str]) -
             hint="give the id of one of them",
         )
     near = did_you_mean(wanted, [one.id for one in history])
-    hint = "run 'modelpack deployments history NAME' to see what there was"
-    return NotFoundError(
-        f"no revision '{wanted}' is known", hint=f"did you mean '{near}'?" if near else hint
-    )
+    hint = f"did you mean '{near}'?" if near else _look(history)
+    return NotFoundError(f"no revision '{wanted}' is known", hint=hint)
+
+
+def _look(history: tuple[Revision, ...]) -> str:
+    name = history[-1].deployment if history else "NAME"
+    return f"run 'modelpack deployments history {name}' to see what there was"
 
 
 def _read(name: str) -> list[_Entry]:

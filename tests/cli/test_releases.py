@@ -46,6 +46,12 @@ class Releases:
         return json.loads(done.out)["revision"]
 
 
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs in the engine of this machine is none of these tests' business."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
 @pytest.fixture
 def releases(inside, my_cloud: Path, bundle: Entry, tmp_path: Path) -> Releases:
     return Releases(inside, tmp_path)
@@ -145,6 +151,18 @@ def test_a_literal_in_the_place_of_a_reference_is_refused_and_not_repeated(
         assert done.status == 2
         assert "deploy.secrets" in done.err or "secrets.TOKEN: must be a reference" in done.err
         assert "hunter2" not in done.err + done.out
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_variable_that_looks_like_a_secret_is_not_printed(
+    releases: Releases, form: str, tmp_path: Path
+) -> None:
+    file = releases.settings("red")
+    file.write_text(file.read_text().replace("COLOUR: red", "API_KEY: hunter2, COLOUR: red"))
+    done = releases.run("deploy", "hello:1", "-f", file, "--plan", "-o", form)
+    assert done.status == 0
+    assert "hunter2" not in done.out + done.err
+    assert "red" in done.out
 
 
 def test_going_back_is_a_plan_like_any_other(releases: Releases) -> None:

@@ -152,6 +152,12 @@ def test_what_is_wrong_together_is_told_at_its_place(tmp_path: Path, text: str, 
     assert what in found[0]
 
 
+def test_a_mistake_is_not_told_again_of_another_key(tmp_path: Path) -> None:
+    text = "deploy: {scaling: {min: 3, max: 2}, secrets: {A: hunter2}, labels: {a: b}}\n"
+    found = mistakes(tmp_path, text)
+    assert [one.split(": ")[1] for one in found] == ["deploy.scaling.max", "deploy.secrets.A"]
+
+
 @pytest.mark.parametrize("value", ["hunter2", "hunter 2: x", "", "UPPER:hunter2", "x:\nhunter2"])
 def test_a_literal_is_no_secret_and_is_not_repeated(value: str) -> None:
     with pytest.raises(ValueError, match=r"secrets\.TOKEN: must be a reference") as caught:

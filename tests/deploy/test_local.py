@@ -62,7 +62,7 @@ def test_local_keeps_the_contract(claim, local, make_spec, free_port) -> None:
             spec=make_spec("a", port=free_port),
             changed=make_spec("b", port=free_port, MODE_OF_THINGS="new"),
             broken=make_spec("c", port=free_port, FAKE_MODE="crash"),
-            most_kills=2,  # all of them: test_testing
+            most_kills=1,  # all of them: test_testing
         )
     )
 

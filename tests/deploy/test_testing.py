@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelpack import paths, testing
+from modelpack.cli.scaffold import make_plugin
 from modelpack.deploy import State
 from modelpack.deploy.local import LocalTarget
 from modelpack.errors import TagError
@@ -52,8 +53,29 @@ def make_case(local, make_spec, free_port) -> Callable[[type[LocalTarget]], Targ
     return make
 
 
-def test_a_good_target_keeps_the_whole_contract(make_case) -> None:
-    target_contract(make_case(LocalTarget))
+def test_a_good_target_keeps_the_whole_contract(
+    make_spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target is the one that a new plugin begins with; every kill is tried."""
+    make_plugin(tmp_path / "plugin", "my-cloud")
+    monkeypatch.syspath_prepend(tmp_path / "plugin" / "src")
+    from modelpack_my_cloud import MyCloudTarget
+    from modelpack_my_cloud.platform import FolderPlatform
+
+    class Moody(FolderPlatform):
+        def state_of(self, notes):
+            return "crashed" if "FAKE_MODE" in notes["spec"] else "up"
+
+    platform = Moody(tmp_path / "apps")
+    target_contract(
+        TargetCase(
+            target=MyCloudTarget(platform, str(platform.folder)),
+            spec=make_spec("a"),
+            changed=make_spec("b"),
+            broken=make_spec("c", FAKE_MODE="crash", ready_timeout_s=1.0),
+            resources=platform.names,
+        )
+    )
 
 
 @pytest.mark.long
