@@ -125,6 +125,15 @@ def test_revisions_of_one_function_differ_where_versions_need_it() -> None:
     assert changed[0]["Description"] != changed[1]["Description"]
 
 
+def test_other_options_make_another_version_of_the_same_revision() -> None:
+    slow = replace(WANTED, options={"timeout": "90"})
+    from_elsewhere = replace(WANTED, options={"profile": "work", "region": "eu-west-1"})
+
+    assert lambda_.stamp_of(WANTED) == WANTED.revision == lambda_.stamp_of(from_elsewhere)
+    assert lambda_.stamp_of(slow) != WANTED.revision
+    assert f"Version{lambda_.stamp_of(slow)}" in render(slow).resources
+
+
 def test_it_is_private_unless_it_is_told() -> None:
     private, public = render(WANTED), render(SPECS["public"])
 

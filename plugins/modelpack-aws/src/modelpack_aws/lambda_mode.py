@@ -201,9 +201,9 @@ def read_answer(payload: bytes, *, has_failed: bool) -> Answer:
 
 
 def _other(wanted: Wanted, former: Wanted | None) -> str | None:
-    if former is None or former.revision == wanted.revision:
+    if former is None or lambda_.stamp_of(former) == lambda_.stamp_of(wanted):
         return None
-    return former.revision
+    return lambda_.stamp_of(former)
 
 
 def _facts(found: Mapping[str, Any], wanted: Wanted) -> dict[str, Fact]:
