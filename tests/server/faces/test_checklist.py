@@ -24,22 +24,20 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
-import onnx
 import orjson
 import pytest
 import tritonclient.http as triton
-from onnx import TensorProto, helper
 
 import modelpack
 from modelpack import registry as registries
 from modelpack.archive import build_bundle
-from modelpack.manifest import sha256_digest
 from modelpack.registry import parse as place
 from modelpack.server.grpc.messages import message
 from modelpack.store import Store
 from tests.archive.conftest import hello, index, lay_out
 from tests.collector import Collector, collector, sample
 from tests.registry.stand_in.conftest import stand_in
+from tests.server.faces.given import SMALL, as_before, doubling_model
 from tests.server.lambda_ import conftest as lambdas
 from tests.server.started import free_port, started, write_bundle
 
@@ -213,26 +211,6 @@ def test_5_tensorflow_rows_columns_base64_nan_labels_404_status_and_metadata(ser
 
 # --- platforms, each as it starts an image ----------------------------------------------------------
 
-SMALL = """
-from modelpack.server.faces import multi_model
-multi_model.memory_bytes = lambda: multi_model.PROCESS_BYTES * 2  # of such a machine
-multi_model.LOADED = 60_000_000 / {size}  # of which one such model takes most
-"""
-
-
-def doubling_model(folder: Path) -> str:
-    """Write an ONNX model that adds a number to itself; returns its folder."""
-    folder.mkdir(parents=True)
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "x"], ["y"])],
-        "double",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "m.onnx")
-    return str(folder)
-
 
 def test_6_sagemaker_pings_while_busy_evicts_for_507_and_has_opaque_names(tmp_path: Path) -> None:
     bundle, model = write_bundle(tmp_path / "bundle"), doubling_model(tmp_path / "9c1f" / "model")
@@ -394,17 +372,3 @@ def test_10_a_bundle_is_built_alike_twice_and_read_in_both_generations_of_the_fo
     assert before.layers == now.layers
     assert (before.tag, before.kind) == (now.tag, now.kind)
     stores[2].verify(before)
-
-
-def as_before(stand_in: Any, repository: str, tag: str, new: str) -> None:
-    """Tag what a registry has once more, with the names that the format had up to v0.0.6."""
-    blobs = stand_in.blobs[repository]
-    manifest, kind = stand_in.manifests[repository, tag]
-    value = json.loads(manifest.replace(b"vnd.cncf.model", b"vnd.cnai.model"))
-    config = blobs[value["config"]["digest"]].replace(b'"diffIds"', b'"diff_ids"')
-    digest = sha256_digest(config)
-    blobs[digest] = config
-    value["config"] |= {"digest": digest, "size": len(config)}
-    written = orjson.dumps(value).replace(b"org.cncf.model", b"org.cnai.model")
-    for name in (new, sha256_digest(written)):
-        stand_in.manifests[repository, name] = (written, kind)
