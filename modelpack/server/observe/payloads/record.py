@@ -30,9 +30,10 @@ _OK = 200
 _WHOLE = 1 - 1e-9
 """Ten times a tenth, in floating point."""
 
-_NEEDED = (b"content-encoding", b"inference-header-content-length")
-_OURS = b"modelpack-"
-_NOT_OF_THE_BODY = (b"modelpack-priority", b"modelpack-webhook")
+_NEEDED = (
+    b"content-encoding", b"inference-header-content-length", b"modelpack-dtype", b"modelpack-shape"
+)  # fmt: skip
+_LONGEST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,7 @@ def said_of(path: str, fields: Mapping[bytes, bytes], face: str = "") -> Said:
 
 def needed(headers: Headers) -> Headers:
     """Return those header fields without which a body cannot be read."""
-    return tuple(
-        (name, value)
-        for name, value in headers
-        if name in _NEEDED or (name.startswith(_OURS) and name not in _NOT_OF_THE_BODY)
-    )
+    return tuple((name, value[:_LONGEST]) for name, value in headers if name in _NEEDED)
 
 
 @dataclass(frozen=True, slots=True)
