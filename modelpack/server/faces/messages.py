@@ -23,9 +23,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 
 from modelpack.errors import InputError
 from modelpack.sdk.api import ApiSpec, Arguments
+from modelpack.sdk.examples import example_answer
 from modelpack.sdk.tensor import TensorValue
 from modelpack.sdk.values import describe
 from modelpack.server.bodies import codecs
@@ -92,6 +94,14 @@ class Messages:
 
         given.arguments.write = write
         return given.arguments
+
+    def example(self) -> Any:
+        """Return the message that answers the api's own example; None: its types do not tell."""
+        answer = example_answer(self._served.api)
+        if answer is None:
+            return None
+        reply = {"meta": self._meta({"puid": "example"}), **_payload(answer, "tensor")}
+        return orjson.loads(codecs.dump(reply))
 
     @property
     def _api(self) -> ApiSpec:

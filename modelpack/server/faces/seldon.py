@@ -183,12 +183,13 @@ class SeldonFace(Face):
         )
         items |= {f"/api/{version}/feedback": {"post": feedback} for version in _VERSIONS}
         example = {"jsonData": self.catalog.default.api.sample()}
+        answer = Messages(self.catalog.default, self.catalog.tag).example()
         for door in self.doors:
             items[door.path] = {
                 "post": parts.operation(
                     "Answer a message",
                     body=parts.json_body(message, example),
-                    answers={"200": parts.said("The answer.", message)},
+                    answers={"200": parts.said("The answer.", message, example=answer)},
                     refused=parts.INFERENCE,
                     error=_ERROR,
                 )

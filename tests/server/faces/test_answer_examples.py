@@ -131,7 +131,7 @@ def test_every_api_whose_types_tell_shows_an_answer_that_fits_its_schema(
     "path",
     [
         "/v2/models/forms/infer", "/v1/models/forms:predict", "/predictions/forms", "/score",
-        "/invocations", "/endpoints/forms/invocations", "/vertex/predict",
+        "/invocations", "/endpoints/forms/invocations", "/vertex/predict", "/api/v1.0/predictions",
     ],
 )  # fmt: skip
 def test_contracts_show_it_too(document: dict[str, Any], path: str) -> None:
