@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelpack_aws.session import Clients
+from modelpack_aws.session import Clients, error_message, said
 
 _MOST_EVENTS = 200
 
@@ -62,8 +62,11 @@ class Events:
     def _read(self) -> list[dict[str, Any]]:
         """Return the newest events, newest first; none for a stack that is not there yet."""
         api = self._clients.client("cloudformation")
-        try:
-            found = api.describe_stack_events(StackName=self._name)
-        except api.exceptions.ClientError:
-            return []
+        with said(f"read the events of the stack '{self._name}'"):
+            try:
+                found = api.describe_stack_events(StackName=self._name)
+            except api.exceptions.ClientError as cause:
+                if "does not exist" in error_message(cause):
+                    return []
+                raise
         return list(found.get("StackEvents") or ())[:_MOST_EVENTS]

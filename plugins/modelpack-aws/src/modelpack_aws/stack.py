@@ -41,7 +41,7 @@ from modelpack_aws.described import (
     template_value,
 )
 from modelpack_aws.events import Events
-from modelpack_aws.session import Clients, error_code, error_message, refusal, said
+from modelpack_aws.session import Clients, error_code, error_message, said
 from modelpack_aws.template import tags as tag_list
 
 __all__ = ["Clock", "Order", "Prepared", "Stack", "Stacks"]
@@ -153,14 +153,8 @@ class Stacks:
         name = prepared.order.stack
         events = Events(self.clients, name)
         if not prepared.is_empty:
-            try:
-                self._api.execute_change_set(
-                    StackName=name, ChangeSetName=prepared.name, ClientRequestToken=prepared.name
-                )
-            except self._api.exceptions.ClientError as cause:
-                # A call whose answer was lost has begun it: what runs is waited for.
-                if error_code(cause) != "InvalidChangeSetStatus":
-                    raise refusal(cause, f"change the stack '{name}'") from cause
+            with said(f"change the stack '{name}'"):
+                self._begin(prepared)
         return self.wait(name, progress, timeout_s=timeout_s, events=events)
 
     def wait(
@@ -204,6 +198,18 @@ class Stacks:
     def _api(self) -> Any:
         return self.clients.client("cloudformation")
 
+    def _begin(self, prepared: Prepared) -> None:
+        try:
+            self._api.execute_change_set(
+                StackName=prepared.order.stack,
+                ChangeSetName=prepared.name,
+                ClientRequestToken=prepared.name,
+            )
+        except self._api.exceptions.ClientError as cause:
+            # A call whose answer was lost has begun it: what runs is waited for.
+            if not error_code(cause).startswith("InvalidChangeSetStatus"):
+                raise
+
     def _describe(self, name: str) -> dict[str, Any] | None:
         with said(f"read the stack '{name}'"):
             try:
@@ -238,24 +244,26 @@ class Stacks:
         return None if found is None else read_stack(found, {})
 
     def _make(self, order: Order, name: str, kind: str) -> None:
-        try:
-            self._api.create_change_set(
-                StackName=order.stack,
-                ChangeSetName=name,
-                ChangeSetType=kind,
-                ClientToken=name,
-                TemplateBody=order.body,
-                Parameters=[
-                    {"ParameterKey": key, "ParameterValue": value}
-                    for key, value in sorted(order.parameters.items())
-                ],
-                Tags=tag_list(order.tags),
-                Capabilities=["CAPABILITY_IAM"],
-            )
-        except self._api.exceptions.ClientError as cause:
-            # The same change of the same stack: it was made before we were interrupted.
-            if error_code(cause) != "AlreadyExistsException":
-                raise refusal(cause, f"plan the change of the stack '{order.stack}'") from cause
+        api = self._api
+        with said(f"plan the change of the stack '{order.stack}'"):
+            try:
+                api.create_change_set(
+                    StackName=order.stack,
+                    ChangeSetName=name,
+                    ChangeSetType=kind,
+                    ClientToken=name,
+                    TemplateBody=order.body,
+                    Parameters=[
+                        {"ParameterKey": key, "ParameterValue": value}
+                        for key, value in sorted(order.parameters.items())
+                    ],
+                    Tags=tag_list(order.tags),
+                    Capabilities=["CAPABILITY_IAM"],
+                )
+            except api.exceptions.ClientError as cause:
+                # The same change of the same stack: it was made before we were interrupted.
+                if error_code(cause) != "AlreadyExistsException":
+                    raise
 
     def _await_change_set(self, stack: str, name: str) -> dict[str, Any]:
         deadline = self.clock.now() + 600.0
