@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,8 @@ class Command:
     env: Mapping[str, str]
     cwd: str
     grace_s: float = 35.0
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Variables by reference; their values are read at every start and never written down."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -51,6 +53,7 @@ class Command:
             "env": dict(self.env),
             "cwd": self.cwd,
             "grace_s": self.grace_s,
+            "secrets": dict(self.secrets),
         }
 
     @classmethod
@@ -61,6 +64,7 @@ class Command:
             env=dict(value["env"]),
             cwd=str(value["cwd"]),
             grace_s=float(value["grace_s"]),
+            secrets=dict(value.get("secrets") or {}),
         )
 
 

@@ -23,6 +23,7 @@ from modelpack.deploy import port_keeper
 from modelpack.deploy.accelerators import device_requests
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.probe import service_url
+from modelpack.deploy.references import SCHEMES
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import CRASHES_TO_FAIL, State
 from modelpack.errors import DeployError, UsageError
@@ -57,7 +58,7 @@ CAPABILITIES = Capabilities(
         "max_replicas": "an engine does not scale; 'deployments scale' does",
         "public": "say where it is published with 'host', such as 0.0.0.0",
     },
-    secret_schemes=("env", "file"),
+    secret_schemes=SCHEMES,
 )
 """What one engine can be held to."""
 

@@ -39,7 +39,7 @@ from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import IMAGE, Change, Plan, change_to
 from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.records import is_name
-from modelpack.deploy.references import values_of
+from modelpack.deploy.references import resolve
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.rolling import Rolling
 from modelpack.deploy.spec import DeploymentSpec, Fact
@@ -130,7 +130,7 @@ class DockerTarget(Target):
         wanted = _wanted(spec, live)
         if "image_id" not in wanted:
             raise DeployError(f"the image '{spec.image}' is not in the engine")
-        self._rolling.start(spec, wanted, values_of(spec), journal, progress)
+        self._rolling.start(spec, wanted, resolve(spec.settings.secrets), journal, progress)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )

@@ -76,6 +76,7 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
         env=env,
         cwd=str(bundle),
         grace_s=settings_from_env(settings, env).grace_s + _GRACE_MARGIN_S,
+        secrets=dict(spec.settings.secrets),
     )
 
 

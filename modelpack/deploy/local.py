@@ -35,6 +35,8 @@ from modelpack.deploy.memory import Kept, Memory, keep, recall
 from modelpack.deploy.plan import Plan, change_to
 from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import is_ready, service_url
+from modelpack.deploy.references import SCHEMES, resolve
+from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import CRASHES_TO_FAIL, Live, Revision, State, Status
 from modelpack.errors import DeploymentNotFoundError
@@ -42,10 +44,13 @@ from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
 _CAPABILITIES = Capabilities(
+    heeds=frozenset({"env", "secrets", "host", "port"}),
+    secret_schemes=SCHEMES,
     reasons={
         "cpu": "a local deployment is not limited",
         "memory_bytes": "a local deployment is not limited",
-    }
+        "min_replicas": "a local deployment is one process; MODELPACK_WORKERS gives it more",
+    },
 )
 
 
@@ -86,6 +91,12 @@ class LocalTarget(Target):
         change = change_to(f"process/{spec.name}", live, _facts(spec))
         return Plan(target=self.name, spec=spec, changes=(change,))
 
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the same service as a unit of systemd, which starts it with the machine."""
+        from modelpack.deploy.unit import unit_files
+
+        return Rendered(files=unit_files(spec))
+
     def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
         """Start the revision of the plan in place of the one that runs.
 
@@ -114,11 +125,12 @@ class LocalTarget(Target):
         )
 
     def settle(self, name: str) -> None:
-        """Let go of the revision before this one."""
+        """Let go of the revision before this one, and of all that is not the one that runs."""
         memory = _recall(name)
         if memory.candidate is not None:
             _keep(name, replace(memory, settled=memory.candidate, candidate=None))
-            _sweep(name, memory.candidate)
+        if memory.running is not None:
+            _sweep(name, memory.running)
 
     def revert(self, name: str) -> None:
         """Stop the candidate; run the settled revision again, if there is one."""
@@ -169,6 +181,7 @@ class LocalTarget(Target):
     def _make_ready(
         self, spec: DeploymentSpec, memory: Memory, folder: Path, progress: Progress
     ) -> Kept:
+        resolve(spec.settings.secrets)  # one that is missing is told before anything is made
         host, port = spec.settings.host, spec.settings.port
         mine = memory.running.port if memory.running is not None and memory.is_running else None
         if port == 0:

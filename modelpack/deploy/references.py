@@ -2,7 +2,7 @@
 
     TOKEN: env:TOKEN          a variable of whoever deploys
     TOKEN: file:/run/token    the content of a file of this machine, without its last newline
-        ──values_of──► {"TOKEN": "…"}
+        ──resolve──► {"TOKEN": "…"}
 
 Values go to the engine and nowhere else: no plan, record, journal, label or message holds one.
 """
@@ -13,20 +13,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelpack.deploy.spec import DeploymentSpec
 from modelpack.errors import UsageError
 
 SCHEMES = ("env", "file")
 MOST_BYTES = 64 * 1024
 
 
-def values_of(spec: DeploymentSpec) -> dict[str, str]:
-    """Return the value of each secret of the spec.
+def resolve(references: Mapping[str, str]) -> dict[str, str]:
+    """Return the value of each secret, by variable.
 
     Raises UsageError for one that is not there or cannot be a variable; it names no value.
     """
     found = {}
-    for variable, reference in spec.settings.secrets.items():
+    for variable, reference in references.items():
         scheme, _, rest = reference.partition(":")
         value = _from_file(variable, rest) if scheme == "file" else _from_env(variable, rest)
         if "\0" in value:

@@ -7,7 +7,8 @@
         SIGTERM ──► SIGTERM to the child, its grace, SIGKILL to its group ──► exit 0
 
 What always holds: the child cannot outlive the supervisor, also when that is killed, because the
-kernel kills the child then; there is one thread; only the standard library is imported.
+kernel kills the child then; there is one thread; nothing but the standard library and a few small
+modules is imported.
 
 It says its process id on standard output once it is in charge, and then lets go of the terminal.
 """
@@ -41,6 +42,8 @@ from modelpack.deploy.command import (
 )
 from modelpack.deploy.logfile import LogWriter
 from modelpack.deploy.process import ProcessId
+from modelpack.deploy.references import resolve
+from modelpack.errors import UsageError
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
@@ -135,6 +138,8 @@ class Supervisor:
             child = start_child(self.command)
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
+        except UsageError as error:
+            return f"cannot be started: {error.message}"
         self._say("up", child=child.pid)
         assert child.stdout is not None  # noqa: S101
         with child.stdout as output:
@@ -192,7 +197,8 @@ class Supervisor:
 
 
 def start_child(command: Command) -> subprocess.Popen[bytes]:
-    """Start the command so that it dies with this process; raises OSError."""
+    """Start the command so that it dies with this process; raises OSError and UsageError."""
+    env = {**command.env, **resolve(command.secrets)}
     prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl
     supervisor = os.getpid()
 
@@ -203,7 +209,7 @@ def start_child(command: Command) -> subprocess.Popen[bytes]:
 
     return subprocess.Popen(
         command.argv,
-        env=dict(command.env),
+        env=env,
         cwd=command.cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -67,6 +67,7 @@ def prepare_service(spec: DeploymentSpec, port: int, folder: Path, progress: Pro
         env=service_env(spec, port, bundle),
         cwd=str(bundle),
         grace_s=1.0,
+        secrets=dict(spec.settings.secrets),
     )
 
 

@@ -25,6 +25,7 @@ from modelpack.errors import (
     DeployError,
     DeploymentNotFoundError,
     PortInUseError,
+    UsageError,
 )
 
 
@@ -293,3 +294,33 @@ def test_nothing_is_there_at_first(local) -> None:
         with pytest.raises(DeploymentNotFoundError):
             act("digits")
     assert not paths.run_dir().exists()
+
+
+def test_a_secret_reaches_the_service_and_no_file(local, make_spec, monkeypatch, tmp_path) -> None:
+    """Also after it ended by itself: its supervisor reads it again at every start."""
+    monkeypatch.setenv("GIVEN_TOKEN", "s3cret-one")
+    key = tmp_path / "key"
+    key.write_text("s3cret-two\n")
+    spec = make_spec(secrets={"TOKEN": "env:GIVEN_TOKEN", "KEY": f"file:{key}"})
+    plan = rollout.plan_deployment(local, spec)
+
+    url = rollout.apply_plan(local, plan).url
+    with urllib.request.urlopen(f"{url}/environ", timeout=10) as answer:
+        seen = json.load(answer)
+
+    assert (seen["TOKEN"], seen["KEY"]) == ("s3cret-one", "s3cret-two")
+    files = [one for one in paths.home_dir().rglob("*") if one.is_file()]
+    assert any(one.name == "command.json" for one in files)
+    assert not [one for one in files if b"s3cret" in one.read_bytes()]
+    local.destroy(spec.name)
+
+
+def test_a_secret_that_is_not_there_stops_nothing_that_runs(local, make_spec) -> None:
+    rollout.apply_plan(local, rollout.plan_deployment(local, make_spec()))
+    plan = rollout.plan_deployment(local, make_spec("b", secrets={"TOKEN": "env:NOT_THERE"}))
+
+    with pytest.raises(UsageError, match=r"deploy\.secrets\.TOKEN: the variable 'NOT_THERE'"):
+        rollout.apply_plan(local, plan)
+
+    assert local.status("digits").bundle == "digits:a"
+    local.destroy("digits")
