@@ -201,6 +201,21 @@ def test_telemetry_is_off_before_anything_is_imported(start: Start, project: Pat
         os.environ.update(environ)
 
 
+FAILS = """
+import modelpack
+
+
+@modelpack.service
+class Fails:
+    def __init__(self):
+        raise ValueError("no weights")
+
+    @modelpack.api
+    def predict(self, x: int) -> int:
+        return x
+"""
+
+
 @pytest.mark.parametrize(
     ("words", "ended", "said"),
     [
@@ -217,6 +232,11 @@ def test_telemetry_is_off_before_anything_is_imported(start: Start, project: Pat
             (2, "attribute-not-found"),
             "'service' has no service, and one service is wanted",
         ),
+        (
+            ("fails", "--port", "0"),
+            (1, "service-failed"),
+            "'Fails' failed as it was made: ValueError: no weights",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_said_in_few_lines(
@@ -225,8 +245,11 @@ def test_what_cannot_be_served_is_said_in_few_lines(
     (project / "rows.npy").write_bytes(b"\x93NUMPY")
     (project / "plain").mkdir()
     (project / "plain" / "service.py").write_text("x = 1\n")
+    (project / "fails").mkdir()
+    (project / "fails" / "service.py").write_text(FAILS)
 
     done = inside("serve", *words, cwd=project)
 
     done.failed_well(*ended)
     assert said in done.err
+    assert done.err.startswith("error["), "nothing was served that could end"

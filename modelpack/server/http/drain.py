@@ -43,15 +43,17 @@ async def drain(
     force: asyncio.Event,
     hands_over: bool = False,
     is_busy: Callable[[], bool] = lambda: False,
+    is_said: bool = True,
 ) -> bool:
     """End every connection within ``grace_s``; returns False when some had to be cut off.
 
     With ``hands_over`` other processes go on accepting from the same socket: this one leaves them
     whoever comes, at once.  While ``is_busy`` there is something else that has the grace period, and
-    that is not lost when it is cut off.
+    that is not lost when it is cut off.  Without ``is_said`` nothing is logged: nobody was served.
     """
     began = monotonic()
-    event("draining", connections=len(state.connections))
+    if is_said:
+        event("draining", connections=len(state.connections))
     if hands_over:
         acceptor.close()
     listeners = [one.fileno() for one in acceptor.sockets]

@@ -270,6 +270,7 @@ class Server:
             force=self._force,
             hands_over=self._hands_over,
             is_busy=self._is_busy,
+            is_said=self.front.is_ready or self._stop.is_set(),
         )
 
     def _is_busy(self) -> bool:
