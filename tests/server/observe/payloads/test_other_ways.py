@@ -123,3 +123,41 @@ def test_a_task_is_kept_when_it_has_run(
         f"/tasks/{api}", "tasks",
     )  # fmt: skip
     assert request.get_time() <= response.get_time()
+
+
+INSTANCES = {"instances": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("face", "path", "body", "answer"),
+    [
+        ("oip", "/v2/models/demo/generate", {"x": [1, 2]}, None),
+        ("kserve", "/v1/models/demo:predict", INSTANCES, {"predictions": [2.0, 4.0]}),
+        ("tfserving", "/v1/models/demo:predict", {"inputs": [1, 2]}, {"outputs": [2.0, 4.0]}),
+        ("torchserve", "/predictions/demo", {"x": [1, 2]}, [2.0, 4.0]),
+        ("seldon", "/api/v1.0/predictions", {"data": {"ndarray": [1, 2]}}, None),
+        ("sagemaker", "/invocations", INSTANCES, {"predictions": [2.0, 4.0]}),
+        ("mlflow", "/invocations", INSTANCES, {"predictions": [2.0, 4.0]}),
+        ("vertex", "/v1/endpoints/1/deployedModels/2:predict", INSTANCES, None),
+        ("azureml", "/score", {"x": [1, 2]}, None),
+    ],
+)
+def test_every_contract_leaves_a_pair(  # noqa: PLR0917
+    start: Start,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    face: str,
+    path: str,
+    body: Any,
+    answer: Any,
+) -> None:
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1/deployedModels/2:predict")
+    server = start(Demo, payload_log_url=collector.url, faces=face)
+    said = server.post(path, body)
+    assert said.status_code == 200, said.text
+    request, response = collector.pair()
+
+    assert (request.get_data(), response.get_data()) == (body, said.json())
+    assert answer is None or response.get_data() == answer
+    assert [one.get_extension("path") for one in (request, response)] == [path, path]
+    assert request.get_extension("face") in (face, "kserve")
