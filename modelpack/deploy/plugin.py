@@ -126,7 +126,11 @@ class Target(ABC):
 
     @abstractmethod
     def settle(self, name: str) -> None:
-        """Let go of the former revision, if one is kept: the new one is healthy.  Repeatable."""
+        """Let go of the former revision, if one is kept: the new one is healthy.
+
+        Safe to repeat.  It is also called when an apply was cut short and nothing is left to
+        change: then it removes what that one may have left beside the revision that runs.
+        """
 
     @abstractmethod
     def revert(self, name: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -65,6 +66,14 @@ def write(record: Record) -> None:
 def forget(name: str) -> None:
     """Drop the record, if there is one."""
     _file(name).unlink(missing_ok=True)
+
+
+def sweep(name: str) -> None:
+    """Remove the halves of files that a killed process has left; whoever calls holds the lock."""
+    halves = re.compile(rf"\.{re.escape(name)}\.(json|journal|history)\.[0-9a-f]{{16}}")
+    for file in _file(name).parent.glob(".*"):
+        if halves.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def remember(name: str, target: str, options: Mapping[str, str]) -> None:

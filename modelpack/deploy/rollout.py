@@ -99,6 +99,7 @@ def apply_plan(
     """
     name = plan.spec.name
     with records.lock(name), target.hold(name):
+        records.sweep(name)
         survey.refuse_other_target(name, target)
         live, fresh = plan_with_live(target, plan.spec)
         if fresh.is_empty:
@@ -133,7 +134,9 @@ def _note_done(target: Target, plan: Plan) -> None:
     """Remember what stands already, whoever brought it there."""
     records.remember(plan.spec.name, target.name, target.options)
     revisions.keep(plan.spec, target.name)
-    journals.forget(plan.spec.name)
+    if journals.interrupted(plan.spec.name) is not None:
+        target.settle(plan.spec.name)  # what stands is whole, and what the apply left behind goes
+        journals.forget(plan.spec.name)
 
 
 def _was_cut_short(plan: Plan) -> bool:

@@ -97,6 +97,7 @@ def destroy(name: str, *, at: str | None = None, catalog: Catalog | None = None)
     """Stop the deployment and leave nothing of it; raises what ``find`` raises."""
     check_name(name)
     with records.lock(name):
+        records.sweep(name)
         try:
             target = find(name, at=at, catalog=catalog)
         except DeploymentNotFoundError:

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import pytest
 
+from modelpack import paths
 from modelpack.deploy import (
+    Answer,
     Change,
     DeploymentSpec,
     Live,
@@ -22,6 +24,7 @@ from modelpack.deploy import (
     refuse_unknown,
     rollout,
 )
+from modelpack.deploy.journal import interrupted, open_journal
 from modelpack.deploy.probe import Clock
 from modelpack.deploy.records import Record
 from modelpack.errors import (
@@ -351,3 +354,61 @@ def test_without_a_way_to_make_it_a_missing_image_is_said(make_spec) -> None:
 def test_targets_that_need_no_image_are_given_none(make_spec) -> None:
     plan = rollout.plan_deployment(Place(), make_spec(image="digits:a"))
     assert plan.spec.image is None
+
+
+def test_halves_of_files_that_a_kill_has_left_are_swept(make_spec) -> None:
+    place = Place()
+    folder = records.make_private(paths.deployments_dir())
+    ours = [f".digits.{kind}.{'0' * 16}" for kind in ("json", "journal", "history")]
+    others = [".other.json." + "0" * 16, ".digits.json.json." + "0" * 16, ".digits.json.00"]
+    for name in (*ours, *others):
+        (folder / name).write_text("{")
+    deploy(place, make_spec())
+    left = {file.name for file in folder.iterdir()}
+    assert left == {*others, "digits.json", "digits.history"}
+
+
+def test_what_is_whole_after_a_kill_is_settled_once_more(make_spec) -> None:
+    """The target may still have something to remove that its revision does not need."""
+    place = Place()
+    plan = rollout.plan_deployment(place, make_spec())
+    rollout.apply_plan(place, plan)
+    open_journal(plan).step("settle", lambda: None)
+    place.done.clear()
+    rollout.apply_plan(place, plan)
+    assert place.done == ["settle"]
+    assert interrupted("digits") is None
+
+
+def test_a_target_may_check_health_in_its_own_way(make_spec, notes) -> None:
+    class Own(Place):
+        verdict: DeployError | None = None
+
+        def verify(self, spec, status):
+            if self.verdict is not None:
+                raise self.verdict
+            return ("the endpoint answers 200",)
+
+    place = Own()
+    deploy(place, make_spec("a"), progress=notes)
+    assert "the endpoint answers 200" in notes.lines
+    place.verdict = DeployError("the endpoint answers 500")
+    with pytest.raises(DeployError, match="the endpoint answers 500"):
+        deploy(place, make_spec("b"))
+    assert place.settled == make_spec("a")
+
+
+def test_the_probe_calls_a_service_as_its_target_says(make_spec) -> None:
+    calls = []
+
+    class Signed(Place):
+        def status(self, name):
+            status = super().status(name)
+            return status if status.state is State.ABSENT else replace(status, url="https://x.y")
+
+        def fetch(self, url, *, body=None, timeout_s):
+            calls.append(url)
+            return Answer(200, b"{}")
+
+    deploy(Signed(), make_spec())
+    assert calls == ["https://x.y/readyz", "https://x.y/openapi.json"]
