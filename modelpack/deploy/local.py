@@ -35,6 +35,8 @@ from modelpack.deploy.memory import Kept, Memory, keep, recall
 from modelpack.deploy.plan import Plan, change_to
 from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import is_ready, service_url
+from modelpack.deploy.references import SCHEMES, resolve
+from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import CRASHES_TO_FAIL, Live, Revision, State, Status
 from modelpack.errors import DeploymentNotFoundError
@@ -42,10 +44,13 @@ from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
 _CAPABILITIES = Capabilities(
+    heeds=frozenset({"env", "secrets", "host", "port"}),
+    secret_schemes=SCHEMES,
     reasons={
         "cpu": "a local deployment is not limited",
         "memory_bytes": "a local deployment is not limited",
-    }
+        "min_replicas": "a local deployment is one process; MODELPACK_WORKERS gives it more",
+    },
 )
 
 
@@ -85,6 +90,12 @@ class LocalTarget(Target):
         """Return what would change."""
         change = change_to(f"process/{spec.name}", live, _facts(spec))
         return Plan(target=self.name, spec=spec, changes=(change,))
+
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the same service as a unit of systemd, which starts it with the machine."""
+        from modelpack.deploy.unit import unit_files
+
+        return Rendered(files=unit_files(spec))
 
     def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
         """Start the revision of the plan in place of the one that runs.
@@ -170,6 +181,7 @@ class LocalTarget(Target):
     def _make_ready(
         self, spec: DeploymentSpec, memory: Memory, folder: Path, progress: Progress
     ) -> Kept:
+        resolve(spec.settings.secrets)  # one that is missing is told before anything is made
         host, port = spec.settings.host, spec.settings.port
         mine = memory.running.port if memory.running is not None and memory.is_running else None
         if port == 0:
