@@ -22,6 +22,8 @@ from typing import Any
 from botocore.exceptions import ClientError, EndpointConnectionError
 from modelpack_aws import strict
 
+from modelpack.errors import UnreachableError
+
 ACCOUNT = "123456789012"
 SUBNETS = [
     {
@@ -105,7 +107,7 @@ class FakeAws:
 
         self.calls.append("push")
         if self.fault("push"):
-            raise refused("PushFailed", "the registry went away")
+            raise UnreachableError("cannot push: the registry went away")
         name, _, tag = reference.partition("/")[2].rpartition(":")
         digest = "sha256:" + (tag.encode().hex() * 64)[:64]
         self.repositories[name]["images"][tag] = digest

@@ -171,14 +171,14 @@ class Repositories:
         return f"{self.registry}/{uri.partition('/')[2]}"
 
     def _digest(self, repository: str, tag: str) -> str | None:
-        try:
-            found = self._api.describe_images(
-                repositoryName=repository, imageIds=[{"imageTag": tag}]
-            )
-        except self._api.exceptions.ClientError as cause:
-            if error_code(cause) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                return None
-            raise
+        api = self._api
+        with said(f"look for the image '{repository}:{tag}'"):
+            try:
+                found = api.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+            except api.exceptions.ClientError as cause:
+                if error_code(cause) in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                    return None
+                raise
         details = found.get("imageDetails") or ()
         return str(details[0]["imageDigest"]) if details else None
 
