@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from modelpack.sdk.containers import OptionalValue
 from modelpack.sdk.examples import example_answer
 from modelpack.sdk.tensor import TensorValue
 from modelpack.server.bodies.codecs import dump
 from modelpack.server.bodies.media import BINARY, JSON
 from modelpack.server.faces.catalog import Served
 from modelpack.server.faces.predictions import packer, predictions
-from modelpack.server.faces.tensors import DTYPES, InputPort
+from modelpack.server.faces.tensors import DTYPES, InputPort, bare
 from modelpack.server.problems import RefusedRequest
 
 Schema = dict[str, Any]
@@ -239,9 +238,7 @@ def tensor_schema(ports: Sequence[InputPort]) -> Schema:
 
 
 def _tensor(port: InputPort, raw: Any) -> dict[str, Any] | None:
-    value = port.parameter.value
-    while isinstance(value, OptionalValue):
-        value = value.inner
+    value = bare(port.parameter.value)
     if value.is_file or raw is None:
         return None
     is_array = isinstance(value, TensorValue) or port.shape == (-1,)

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from modelpack.sdk.api import ApiSpec
-from modelpack.sdk.containers import ListValue, MapValue, ObjectValue, OptionalValue
+from modelpack.sdk.containers import ListValue, MapValue, ObjectValue
 from modelpack.sdk.values import Value
 from modelpack.server.bodies.codecs import dump
-from modelpack.server.faces.tensors import output_name
+from modelpack.server.faces.tensors import bare, output_name
 from modelpack.server.problems import Problem, RefusedRequest
 
 LABELS = frozenset({"label", "labels", "class", "classes", "output_label"})
@@ -177,8 +177,7 @@ def packer(api: ApiSpec, *, as_tensors: bool) -> Pack | None:
 
 
 def _packer(value: Value, name: str, *, as_tensors: bool) -> Pack | None:
-    while isinstance(value, OptionalValue):
-        value = value.inner
+    value = bare(value)
     if value.is_file:
         return _pack_base64
     if isinstance(value, ListValue):
