@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from modelpack.cli.main import main
-from modelpack.deploy import DeploymentSpec, DeploySettings, planning, rollout
+from modelpack.deploy import DeploymentSpec, DeploySettings, Target, planning, rollout
 from modelpack.deploy.launch import service_env
 from modelpack.deploy.local import LocalTarget
 
@@ -58,9 +59,11 @@ def spec(**settings: Any) -> DeploymentSpec:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_s07_a_value_is_a_value_in_all_that_is_made_of_it(value: str, memory: Path) -> None:
     wanted = spec(env={"GREETING": value})
-    rendered = rollout.render(LocalTarget(), wanted)
-    sent = json.loads(rendered.files["deployment.json"])
+    sent = json.loads(Target.render(LocalTarget(), wanted).files["deployment.json"])
     assert sent["settings"]["env"] == {"GREETING": value}
+    (unit,) = rollout.render(LocalTarget(), wanted).files.values()
+    (line,) = [line for line in unit.decode().splitlines() if "GREETING" in line]
+    assert read_by_systemd(line.removeprefix("Environment=")) == f"GREETING={value}"
     plan = planning.plan_deployment(LocalTarget(), wanted, offline=True)
     assert plan.changes[0].after["env.GREETING"] == value
     assert service_env(wanted, 3000, memory)["GREETING"] == value
@@ -89,6 +92,14 @@ def test_s07_control_characters_are_in_no_value(field: str, value: str) -> None:
 def test_s07_what_is_no_variable_is_refused(field: str, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{field}: not a variable name"):
         DeploySettings(**{field: {name: "env:A"}})
+
+
+def read_by_systemd(word: str) -> str:
+    """Read a word as systemd.syntax(7) and the specifiers of systemd.unit(5) say."""
+    if word.startswith('"'):
+        word = re.sub(r"\\(.)", r"\1", word.removeprefix('"').removesuffix('"'))
+    assert not re.search(r"(?<!%)(?:%%)*%(?!%)", word), "a specifier is left"
+    return word.replace("%%", "%")
 
 
 # --- S20 -----------------------------------------------------------------------------------------
