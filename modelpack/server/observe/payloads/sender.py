@@ -15,6 +15,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 
@@ -139,10 +140,11 @@ class Sender:
         """Send as many exchanges as one delivery takes, one at least."""
         events: list[Event] = []
         size = 0
-        while self._queue and len(events) < sink.most_events and size < MOST_BYTES:
-            exchange = self._queue.popleft()
-            events += events_of(exchange)
-            size += exchange.kept_bytes
+        with suppress(IndexError):  # who does not wait any longer empties the queue
+            while self._queue and len(events) < sink.most_events and size < MOST_BYTES:
+                exchange = self._queue.popleft()
+                events += events_of(exchange)
+                size += exchange.kept_bytes
         for start in range(0, len(events), sink.most_events):
             self._deliver(sink, events[start : start + sink.most_events])
         if not self._is_abandoned:
