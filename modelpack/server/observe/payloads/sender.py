@@ -158,7 +158,8 @@ class Sender:
             try:
                 outcomes = sink.deliver([one.event for one in pending], self._timeout_s)
             except Exception as error:  # ours; the next ones may be of another kind
-                self._tell("payload-log-fails", sink.name, f"{type(error).__name__}: {error}")
+                # Its text may hold what a client sent.
+                self._tell("payload-log-fails", sink.name, f"a fault: {type(error).__name__}")
                 self._leave("internal", len(pending))
                 return
             pending = self._judge(sink, pending, outcomes)
