@@ -166,6 +166,10 @@ class FakeAws:
         self.sets.pop((StackName, ChangeSetName), None)
         return {}
 
+    def list_change_sets(self, StackName: str) -> Any:
+        names = [name for stack, name in self.sets if stack == StackName]
+        return {"Summaries": [{"ChangeSetName": name} for name in names]}
+
     def execute_change_set(self, StackName: str, ChangeSetName: str, **_: Any) -> Any:
         found, stack = self.sets.pop((StackName, ChangeSetName), None), self._stack(StackName)
         if found is None:

@@ -110,6 +110,8 @@ def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str
     )
     template.metadata |= kept.to_json()
     values = {"Image": kept.now.image, **network.parameters(around)}
+    if former is not None:
+        values["FormerImage"] = former.image
     values |= mode.parameters(wanted, around)
     return Order(
         stack=wanted.stack,

@@ -29,8 +29,6 @@ from modelpack_aws.stack import Stack, Stacks
 from modelpack_aws.template import Template
 from modelpack_aws.wanted import Wanted
 
-FORMER_IMAGE = "FormerImage"
-
 _STATES: Mapping[str, State] = {
     "InService": State.RUNNING,
     "Creating": State.STARTING,
@@ -94,22 +92,6 @@ class SagemakerMode(Mode):
         beside = _beside(wanted, former)
         return sagemaker.render(wanted, former=beside, share=0.0 if beside else 1.0)
 
-    def around(self, clients: Clients, wanted: Wanted) -> dict[str, Fact]:
-        """Return the image of the revision that stands, for variants that keep it."""
-        if sagemaker.kind_of(wanted) != "variants":
-            return {}
-        stack = Stacks(clients=clients).read(wanted.stack)
-        if stack is None:
-            return {}
-        own = stack.outputs.get("Revision") == wanted.revision
-        image = stack.parameters.get(FORMER_IMAGE if own else "Image")
-        return {"former_image": image} if image else {}
-
-    def parameters(self, wanted: Wanted, around: Mapping[str, Fact]) -> dict[str, str]:  # noqa: ARG002
-        """Return the image of the former revision."""
-        image = around.get("former_image")
-        return {FORMER_IMAGE: str(image)} if image else {}
-
     def look(self, clients: Clients, stack: Stack, wanted: Wanted) -> Sight:
         """Return how the endpoint is; a model for jobs runs as soon as it is there."""
         if sagemaker.kind_of(wanted) == "transform":
@@ -120,8 +102,10 @@ class SagemakerMode(Mode):
         variants = found.get("ProductionVariants") or ()
         runs = sum(int(one.get("CurrentInstanceCount") or 0) for one in variants)
         facts: dict[str, Fact] = {}
-        if sagemaker.kind_of(wanted) == "realtime" and wanted.scaling.most <= wanted.scaling.least:
-            facts["min_replicas"] = runs or wanted.scaling.least
+        is_fixed = wanted.scaling.most <= wanted.scaling.least
+        is_changed = runs not in (0, wanted.scaling.least)  # by somebody else
+        if sagemaker.kind_of(wanted) == "realtime" and is_fixed and is_changed:
+            facts["min_replicas"] = runs
         return Sight(state=state, detail=str(reason) if reason else None, facts=facts)
 
     def lines(

@@ -138,6 +138,15 @@ class Stacks:
         changes = tuple(read_changes(pages))
         return Prepared(order=order, name=name, changes=changes, is_first=kind == "CREATE")
 
+    def tidy(self, name: str) -> None:
+        """Delete the change sets of ours that nobody executed: of applies that were cut short."""
+        with said(f"look for changes of '{name}' that were not made"):
+            found = self._api.list_change_sets(StackName=name).get("Summaries") or ()
+        for one in found:
+            waits = one.get("ExecutionStatus") not in ("EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE")
+            if waits and str(one["ChangeSetName"]).startswith(_token_of("change")):
+                self._drop(name, str(one["ChangeSetName"]))
+
     def drop(self, prepared: Prepared) -> None:
         """Take back a change set that shall not be executed, and the stack if it has nothing else."""
         self._drop(prepared.order.stack, prepared.name)
@@ -333,4 +342,9 @@ def _change_set_name(order: Order, stack: Stack | None) -> str:
 
 def _token(word: str, text: str) -> str:
     """Return a token: letters, digits and hyphens, beginning with a letter."""
-    return f"modelpack-{word}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return f"{_token_of(word)}{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _token_of(word: str) -> str:
+    """Return what a token begins with."""
+    return f"modelpack-{word}-"

@@ -193,6 +193,7 @@ class AwsTarget(Target):
             self.revert(name)
             raise
         place.images.settle(wanted, kept.revision)
+        place.stacks.tidy(wanted.stack)
 
     def revert(self, name: str) -> None:
         """Put back the revision that was found healthy last, or leave nothing."""
