@@ -47,13 +47,17 @@ class Interrupted:
     began: str
     """When, UTC, RFC 3339."""
     attempt: str
-    steps: Mapping[str, Result | bool]
-    """By key, in their order: the result of what was done; False: begun, and no more is known."""
+    begun: tuple[str, ...]
+    """Keys of the steps that it came to, in their order."""
+    done: Mapping[str, Result]
+    """What those steps have said that are done; of the others no more is known."""
+    left: tuple[str, ...] = ()
+    """Steps of applies of other revisions before it, which were cut short too."""
 
     @property
     def last(self) -> str | None:
         """Key of the step it came to; None: not even to the first."""
-        return next(reversed(list(self.steps)), None)
+        return self.begun[-1] if self.begun else None
 
 
 Confirm = Callable[[str], bool]
@@ -94,11 +98,8 @@ class Journal:
         revision has done already is not done again: only for what cannot be undone by others, such
         as the upload of something that is named by its digest.
         """
-        if once and self.is_resumed and self.former is not None:
-            done = self.former.steps.get(key, False)
-            if not isinstance(done, bool):
-                self._write({"step": key, "is": "done", "result": done})
-                return done
+        if once and self.is_resumed and self.former is not None and key in self.former.done:
+            return self.former.done[key]
         self.begun.append(key)
         self._write({"step": key, "is": "begun"})
         result = do()
@@ -116,13 +117,14 @@ class Journal:
         """Return what a step of an interrupted apply of this revision has said; None: nothing."""
         if not self.is_resumed or self.former is None:
             return None
-        done = self.former.steps.get(key, False)
-        return None if isinstance(done, bool) else done
+        return self.former.done.get(key)
 
     @property
     def leftovers(self) -> tuple[str, ...]:
-        """Keys of the steps that an interrupted apply had begun, of whichever revision."""
-        return () if self.former is None else tuple(self.former.steps)
+        """Keys of the steps that applies before had begun and not ended, of whichever revision."""
+        if self.former is None:
+            return ()
+        return tuple(dict.fromkeys((*self.former.left, *self.former.begun)))
 
     def close(self) -> None:
         """The apply has come to an end, good or bad, and nothing is left open."""
@@ -165,10 +167,15 @@ def open_journal(plan: Plan, kind: Callable[..., Journal] = Journal) -> Journal:
         "began": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "attempt": journal.attempt,
     }
-    lines = [head]
-    if is_resumed and former is not None:
-        # What was done stays known, should this one be killed too.
-        lines += [_line(key, result) for key, result in former.steps.items()]
+    lines: list[dict[str, Any]] = [head]
+    if former is not None:
+        # What was begun and done stays known, should this one be killed too.
+        lines += [{"step": key, "is": "left"} for key in former.left]
+        word = "begun" if is_resumed else "left"
+        lines += [{"step": key, "is": word} for key in former.begun]
+    if former is not None and is_resumed:
+        for key, result in former.done.items():
+            lines.append({"step": key, "is": "done", "result": result})
     write_private(_file(spec.name), b"".join(canonical_json(line) + b"\n" for line in lines))
     return journal
 
@@ -181,18 +188,27 @@ def interrupted(name: str) -> Interrupted | None:
     try:
         lines = _file(name).read_bytes().split(b"\n")
         head = json.loads(lines[0])
-        steps: dict[str, Result | bool] = {}
+        begun: dict[str, None] = {}
+        left: dict[str, None] = {}
+        done: dict[str, Result] = {}
         for line in lines[1:]:
             if not line:
                 continue
             try:
                 said = json.loads(line)
                 key = str(said["step"])
-                steps.pop(key, None)
-                steps[key] = said["result"] if said["is"] == "done" else False
+                if said["is"] == "done":
+                    done[key] = said["result"]
+                elif said["is"] == "left":
+                    left[key] = None
+                else:
+                    begun.pop(key, None)  # the last one stands last
+                    begun[key] = None
+                    done.pop(key, None)
             except (ValueError, KeyError, TypeError):
                 break  # it was killed while it wrote this line: what follows is nothing
-        return Interrupted(steps=steps, **{key: str(head[key]) for key in _HEAD})
+        facts = {key: str(head[key]) for key in _HEAD}
+        return Interrupted(begun=tuple(begun), done=done, left=tuple(left), **facts)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -203,12 +219,6 @@ def forget(name: str) -> None:
 
 
 _HEAD = ("target", "revision", "bundle", "plan", "began", "attempt")
-
-
-def _line(key: str, result: Result | bool) -> dict[str, Any]:
-    if isinstance(result, bool):
-        return {"step": key, "is": "begun"}
-    return {"step": key, "is": "done", "result": result}
 
 
 def _file(name: str) -> Path:

@@ -58,11 +58,7 @@ def plan_rollback(target: Target, name: str, revision: str | None = None) -> Pla
     Raises NotFoundError when there is no such revision, and what ``plan_deployment`` raises.
     """
     status = target.status(name)
-    history = target.history(name)
-    found = revisions.pick(history, status.revision, revision)
-    if found.spec is None:
-        raise DeployError(f"what revision '{found.id}' was is not known any more")
-    return plan_deployment(target, found.spec)
+    return plan_deployment(target, revisions.pick(target.history(name), status.revision, revision))
 
 
 def plan_scale(target: Target, name: str, *, fewest: int | None, most: int | None) -> Plan:

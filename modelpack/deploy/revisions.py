@@ -68,8 +68,8 @@ def forget(name: str) -> None:
     _file(name).unlink(missing_ok=True)
 
 
-def pick(history: tuple[Revision, ...], current: str | None, wanted: str | None) -> Revision:
-    """Return the revision to go back to: the wanted one, or the last one that is not ``current``.
+def pick(history: tuple[Revision, ...], current: str | None, wanted: str | None) -> DeploymentSpec:
+    """Return the spec of the revision to go back to: the wanted one, or the last one that is not ``current``.
 
     ``wanted`` may be the beginning of an id, or the tag of a bundle.  Raises NotFoundError, and
     DeployError when what it was is not known any more.
@@ -91,7 +91,7 @@ def pick(history: tuple[Revision, ...], current: str | None, wanted: str | None)
             f"what revision '{found.id}' was is not known any more",
             hint=f"deploy its bundle '{found.bundle}' again",
         )
-    return found
+    return found.spec
 
 
 def _not_found(history: tuple[Revision, ...], wanted: str, several: list[str]) -> NotFoundError:

@@ -40,14 +40,14 @@ def test_a_step_is_on_disk_before_it_is_taken(plan: Plan) -> None:
 
     def do() -> None:
         found = interrupted("digits")
-        seen.append(found and dict(found.steps))
+        seen.append(found and (found.begun, dict(found.done)))
 
     journal.step("create/a", do)
 
-    assert seen == [{"create/a": False}]
+    assert seen == [(("create/a",), {})]
     found = interrupted("digits")
     assert found is not None
-    assert found.steps == {"create/a": None}
+    assert (found.begun, found.done) == (("create/a",), {"create/a": None})
 
 
 def test_a_journal_that_was_closed_is_gone(plan: Plan) -> None:
@@ -68,7 +68,8 @@ def test_the_next_apply_knows_where_the_last_one_was_killed(plan: Plan) -> None:
         plan.digest,
     )
     assert found.last == "create/b"
-    assert found.steps == {"create/a": {"id": "a-1"}, "create/b": False}
+    assert found.begun == ("create/a", "create/b")
+    assert found.done == {"create/a": {"id": "a-1"}}
 
 
 def test_the_same_revision_takes_it_up_with_results_and_tokens(plan: Plan) -> None:
@@ -88,6 +89,19 @@ def test_another_revision_begins_anew_and_knows_what_may_be_left(plan: Plan, mak
     assert second.recall("create/a") is None
     assert second.token("create/a") != first.token("create/a")
     assert second.leftovers == ("create/a", "create/b")
+
+
+def test_what_may_be_left_stays_known_when_others_are_killed_too(plan: Plan, make_spec) -> None:
+    cut_short(plan)
+    for version in ("b", "c"):
+        with pytest.raises(Killed):
+            other = open_journal(Plan(target="place", spec=make_spec(version)))
+            other.step(f"create/{version}2", killed)
+    last = open_journal(Plan(target="place", spec=make_spec("c")))
+    assert last.leftovers == ("create/a", "create/b", "create/b2", "create/c2")
+    assert last.is_resumed
+    last.close()
+    assert open_journal(plan).leftovers == ()
 
 
 def test_results_stay_known_when_it_is_killed_a_second_time(plan: Plan) -> None:
@@ -117,7 +131,7 @@ def test_a_line_that_was_half_written_is_no_line(plan: Plan, cut: int) -> None:
     journal.file.write_bytes(whole[:-cut])
     found = interrupted("digits")
     assert found is not None
-    assert found.steps["create/a"] == {"id": "a-1"}
+    assert found.done["create/a"] == {"id": "a-1"}
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]\n", b"\xff\n", b"null\n"])
