@@ -22,12 +22,12 @@ from starlette.routing import BaseRoute, Route
 from modelpack.server.door import Door
 from modelpack.server.faces import openapi_parts as parts
 from modelpack.server.faces.catalog import Catalog, Served, unknown_model
-from modelpack.server.faces.face import Face, write_error
+from modelpack.server.faces.face import Face
 from modelpack.server.faces.tfserving import no_servable, status_of
 from modelpack.server.faces.v1 import EXPLAIN, PREDICT, Shared, is_stream
-from modelpack.server.problems import Problem, not_found
+from modelpack.server.problems import Problem, RefusedRequest, not_found
 from modelpack.server.web.pages import VARY
-from modelpack.server.web.replies import Reply, json_reply, problem_reply
+from modelpack.server.web.replies import Reply, json_reply
 
 _ALIVE = parts.record({"status": parts.TEXT})
 
@@ -71,13 +71,13 @@ class KServeFace(Face):
         if served is None:
             if ":" in name:
                 raise HTTPException(405, headers={"Allow": "POST"})
-            return problem_reply(self._unknown(name), request.scope, write_error)
+            raise RefusedRequest(self._unknown(name))
         problem = self.catalog.problem()
         body: dict[str, Any] = {"name": name, "ready": problem is None}
         if self._shared.has_tensors:
             body |= status_of(self.catalog)
         elif problem is not None:
-            return problem_reply(problem, request.scope, write_error)
+            raise RefusedRequest(problem)
         if problem is None:
             return json_reply(body)
         plain = json_reply(body, status=problem.status)
@@ -86,7 +86,7 @@ class KServeFace(Face):
     async def _refuse(self, request: Request) -> Reply:
         """Say why nothing answers to a verb of a model."""
         name, verb = request.path_params["model"], request.path_params["verb"]
-        return problem_reply(self._refusal(name, verb, request), request.scope, write_error)
+        raise RefusedRequest(self._refusal(name, verb, request))
 
     def _refusal(self, name: str, verb: str, request: Request) -> Problem:
         served = self.catalog.models.get(name)

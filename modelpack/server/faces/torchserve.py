@@ -35,7 +35,7 @@ from modelpack.server.faces.face import JSON, Face, error_text
 from modelpack.server.faces.handled import Handled
 from modelpack.server.problems import Headers, Problem, RefusedRequest
 from modelpack.server.web.calls import ApiRoute
-from modelpack.server.web.replies import Reply, json_reply, problem_reply
+from modelpack.server.web.replies import Reply, json_reply
 
 EXPLAIN = "explain"
 
@@ -164,21 +164,13 @@ class TorchServeFace(Face):
 
     async def _missing(self, request: Request) -> Reply:
         """Say what is not there."""
-        try:
-            served = self._found(request)
-            detail = f"'{served.name}' has no api called 'explain'"
-            problem = Problem(501, "not-implemented", "not implemented", detail)
-        except RefusedRequest as refused:
-            problem = refused.problem
-        return problem_reply(problem, request.scope, write_problem)
+        detail = f"'{self._found(request).name}' has no api called 'explain'"
+        raise RefusedRequest(Problem(501, "not-implemented", "not implemented", detail))
 
     async def _list(self, request: Request) -> Reply:
         """Name the models, a page at a time."""
-        try:
-            limit = _count(request, "limit", MOST_LISTED)
-            begin = _count(request, "next_page_token", 0)
-        except RefusedRequest as refused:
-            return problem_reply(refused.problem, request.scope, write_problem)
+        limit = _count(request, "limit", MOST_LISTED)
+        begin = _count(request, "next_page_token", 0)
         names = list(self.catalog.models)
         page: dict[str, Any] = {
             "models": [
@@ -192,10 +184,7 @@ class TorchServeFace(Face):
 
     async def _describe(self, request: Request) -> Reply:
         """Describe a model."""
-        try:
-            return json_reply([self._description(self._found(request))])
-        except RefusedRequest as refused:
-            return problem_reply(refused.problem, request.scope, write_problem)
+        return json_reply([self._description(self._found(request))])
 
     def _found(self, request: Request) -> Served:
         name, version = request.path_params["model"], request.path_params.get("version", "")
