@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +184,18 @@ def test_scaling_touches_the_number_alone(aws: FakeAws) -> None:
     aws.calls.clear()
     rollout.apply_plan(target, plan)
     assert "push" not in aws.calls
+
+
+def test_the_page_names_every_permission_that_a_deploy_needs(aws: FakeAws) -> None:
+    target = target_of(aws)
+    deploy(target, spec())
+    with suppress(ModelpackError):
+        deploy(target, spec("c", FAKE_MODE="crash"))
+    list(target.logs("digits"))
+    target.list()
+    target.destroy("digits")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "deploy-to-aws.md").read_text()
+    needed = {
+        "".join(word.capitalize() for word in name.split("_")) for name in aws.calls if "_" in name
+    }
+    assert {name for name in needed if f"`{name}`" not in page} == set()

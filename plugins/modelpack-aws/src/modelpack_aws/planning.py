@@ -49,6 +49,8 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     facts |= {f"option.{key}": value for key, value in of_the_template(place.options).items()}
     if digest := _image_of(spec, live):
         facts[IMAGE_DIGEST] = digest
+    else:  # not known before it is pushed; that it is has a line of its own
+        live = replace(live, facts={k: v for k, v in live.facts.items() if k != IMAGE_DIGEST})
     change = change_to(f"stack/{wanted.stack}", live, facts)
     if change.action == "replace":
         change = replace(change, action="update")  # the stack stays; what is in it changes
@@ -64,7 +66,7 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
         spec=spec,
         changes=tuple(changes),
         warnings=tuple(_warnings(mode, wanted, live)),
-        notes=(f"{word}: {why}", *mode.notes(wanted)),
+        notes=(f"{word}: {why}", *mode.notes(wanted), *_whereabouts(mode, wanted)),
     )
 
 
@@ -107,7 +109,16 @@ def _warnings(mode: Mode, wanted: Wanted, live: Live) -> list[str]:
     former = live.facts.get("mode")
     if former not in (None, mode.word):
         found.append(f"it moves from '{former}' to '{mode.word}' and gets another address")
-    is_balanced = mode.word in ("ecs", "ec2")
-    if is_balanced and wanted.network.public and not wanted.options.get("certificate"):
+    if _is_balanced(mode) and wanted.network.public and not wanted.options.get("certificate"):
         found.append("public without '--option certificate=ARN': callers speak plain HTTP")
     return found
+
+
+def _whereabouts(mode: Mode, wanted: Wanted) -> list[str]:
+    if not _is_balanced(mode) or wanted.network.public:
+        return []
+    return ["it answers inside its network alone; from outside, the load balancer's check decides"]
+
+
+def _is_balanced(mode: Mode) -> bool:
+    return mode.word in ("ecs", "ec2")
