@@ -271,7 +271,8 @@ def _tell(summary: Summary, job: Job, *, is_json: bool) -> None:
     if summary.first_bad is not None and not is_json:
         console.note(summary.first_bad)
     if summary.bad and job.max_bad is None:
-        some = f"{summary.bad:,} of {_rows(summary.rows)} have no answer, all others have"
+        have = "has" if summary.bad == 1 else "have"
+        some = f"{summary.bad:,} of {_rows(summary.rows)} {have} no answer, all others have"
         none = f"none of {_rows(summary.rows)} has an answer"
         raise BadRowsError(
             none if summary.bad == summary.rows else some,
