@@ -18,7 +18,7 @@ from modelpack.manifest import canonical_json
 from modelpack.testing.case import TargetCase, apply_plan, expect, nothing_stands
 
 _VARIABLE = "CONTRACT_SECRET"
-_SOURCE = "MODELPACK_CONTRACT_SECRET"
+_SOURCE = "SOURCE_OF_THE_CONTRACT_SECRET"
 
 
 def says_what_it_heeds(case: TargetCase) -> None:
