@@ -23,6 +23,15 @@ BUILT_IN = (
     EntryPoint("docker", "modelpack.deploy.docker:DockerTarget", GROUP),
 )
 
+BROUGHT_BY = {
+    "aws": "modelpack-aws",
+    "aws-ec2": "modelpack-aws",
+    "aws-ecs": "modelpack-aws",
+    "aws-lambda": "modelpack-aws",
+    "aws-sagemaker": "modelpack-aws",
+}
+"""Targets of distributions of our own, so that one that is not installed can be named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -54,11 +63,7 @@ class Catalog:
     def load(self, name: str) -> type[Target]:
         """Return the class of a target; raises TargetNotFoundError, DeployError."""
         if name not in self.points:
-            near = did_you_mean(name, self.names)
-            known = f"the targets here are {', '.join(self.names)}"
-            raise TargetNotFoundError(
-                f"no target '{name}'", hint=f"did you mean '{near}'? {known}" if near else known
-            )
+            raise self._not_found(name)
         point = self.points[name]
         try:
             found: type[Target] = point.load()
@@ -68,6 +73,19 @@ class Catalog:
                 hint="update or remove the distribution that brings it",
             ) from cause
         return found
+
+    def _not_found(self, name: str) -> TargetNotFoundError:
+        if name in BROUGHT_BY:
+            package = BROUGHT_BY[name]
+            return TargetNotFoundError(
+                f"the target '{name}' is not installed, '{package}' brings it",
+                hint=f"pip install {package}",
+            )
+        near = did_you_mean(name, sorted({*self.names, *BROUGHT_BY}))
+        known = f"the targets here are {', '.join(self.names)}"
+        return TargetNotFoundError(
+            f"no target '{name}'", hint=f"did you mean '{near}'? {known}" if near else known
+        )
 
 
 def installed() -> Catalog:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelpack.deploy import catalog
-from modelpack.deploy.catalog import BUILT_IN, GROUP, Catalog
+from modelpack.deploy.catalog import BROUGHT_BY, BUILT_IN, GROUP, Catalog
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.local import LocalTarget
 from modelpack.errors import DeployError, TargetNotFoundError, UsageError
@@ -43,6 +43,27 @@ def test_an_unknown_target_gets_a_suggestion_and_the_known_names() -> None:
     assert caught.value.exit_code == 3
     assert "did you mean 'docker'?" in caught.value.hint
     assert "docker, local" in caught.value.hint
+
+
+def test_a_target_of_ours_that_is_not_installed_names_what_brings_it() -> None:
+    with pytest.raises(TargetNotFoundError) as caught:
+        Catalog.of([]).load("aws")
+    with pytest.raises(TargetNotFoundError) as mistyped:
+        Catalog.of([]).load("aws-esc")
+
+    assert caught.value.exit_code == 3
+    assert caught.value.message == "the target 'aws' is not installed, 'modelpack-aws' brings it"
+    assert caught.value.hint == "pip install modelpack-aws"
+    assert "did you mean 'aws-ecs'?" in str(mistyped.value.hint)
+
+
+def test_targets_of_ours_are_those_that_their_distributions_declare() -> None:
+    declared: dict[str, str] = {}
+    for file in Path(__file__).parents[2].glob("plugins/*/pyproject.toml"):
+        project = tomllib.loads(file.read_text())["project"]
+        declared |= dict.fromkeys(project["entry-points"][GROUP], project["name"])
+
+    assert declared == BROUGHT_BY
 
 
 def test_a_plugin_that_does_not_load_is_named_and_stops_nothing_else() -> None:
