@@ -68,7 +68,7 @@ def never_shows_a_secret(case: TargetCase) -> None:
         expect(value not in str(status), "the value of a secret is in the status")
         logged = "\n".join(case.target.logs(name))
         expect(value not in logged, "the value of a secret is in the log")
-        for file in paths.deployments_dir().rglob("*"):
+        for file in paths.home_dir().rglob("*"):
             if file.is_file():
                 expect(value.encode() not in file.read_bytes(), f"a secret's value is in {file}")
         again = rollout.plan_deployment(case.target, spec)
