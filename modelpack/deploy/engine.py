@@ -8,7 +8,6 @@ Every call opens a connection and closes it; what an engine refuses becomes an e
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -80,10 +79,10 @@ class DockerEngine:
 
     @cached_property
     def _host(self) -> str | None:
-        with _connect("say where it is") as client:
-            if client.base_url.startswith("http+docker"):  # a socket of this machine
-                return None
-            return urllib.parse.urlsplit(client.base_url).hostname
+        from modelpack.image.engines.docker import engine_address
+        from modelpack.image.engines.tunnel import host_of
+
+        return host_of(engine_address())
 
     def image(self, reference: str) -> Description | None:
         """Describe an image, or return None when there is none."""

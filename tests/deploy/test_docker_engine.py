@@ -65,6 +65,23 @@ def replicas() -> list[dict[str, Any]]:
     return containers("replica")
 
 
+SAMPLE = {
+    "applies_only_once",
+    "returns_to_the_former_revision",
+    "keeps_both_until_it_is_told",
+    "scales_as_a_plan",
+    "destroys_without_a_trace",
+}
+CLAIMS = [
+    pytest.param(
+        claim,
+        id=claim.__name__,
+        marks=[] if claim.__name__ in SAMPLE else [pytest.mark.long],
+    )
+    for claim in testing.CLAIMS
+]
+
+
 def deploy(target: DockerTarget, spec, **more):
     return rollout.apply_plan(target, rollout.plan_deployment(target, spec), **more)
 
@@ -74,7 +91,7 @@ def ask(url: str) -> dict[str, object]:
         return json.load(answer)
 
 
-@pytest.mark.parametrize("claim", testing.CLAIMS, ids=lambda claim: claim.__name__)
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_docker_keeps_the_contract(claim, real, real_spec, free_port) -> None:
     claim(
         testing.TargetCase(

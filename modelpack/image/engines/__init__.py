@@ -6,7 +6,7 @@
     podman      podman and buildah              docker         where the engine is, what it has
     following   steps, log, errors              programs       a process with an end
     build_secrets, redaction, indexes           what a build may know, and what nobody may see
-    scratch     folders for a while
+    scratch     folders for a while             tunnel         an engine of another machine
 
 Every builder makes the same image of the same plan: files, user, variables, labels, entry point and
 health check come from one list of instructions (``modelpack.image.dockerfile``).

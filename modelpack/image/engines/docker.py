@@ -19,6 +19,7 @@ from modelpack.image.engines.bases import check_python
 from modelpack.image.engines.following import one_line
 from modelpack.image.engines.orders import ImageResult
 from modelpack.image.engines.scratch import scratch
+from modelpack.image.engines.tunnel import tunnel
 from modelpack.image.plan import ImagePlan
 from modelpack.progress import Progress
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from modelpack.image.reading import ReadImage
 
 _USUAL_SOCKET = "unix:///var/run/docker.sock"
+_SCHEMES = ("unix://", "tcp://", "ssh://")
 
 
 @contextmanager
@@ -42,10 +44,11 @@ def connect() -> Iterator[APIClient]:
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
-    address = os.environ.get("DOCKER_HOST") or _context_host() or _USUAL_SOCKET
+    address = engine_address()
+    url = tunnel(address) if address.startswith("ssh://") else address
     try:
-        settings: dict[str, Any] = {"base_url": address, **kwargs_from_env()}
-        _knock(address)
+        settings: dict[str, Any] = {**kwargs_from_env(), "base_url": url}
+        _knock(url)
         version = _version(settings)
     except (DockerException, OSError) as cause:
         raise ToolMissingError(
@@ -63,6 +66,11 @@ def connect() -> Iterator[APIClient]:
         for answer in answers:
             answer.close()
         client.close()
+
+
+def engine_address() -> str:
+    """Return where the engine is: ``unix://``, ``tcp://`` or ``ssh://``."""
+    return os.environ.get("DOCKER_HOST") or _context_host() or _USUAL_SOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ def _context_host() -> str | None:
     except Exception:  # a damaged Docker configuration is not ours to judge
         return None
     host = getattr(context, "Host", None)
-    return host if isinstance(host, str) and host.startswith(("unix://", "tcp://")) else None
+    return host if isinstance(host, str) and host.startswith(_SCHEMES) else None
 
 
 def _ensure_base(client: APIClient, image: str, progress: Progress) -> None:
