@@ -33,22 +33,25 @@ def plan_deployment(target: Target, spec: DeploymentSpec, *, offline: bool = Fal
     spec = spec_at(target, spec)
     if offline:
         return _plan(target, spec, Live.unknown(spec.name))
-    survey.refuse_other_target(spec.name, target)
     try:
         live = target.read_live(spec)
     except CredentialsError as error:
         plan = _plan(target, spec, Live.unknown(spec.name))
         return replace(plan, warnings=(*plan.warnings, error.message))
+    survey.refuse_other_target(spec.name, target)
     return _plan(target, spec, live)
 
 
 def plan_with_live(target: Target, spec: DeploymentSpec) -> tuple[Live, Plan]:
     """Return what stands and what applying ``spec`` would change.
 
-    Raises CredentialsError when nobody may be asked, and what ``plan_deployment`` raises.
+    Raises CredentialsError when nobody may be asked, ConflictError when the name is taken at
+    another target, and what ``plan_deployment`` raises.
     """
     spec = spec_at(target, spec)
     live = target.read_live(spec)
+    # Only now are the options whole: a spec may name the region that a target asks.
+    survey.refuse_other_target(spec.name, target)
     return live, _plan(target, spec, live)
 
 

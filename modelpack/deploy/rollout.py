@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from modelpack.config.settings import DeploySettings
 from modelpack.deploy import journal as journals
-from modelpack.deploy import records, revisions, survey
+from modelpack.deploy import records, revisions
 from modelpack.deploy.bundles import EnsureImage, image_maker
 from modelpack.deploy.journal import Confirm, Journal, OpenJournal, never, open_journal
 from modelpack.deploy.plan import Plan
@@ -100,7 +100,6 @@ def apply_plan(
     name = plan.spec.name
     with records.lock(name), target.hold(name):
         records.sweep(name)
-        survey.refuse_other_target(name, target)
         live, fresh = plan_with_live(target, plan.spec)
         if fresh.is_empty:
             _note_done(target, fresh)

@@ -161,6 +161,28 @@ def test_nothing_is_drift_before_the_first_apply(make_spec) -> None:
     assert planning.plan_deployment(Place(), make_spec()).drift == ()
 
 
+def test_a_region_that_the_spec_names_is_one_of_the_options(make_spec) -> None:
+    """The target learns it as it reads; that is no other target then."""
+
+    class Cloud(Place):
+        region: str | None = None
+
+        @property
+        def options(self) -> Mapping[str, str]:
+            return {"region": self.region} if self.region else {}
+
+        def capabilities(self, spec: DeploymentSpec) -> Capabilities:
+            return Capabilities(heeds=frozenset({"region", "port"}))
+
+        def read_live(self, spec: DeploymentSpec) -> Live:
+            self.region = spec.settings.region
+            return super().read_live(spec)
+
+    deploy(first := Cloud(), make_spec(region="eu"))
+    deploy(second := Cloud(runs=first.runs), make_spec(region="eu"))
+    assert second.runs == first.runs
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
