@@ -17,7 +17,7 @@ from modelpack_aws.samples import default_api, sample
 from modelpack_aws.wanted import Accelerator, Scaling, Traffic, Wanted
 
 from modelpack.deploy import SILENT, State, Status
-from modelpack.errors import DeployError, RefusedError
+from modelpack.errors import DeployError, RefusedError, UnreachableError
 
 from .clouds import Clouds, Hands, RecordingStacks, ringing, stack
 
@@ -168,6 +168,13 @@ def test_one_that_has_just_come_up_gets_its_time() -> None:
 def test_one_that_never_comes_is_not_waited_for_for_ever() -> None:
     with pytest.raises(DeployError):
         SagemakerMode().verify(AskedClouds(refused("ServiceUnavailable")), here(), STATUS)
+
+
+def test_an_endpoint_that_cannot_be_reached_is_said_in_our_words() -> None:
+    away = botocore.exceptions.EndpointConnectionError(endpoint_url="https://runtime.test")
+
+    with pytest.raises(UnreachableError, match="cannot invoke the endpoint"):
+        SagemakerMode().verify(AskedClouds(away), here(), STATUS)
 
 
 def test_who_may_not_invoke_hears_of_it() -> None:

@@ -25,7 +25,7 @@ from modelpack_aws.modes import COMMON, Mode, Sight
 from modelpack_aws.samples import default_api, sample
 from modelpack_aws.session import Clients, error_code, refusal, said
 from modelpack_aws.shares import Bake, change, share_of
-from modelpack_aws.stack import Stack, Stacks
+from modelpack_aws.stack import Clock, Stack, Stacks
 from modelpack_aws.template import Template
 from modelpack_aws.wanted import Wanted
 
@@ -210,14 +210,14 @@ def _ask(clients: Clients, stack: Stack, name: str, body: bytes) -> tuple[str, .
     if variant := stack.outputs.get("Variant"):
         asked["TargetVariant"] = variant
     for attempt in range(_TRIES):
-        try:
-            api.invoke_endpoint(**asked)["Body"].read()
-        except api.exceptions.ClientError as cause:
-            if error_code(cause) in _NOT_YET and attempt + 1 < _TRIES:
-                Stacks(clients=clients).clock.sleep(_POLL_S)
-                continue
-            return (_refused(cause, name),)
-        return ()
+        with said(f"invoke the endpoint '{name}'"):
+            try:
+                api.invoke_endpoint(**asked)["Body"].read()
+                return ()
+            except api.exceptions.ClientError as cause:
+                if error_code(cause) not in _NOT_YET or attempt + 1 == _TRIES:
+                    return (_refused(cause, name),)
+        Clock().sleep(_POLL_S)
     return ()
 
 

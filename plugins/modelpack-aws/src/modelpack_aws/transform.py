@@ -24,7 +24,7 @@ from typing import Any
 from modelpack.errors import DeployError, DeploymentNotFoundError, UsageError
 from modelpack_aws import strict
 from modelpack_aws.given import bucket_and_prefix, shortened
-from modelpack_aws.session import Clients, Session, error_code, refusal, said
+from modelpack_aws.session import Clients, Session, error_code, said
 from modelpack_aws.stack import Stacks
 from modelpack_aws.wanted import stack_name
 
@@ -144,11 +144,12 @@ class Transform:
         asked = request(job, model=model, instance=instance, output=output)
         name = str(asked["TransformJobName"])
         api = self.clients.client("sagemaker")
-        try:
-            api.create_transform_job(**asked)
-        except api.exceptions.ClientError as cause:
-            if error_code(cause) != "ResourceInUse":
-                raise refusal(cause, f"start the job '{name}'") from cause
+        with said(f"start the job '{name}'"):
+            try:
+                api.create_transform_job(**asked)
+            except api.exceptions.ClientError as cause:
+                if error_code(cause) != "ResourceInUse":
+                    raise
         return name
 
     def wait(self, name: str, *, timeout_s: float = 86_400.0) -> Outcome:
