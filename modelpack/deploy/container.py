@@ -55,7 +55,7 @@ CAPABILITIES = Capabilities(
         }
     ),
     reasons={
-        "max_replicas": "an engine does not scale; 'deployments scale' does",
+        "max_replicas": "an engine does not scale by itself; 'deployments scale --min' does",
         "public": "say where it is published with 'host', such as 0.0.0.0",
     },
     secret_schemes=SCHEMES,

@@ -50,6 +50,7 @@ _CAPABILITIES = Capabilities(
         "cpu": "a local deployment is not limited",
         "memory_bytes": "a local deployment is not limited",
         "min_replicas": "a local deployment is one process; MODELPACK_WORKERS gives it more",
+        "max_replicas": "a local deployment is one process; MODELPACK_WORKERS gives it more",
     },
 )
 

@@ -22,6 +22,8 @@ from modelpack.deploy.spec import DeploymentSpec
 from modelpack.deploy.state import Live
 from modelpack.errors import CredentialsError, DeployError, UsageError
 
+_FLAGS = {"min_replicas": "--min", "max_replicas": "--max"}
+
 
 def plan_deployment(target: Target, spec: DeploymentSpec, *, offline: bool = False) -> Plan:
     """Return what applying ``spec`` would change; changes nothing.
@@ -68,7 +70,8 @@ def plan_scale(target: Target, name: str, *, fewest: int | None, most: int | Non
     """Return what another number of replicas would change; None leaves that one as it is.
 
     A ``most`` below what is the fewest now must be given together with ``fewest``.  Raises
-    UsageError for numbers that cannot be, and DeployError when it is not known what runs.
+    UsageError for numbers that cannot be, and where the target does nothing of what is asked for;
+    DeployError when it is not known what runs.
     """
     spec = target.current(name)
     if spec is None:
@@ -82,9 +85,10 @@ def plan_scale(target: Target, name: str, *, fewest: int | None, most: int | Non
     if most is None and wanted_max is not None:
         wanted_max = max(wanted_max, wanted_min)
     idle_s = settings.idle_s if wanted_min == 0 else None
-    return plan_deployment(
-        target, replace(spec, settings=_scaled(settings, wanted_min, wanted_max, idle_s))
-    )
+    scaled = replace(spec, settings=_scaled(settings, wanted_min, wanted_max, idle_s))
+    asked = {"min_replicas": fewest, "max_replicas": most}
+    _refuse_vain(target, scaled, [name for name, count in asked.items() if count is not None])
+    return plan_deployment(target, scaled)
 
 
 def drift(target: Target, name: str) -> tuple[Change, ...]:
@@ -126,6 +130,18 @@ def _interruption(name: str) -> tuple[str, ...]:
     return (f"{what}; this goes on from what stands",)
 
 
+def _refuse_vain(target: Target, spec: DeploymentSpec, asked: list[str]) -> None:
+    """Raise UsageError when the target heeds no number that was asked for.
+
+    In a deploy this is a warning; who scales has asked for nothing else.
+    """
+    capabilities = target.capabilities(spec)
+    if any(name in capabilities.heeds for name in asked):
+        return
+    reason = capabilities.reasons.get(asked[0], f"the target '{target.name}' does not do it")
+    raise UsageError(f"{_FLAGS[asked[0]]}: {reason}", hint="nothing was changed")
+
+
 def _scaled(
     settings: DeploySettings, fewest: int, most: int | None, idle_s: float | None
 ) -> DeploySettings:
@@ -133,5 +149,4 @@ def _scaled(
         return replace(settings, min_replicas=fewest, max_replicas=most, idle_s=idle_s)
     except ValueError as cause:
         name, _, what = str(cause).partition(": ")
-        flag = {"min_replicas": "--min", "max_replicas": "--max"}.get(name, name)
-        raise UsageError(f"{flag}: {what}") from cause
+        raise UsageError(f"{_FLAGS.get(name, name)}: {what}") from cause

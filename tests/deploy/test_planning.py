@@ -56,6 +56,7 @@ class Place(Target):
     """What somebody else has changed."""
     asks: int = 0
     refuses: Exception | None = None
+    scales: frozenset[str] = frozenset({"min_replicas", "max_replicas"})
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Place:
@@ -63,8 +64,12 @@ class Place(Target):
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:
         return Capabilities(
-            heeds=frozenset({"env", "port", "cpu", "min_replicas", "max_replicas", "secrets"}),
-            reasons={"region": "there is one place only"},
+            heeds=frozenset({"env", "port", "cpu", "secrets"}) | self.scales,
+            reasons={
+                "region": "there is one place only",
+                "min_replicas": "this place does not scale",
+                "max_replicas": "this place does not scale",
+            },
             secret_schemes=("env",),
         )
 
@@ -277,6 +282,22 @@ def test_scaling_changes_the_replicas_alone(make_spec) -> None:
     assert rollout.plan_scale(place, "digits", fewest=2, most=None).is_empty
     up = rollout.plan_scale(place, "digits", fewest=9, most=None)
     assert up.spec.settings.max_replicas == 9, "the most is never below the fewest"
+
+
+def test_scaling_where_there_are_no_replicas_is_refused(make_spec) -> None:
+    place = Place(scales=frozenset())
+    deploy(place, make_spec())
+    for numbers in ({"fewest": 2, "most": None}, {"fewest": None, "most": 2}):
+        with pytest.raises(UsageError, match="this place does not scale"):
+            rollout.plan_scale(place, "digits", **numbers)
+
+
+def test_a_number_that_is_not_heeded_beside_one_that_is_becomes_a_warning(make_spec) -> None:
+    place = Place(scales=frozenset({"min_replicas"}))
+    deploy(place, make_spec())
+    plan = rollout.plan_scale(place, "digits", fewest=2, most=4)
+    assert not plan.is_empty
+    assert plan.warnings == ("scaling.max: this place does not scale",)
 
 
 def test_scaling_what_is_not_known_here_says_what_to_do(make_spec) -> None:
