@@ -47,7 +47,6 @@ def _compose(spec: DeploymentSpec) -> dict[str, Any]:
     volume = f"{spec.name}-port"
     options = keeper(spec, "python3").host["mounts"][0]["VolumeOptions"]["DriverConfig"]["Options"]
     return {
-        "name": spec.name.replace(".", "-"),
         "services": {"port": _port(spec, volume), "replica": _replica(spec, volume)},
         "volumes": {volume: {"driver": "local", "driver_opts": dict(options)}},
     }
