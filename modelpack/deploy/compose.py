@@ -18,7 +18,8 @@ import yaml
 
 from modelpack.deploy import port_keeper
 from modelpack.deploy.accelerators import compose_devices
-from modelpack.deploy.container import CONTAINER_PORT, keeper, replica
+from modelpack.deploy.asked import keeper, replica
+from modelpack.deploy.engine_words import CONTAINER_PORT
 from modelpack.deploy.fleet import count_of
 from modelpack.deploy.spec import DeploymentSpec
 

@@ -22,18 +22,17 @@ from typing import ClassVar, Self
 
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.compose import compose_files
-from modelpack.deploy.container import (
+from modelpack.deploy.container import reachable_from, read_container
+from modelpack.deploy.engine import Description, DockerEngine, Engine
+from modelpack.deploy.engine_logs import merged_lines
+from modelpack.deploy.engine_words import (
     BUNDLE_DIGEST_LABEL,
     CAPABILITIES,
     DEPLOYMENT_LABEL,
     address_id,
-    reachable_from,
-    read_container,
     volume_name,
     wanted_facts,
 )
-from modelpack.deploy.engine import Description, DockerEngine, Engine
-from modelpack.deploy.engine_logs import merged_lines
 from modelpack.deploy.fleet import COUNT, Fleet, state_of
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import IMAGE, Change, Plan, change_to

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from modelpack.deploy.container import KEEPER, REPLICA, Container, address_id, wanted_facts
+from modelpack.deploy.container import Container
+from modelpack.deploy.engine_words import KEEPER, REPLICA, address_id, wanted_facts
 from modelpack.deploy.probe import is_ready
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import State

@@ -20,19 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from modelpack.deploy.container import (
-    STOP_S,
-    Container,
-    Wanted,
-    address_id,
-    keeper,
-    keeper_program,
-    python_of,
-    replica,
-    replica_name,
-    volume_name,
-)
+from modelpack.deploy.asked import Wanted, keeper, keeper_program, python_of, replica
+from modelpack.deploy.container import Container
 from modelpack.deploy.engine import Engine
+from modelpack.deploy.engine_words import STOP_S, address_id, replica_name, volume_name
 from modelpack.deploy.fleet import Fleet, Group, count_of, state_of
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.spec import DeploymentSpec, Fact

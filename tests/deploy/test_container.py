@@ -8,16 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from modelpack.deploy import State
-from modelpack.deploy.container import (
-    address_id,
-    keeper,
-    keeper_name,
-    python_of,
-    reachable_from,
-    read_container,
-    replica,
-    wanted_facts,
-)
+from modelpack.deploy.asked import keeper, python_of, replica
+from modelpack.deploy.container import reachable_from, read_container
+from modelpack.deploy.engine_words import address_id, keeper_name, wanted_facts
 from modelpack.errors import UsageError
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
