@@ -74,6 +74,38 @@ def test_a_kept_plan_is_applied_as_it_is(releases: Releases, tmp_path: Path) -> 
     assert "nothing to change" in again.err
 
 
+def test_a_plan_that_was_kept_offline_is_applied_when_nothing_stands(
+    releases: Releases, tmp_path: Path
+) -> None:
+    kept = tmp_path / "red.plan"
+    done = releases.deploy("red", "--offline", "--save", kept, "--exit-code", yes=False)
+    assert done.status == 10
+    assert releases.run("apply", kept).status == 0
+    releases.run("deployments", "destroy", "hello", "--yes")
+    releases.deploy("blue")
+    releases.run("apply", kept).failed_well(5, "conflict")
+
+
+def test_a_kept_plan_of_a_bundle_that_is_gone_is_refused(
+    releases: Releases, tmp_path: Path
+) -> None:
+    """Whoever applies asks the policy about the bundle, so it has to be there."""
+    kept = tmp_path / "red.plan"
+    releases.deploy("red", "--save", kept, yes=False)
+    assert releases.run("delete", "hello:1").status == 0
+    releases.run("apply", kept).failed_well(3, "bundle-not-found")
+
+
+def test_a_deployment_can_go_back_when_its_bundle_is_gone(releases: Releases) -> None:
+    """What ran before needs no more than the target still has of it."""
+    releases.deploy("red")
+    red = releases.revision()
+    releases.deploy("blue")
+    assert releases.run("delete", "hello:1").status == 0
+    assert releases.run("deployments", "rollback", "hello", "--yes").status == 0
+    assert releases.revision() == red
+
+
 def test_a_kept_plan_is_not_applied_to_something_else(releases: Releases, tmp_path: Path) -> None:
     kept = tmp_path / "red.plan"
     releases.deploy("red", "--save", kept, yes=False)
