@@ -65,6 +65,14 @@ class Target(ABC):
         """Options from which ``from_options`` makes the same target again; none by default."""
         return {}
 
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        """What of the options says where it is; all of them by default.
+
+        Two targets of one name and the same whereabouts hold the same deployments.
+        """
+        return self.options
+
     @classmethod
     @abstractmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -49,7 +49,7 @@ def list_deployments(catalog: Catalog | None = None) -> Listing:
         try:
             target = catalog.load(name).from_options(options)
             for status in target.list():
-                statuses[(status.name, target.name, _key(target.options))] = status
+                statuses[(status.name, target.name, _key(target.whereabouts))] = status
         except (ToolMissingError, CredentialsError) as error:
             if is_recorded:
                 problems.append(f"target '{name}': {error.message}")
@@ -123,8 +123,16 @@ def refuse_other_target(name: str, target: Target) -> None:
 
 
 def is_sent_to(record: records.Record, target: Target) -> bool:
-    """Return whether the record names this very target."""
-    return record.target == target.name and dict(record.options) == dict(target.options)
+    """Return whether the record names this very target, with whichever other options."""
+    if record.target != target.name:
+        return False
+    if dict(record.options) == dict(target.options):
+        return True
+    try:
+        other = type(target).from_options(record.options)
+    except ModelpackError:
+        return False
+    return dict(other.whereabouts) == dict(target.whereabouts)
 
 
 def is_gone(record: records.Record, catalog: Catalog | None = None) -> bool:

@@ -25,7 +25,7 @@ class Place:
     """A target whose deployments are given; options choose among several engines."""
 
     def __init__(self, name: str, stands: Mapping[str, list[str]], options: Mapping[str, str]):
-        self.name, self.options = name, options
+        self.name, self.options, self.whereabouts = name, options, options
         self.names = stands.setdefault(options.get("engine", ""), [])
 
     def status(self, name: str) -> Status:

@@ -247,10 +247,11 @@ class FakeAws:
         [name] = repositoryNames
         self._repository(name)
         uri = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{name}"
-        return {"repositories": [{"repositoryArn": name, "repositoryUri": uri}]}
+        arn = f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/{name}"
+        return {"repositories": [{"repositoryArn": arn, "repositoryUri": uri}]}
 
     def list_tags_for_resource(self, resourceArn: str) -> Any:
-        tags = self._repository(resourceArn)["tags"]
+        tags = self._repository(resourceArn.partition("/")[2])["tags"]
         return {"tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
     def create_repository(self, repositoryName: str, tags: list[Any], **_: Any) -> Any:
@@ -263,8 +264,13 @@ class FakeAws:
         self._repository(repositoryName)
         return {}
 
+    def set_repository_policy(self, repositoryName: str, policyText: str) -> Any:
+        self._repository(repositoryName)["policy"] = json.loads(policyText)
+        return {}
+
     def tag_resource(self, resourceArn: str, tags: list[Any]) -> Any:
-        self._repository(resourceArn)["tags"] |= {one["Key"]: one["Value"] for one in tags}
+        marks = self._repository(resourceArn.partition("/")[2])["tags"]
+        marks |= {one["Key"]: one["Value"] for one in tags}
         return {}
 
     def describe_images(self, repositoryName: str, imageIds: list[Any]) -> Any:

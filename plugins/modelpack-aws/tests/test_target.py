@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelpack_aws.push import Repositories
 from modelpack_aws.stack import Clock
 from modelpack_aws.target import AwsTarget, EcsTarget
+from modelpack_aws.wanted import Wanted
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, State, rollout
+from modelpack.deploy import DeploymentSpec, DeploySettings, State, records, rollout, survey
 from modelpack.errors import ConflictError, ModelpackError
 from modelpack.testing import CLAIMS, Claim, TargetCase
 
@@ -199,3 +201,37 @@ def test_the_page_names_every_permission_that_a_deploy_needs(aws: FakeAws) -> No
         "".join(word.capitalize() for word in name.split("_")) for name in aws.calls if "_" in name
     }
     assert {name for name in needed if f"`{name}`" not in page} == set()
+
+
+def test_an_option_may_change_from_deploy_to_deploy(aws: FakeAws) -> None:
+    deploy(target_of(aws), spec())
+    topic = "arn:aws:sns:us-east-1:123456789012:on-call"
+    other = AwsTarget(
+        clients=aws, given={"alarm_topic": topic}, push=aws.push, clock=Hours().clock()
+    )
+    plan = rollout.plan_deployment(other, spec())
+    [change] = [one for one in plan.changes if one.action != "none"]
+    assert change.after == {"option.alarm_topic": topic}
+    assert rollout.apply_plan(other, plan).state is State.RUNNING
+    record = records.read("digits")
+    assert record is not None
+    assert survey.is_sent_to(record, target_of(aws))
+    assert not survey.is_sent_to(record, AwsTarget.from_options({"region": "eu-west-1"}))
+
+
+def test_functions_may_read_their_image_and_nobody_else(aws: FakeAws) -> None:
+    images = Repositories(clients=aws)
+    images.ensure(Wanted(name="digits", bundle="digits:1", revision="a" * 12, mode="lambda"))
+    [statement] = aws.repositories["modelpack/digits"]["policy"]["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    functions = "arn:aws:lambda:us-east-1:123456789012:function:modelpack-*"
+    assert statement["Condition"] == {"StringLike": {"aws:sourceArn": functions}}
+    images.ensure(Wanted(name="other", bundle="digits:1", revision="a" * 12, mode="ecs"))
+    assert "policy" not in aws.repositories["modelpack/other"]
+
+
+def test_what_is_not_aws_is_said_in_our_words(aws: FakeAws) -> None:
+    target = AwsTarget.from_options({"endpoint_url": aws.endpoint_url})
+    with pytest.raises(ModelpackError, match="what answered is not AWS") as failed:
+        target.status("digits")
+    assert "endpoint_url" in str(failed.value.hint)

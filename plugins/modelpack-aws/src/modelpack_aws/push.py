@@ -27,7 +27,7 @@ from modelpack.deploy.pushing import Login, Pushed, push_image
 from modelpack.errors import ConflictError, CredentialsError, DeployError
 from modelpack_aws.session import Clients, error_code, said
 from modelpack_aws.template import Json, tags
-from modelpack_aws.wanted import NAME_TAG, SETTLED_TAG, TARGET_TAG, Wanted
+from modelpack_aws.wanted import NAME_TAG, PREFIX, SETTLED_TAG, TARGET_TAG, Wanted
 
 MOST_IMAGES = 30
 """Older images than the newest of so many go by themselves; a history has ten revisions."""
@@ -113,7 +113,8 @@ class Repositories:
             if found is None:
                 self._api.create_repository(
                     repositoryName=wanted.repository,
-                    imageTagMutability="IMMUTABLE",
+                    imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+                    imageTagMutabilityExclusionFilters=[_STATEMENTS],
                     imageScanningConfiguration={"scanOnPush": True},
                     encryptionConfiguration={"encryptionType": "AES256"},
                     tags=tags(wanted.tags()),
@@ -124,6 +125,8 @@ class Repositories:
         made = found or self.look(wanted)
         if made is None:
             raise DeployError(f"the image repository '{wanted.repository}' is gone again")
+        if wanted.mode == "lambda":
+            self._let_functions_pull(wanted, made.arn)
         return made
 
     def push(
@@ -164,6 +167,28 @@ class Repositories:
     def _api(self) -> Any:
         return self.clients.client("ecr")
 
+    def _let_functions_pull(self, wanted: Wanted, arn: str) -> None:
+        """Let functions of this account that are ours read the images of the repository.
+
+        Lambda reads an image as itself, not as the function's role: AWS Lambda developer guide,
+        "Create a Lambda function using a container image", "Amazon ECR permissions".
+        """
+        words = arn.split(":")
+        if len(words) < 6:
+            return
+        partition, region, account = words[1], words[3], words[4]
+        functions = f"arn:{partition}:lambda:{region}:{account}:function:{PREFIX}-*"
+        statement = {
+            "Sid": "LetFunctionsPull",
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            "Condition": {"StringLike": {"aws:sourceArn": functions}},
+        }
+        text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        with said(f"let functions pull from '{wanted.repository}'"):
+            self._api.set_repository_policy(repositoryName=wanted.repository, policyText=text)
+
     def _uri(self, uri: str) -> str:
         """Return where the repository is reached: as ECR says, or at the emulator's registry."""
         if self.registry is None:
@@ -203,6 +228,10 @@ def image_tag(spec: DeploymentSpec) -> str:
     version = spec.version[:100]
     return f"{version}-{spec.digest.removeprefix('sha256:')[:12]}"
 
+
+# What is said about an image (its bill of materials, signatures) stands in one index a tag of this
+# form, in registries that do not list referrers themselves: OCI distribution, "Referrers Tag Schema".
+_STATEMENTS = {"filterType": "WILDCARD", "filter": "sha256-*"}
 
 _KEEP = {
     "rules": [

@@ -163,6 +163,7 @@ def said(what: str) -> Iterator[None]:
     profile, and DeployError for the rest.
     """
     from botocore import exceptions as aws
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -193,6 +194,11 @@ def said(what: str) -> Iterator[None]:
         ) from cause
     except aws.WaiterError as cause:
         raise DeployError(f"cannot {what}: {_line(str(cause))}") from cause
+    except ResponseParserError as cause:
+        raise DeployError(
+            f"cannot {what}: what answered is not AWS",
+            hint="see what AWS_ENDPOINT_URL and '--option endpoint_url' lead to",
+        ) from cause
     except aws.BotoCoreError as cause:
         raise DeployError(f"cannot {what}: {_line(str(cause))}") from cause
 

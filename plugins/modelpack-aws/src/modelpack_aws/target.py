@@ -83,6 +83,12 @@ class AwsTarget(Target):
         region = self.clients.region
         return {**self.given, **({"region": region} if region else {})}
 
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        """Account, region and endpoint, as far as options say it; the others say how."""
+        where = ("profile", "region", "endpoint_url")
+        return {key: value for key, value in self.options.items() if key in where}
+
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target with real clients; raises UsageError, ToolMissingError without boto3."""
