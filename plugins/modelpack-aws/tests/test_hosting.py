@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from modelpack_aws import sagemaker_mode
 from modelpack_aws.stack import Clock
 from modelpack_aws.target import AwsTarget, LambdaTarget, SagemakerTarget
+from modelpack_aws.wanted import marked
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, State, rollout
+from modelpack.deploy import (
+    SILENT,
+    DeploymentSpec,
+    DeploySettings,
+    Journal,
+    State,
+    records,
+    rollout,
+)
 from modelpack.errors import DeployError, ModelpackError
 from modelpack.testing import CLAIMS, Claim, TargetCase
 
@@ -105,7 +115,7 @@ def test_calls_of_a_function_move_from_version_to_version(aws: FakeHosting) -> N
 def test_calls_of_an_endpoint_move_from_variant_to_variant(aws: FakeHosting) -> None:
     kind = "variants, canary"
     target, first, second = target_of(aws, kind), spec(kind, "a"), spec(kind, "b")
-    old, new = f"r{first.revision}", f"r{second.revision}"
+    old, new = (f"r{marked(one.revision, KINDS[kind][1])}" for one in (first, second))
     deploy(target, first)
     deploy(target, second)
 
@@ -145,6 +155,24 @@ def test_a_rollback_is_a_deploy_of_what_stood_before(kind: str, aws: FakeHosting
 
     assert status.bundle == "digits:a"
     assert target.history("digits")[-1].bundle == "digits:a"
+
+
+@pytest.mark.parametrize("kind", ["function", "endpoint"])
+def test_another_option_alone_is_a_deploy_with_a_way_back(kind: str, aws: FakeHosting) -> None:
+    target = target_of(aws, kind)
+    deploy(target, spec(kind))
+    records.forget("digits")  # as from another machine
+    other = replace(target, given={"retention": "60"})
+
+    changed = rollout.plan_deployment(other, spec(kind))
+    other.apply(changed, Journal(), SILENT)
+    before_it_is_settled = other.read_live(spec(kind)).is_settled
+    other.revert("digits")
+
+    assert "option.retention" in changed.describe()
+    assert not before_it_is_settled
+    assert rollout.plan_deployment(target, spec(kind)).is_empty
+    assert not rollout.plan_deployment(other, spec(kind)).is_empty
 
 
 class Fault:

@@ -129,9 +129,9 @@ def test_other_options_make_another_version_of_the_same_revision() -> None:
     slow = replace(WANTED, options={"timeout": "90"})
     from_elsewhere = replace(WANTED, options={"profile": "work", "region": "eu-west-1"})
 
-    assert lambda_.stamp_of(WANTED) == WANTED.revision == lambda_.stamp_of(from_elsewhere)
-    assert lambda_.stamp_of(slow) != WANTED.revision
-    assert f"Version{lambda_.stamp_of(slow)}" in render(slow).resources
+    assert WANTED.mark == WANTED.revision == from_elsewhere.mark
+    assert slow.mark != WANTED.revision
+    assert f"Version{slow.mark}" in render(slow).resources
 
 
 def test_it_is_private_unless_it_is_told() -> None:

@@ -225,7 +225,8 @@ def test_one_path_leads_to_predict_or_to_the_first_api() -> None:
 
 # --- given its calls ------------------------------------------------------------------------------
 
-NEW, OLD = "r0123456789ab", "rfedcba987654"
+NEW = f"r{VARIANTS.mark}"
+OLD = f"r{replace(VARIANTS, revision='fedcba987654').mark}"
 
 
 def weighed(*shares: tuple[float, float]) -> Callable[..., Any]:

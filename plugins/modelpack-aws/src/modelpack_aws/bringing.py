@@ -72,7 +72,7 @@ def bring(
     """Bring the stack to ``kept.now`` and wait until the service runs it; safe to repeat.
 
     around   what was read of the account
-    settled  revision that was found healthy last, which a canary is shared with
+    settled  mark of what was found healthy last, which a canary is shared with
     consent  is asked before a change set is executed
 
     Raises ConflictError without consent, DeployError when CloudFormation or the service fails.
@@ -103,7 +103,7 @@ def bring(
 def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str | None) -> Order:
     """Return what the stack shall be for a revision, with its history in the metadata."""
     mode, wanted = mode_of(kept.now.mode), place.wanted_of(kept.now)
-    former = kept.find(settled) if settled not in (None, kept.revision) else None
+    former = kept.find(settled) if settled not in (None, kept.now.mark) else None
     same = former is not None and former.mode == kept.now.mode
     template = checked_template(
         mode, wanted, place.wanted_of(former) if former is not None and same else None
@@ -167,7 +167,7 @@ def go_back(place: Place, name: str) -> None:
 def _is_back(place: Place, standing: Standing, settled: str) -> bool:
     """Return whether the stack is that of the revision already, and its service runs it."""
     kept, stack = standing.kept, standing.stack
-    if kept is None or kept.revision != settled or stack.is_busy:
+    if kept is None or kept.now.mark != settled or stack.is_busy:
         return False
     return place.look(standing).state in (State.RUNNING, State.STARTING)
 

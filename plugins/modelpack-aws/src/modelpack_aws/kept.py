@@ -17,6 +17,7 @@ from typing import Any
 
 from modelpack.deploy import DeploymentSpec
 from modelpack.errors import ModelpackError
+from modelpack_aws.wanted import marked
 
 KEY = "Modelpack"
 MOST = 10
@@ -38,6 +39,11 @@ class Entry:
     """Options of the target that its template was made with."""
     since: str | None = None
     """When its stack was changed, UTC, RFC 3339."""
+
+    @property
+    def mark(self) -> str:
+        """What tells it from others: the revision, and something of the options, if any."""
+        return marked(self.spec.revision, self.options)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -73,17 +79,17 @@ class Kept:
         """Of what stands."""
         return self.now.spec.revision
 
-    def find(self, revision: str) -> Entry | None:
-        """Return the newest entry of a revision, this one or a former."""
+    def find(self, mark: str) -> Entry | None:
+        """Return the newest entry with a mark, this one or a former."""
         for entry in (self.now, *reversed(self.history)):
-            if entry.spec.revision == revision:
+            if entry.mark == mark:
                 return entry
         return None
 
-    def before(self, revision: str) -> tuple[Entry, ...]:
+    def before(self, mark: str) -> tuple[Entry, ...]:
         """Return the history as it was when a former revision stood."""
         for number in range(len(self.history) - 1, -1, -1):
-            if self.history[number].spec.revision == revision:
+            if self.history[number].mark == mark:
                 return self.history[:number]
         return self.history
 

@@ -18,8 +18,6 @@ access to Lambda function URLs", "Configure memory"); CloudFormation resource ty
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ from modelpack_aws.roles import role, write_logs
 from modelpack_aws.secrets_in import resolved
 from modelpack_aws.template import Json, Template, att, ref, tags
 from modelpack_aws.vpc import joins_as_function, network_of
-from modelpack_aws.wanted import MIB, Wanted, of_the_template
+from modelpack_aws.wanted import MIB, Wanted
 
 ALIAS = "live"
 """Name of the alias that everybody calls."""
@@ -77,15 +75,6 @@ class Size:
 def function_name(wanted: Wanted) -> str:
     """Return the name of the function, at most 64 characters."""
     return shortened(wanted.stack, 64)
-
-
-def stamp_of(wanted: Wanted) -> str:
-    """Return what tells two versions of a function apart: the revision, and the options if any."""
-    options = of_the_template(wanted.options)
-    if not options:
-        return wanted.revision
-    digits = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
-    return f"{wanted.revision}{digits[:6]}"
 
 
 def size_of(wanted: Wanted) -> Size:
@@ -138,7 +127,7 @@ def render(
 ) -> Template:
     """Return the template of a function.
 
-    With ``former``, the stamp of what answered until now, the alias stays on that version but for
+    With ``former``, the mark of what answered until now, the alias stays on that version but for
     ``share`` (0.0 to 1.0) of the calls.  ``pinned`` is the image with its digest where it is known: the
     parameter ``Image`` has it as default then.  Raises UsageError for what Lambda cannot do.
     """
@@ -151,7 +140,7 @@ def render(
     default = {} if pinned is None else {"Default": pinned}
     template.parameter("Image", "Image in this account's registry, with its digest", **default)
     _function(template, wanted)
-    for revision in filter(None, (former, stamp_of(wanted))):
+    for revision in filter(None, (former, wanted.mark)):
         template.add(
             f"Version{revision}", "AWS::Lambda::Version", {"FunctionName": ref("Function")}
         )
@@ -159,7 +148,7 @@ def render(
     _address(template, wanted)
     _alarms(template, wanted, is_canary=former is not None and share > 0)
     template.output("Function", "Name of the function", ref("Function"))
-    template.output("Version", "Version of this revision", _number(stamp_of(wanted)))
+    template.output("Version", "Version of this revision", _number(wanted.mark))
     if former is not None:
         template.output("Former", "What answered before", former)
     template.output("LogGroup", "Where its lines go", ref("Logs"))
@@ -191,7 +180,7 @@ def _function(template: Template, wanted: Wanted) -> None:
         {
             "FunctionName": name,
             # A new revision differs in this at least: without any difference there is no version.
-            "Description": f"{wanted.bundle} revision {stamp_of(wanted)}"[:256],
+            "Description": f"{wanted.bundle} revision {wanted.mark}"[:256],
             "PackageType": "Image",
             "Code": {"ImageUri": ref("Image")},
             "Role": role_arn,
@@ -236,7 +225,7 @@ def _alias(template: Template, wanted: Wanted, former: str | None, share: float)
         )
     routing = None
     if former is not None and share > 0:
-        weight = {"FunctionVersion": _number(stamp_of(wanted)), "FunctionWeight": share}
+        weight = {"FunctionVersion": _number(wanted.mark), "FunctionWeight": share}
         routing = {"AdditionalVersionWeights": [weight]}
     template.add(
         "Live",
@@ -244,7 +233,7 @@ def _alias(template: Template, wanted: Wanted, former: str | None, share: float)
         {
             "Name": ALIAS,
             "FunctionName": ref("Function"),
-            "FunctionVersion": _number(former or stamp_of(wanted)),
+            "FunctionVersion": _number(former or wanted.mark),
             "RoutingConfig": routing,
             "ProvisionedConcurrencyConfig": (
                 {"ProvisionedConcurrentExecutions": warm} if warm else None
@@ -308,7 +297,7 @@ def _alarms(template: Template, wanted: Wanted, *, is_canary: bool) -> None:
     )
     if is_canary:
         # Of the alias, the new version alone: what goes wrong with it shows at any share.
-        new: dict[str, Any] = {**live, "ExecutedVersion": _number(stamp_of(wanted))}
+        new: dict[str, Any] = {**live, "ExecutedVersion": _number(wanted.mark)}
         watch.share(
             "CanaryFailing",
             f"more than {_FAILING_PERCENT} % of the calls of the new version fail",
@@ -321,6 +310,6 @@ def _alarms(template: Template, wanted: Wanted, *, is_canary: bool) -> None:
         template.output("CanaryAlarm", "Red when the new version fails", ref("CanaryFailing"))
 
 
-def _number(stamp: str) -> Json:
+def _number(mark: str) -> Json:
     """Return the number of a version."""
-    return att(f"Version{stamp}", "Version")
+    return att(f"Version{mark}", "Version")

@@ -201,9 +201,9 @@ def read_answer(payload: bytes, *, has_failed: bool) -> Answer:
 
 
 def _other(wanted: Wanted, former: Wanted | None) -> str | None:
-    if former is None or lambda_.stamp_of(former) == lambda_.stamp_of(wanted):
+    if former is None or former.mark == wanted.mark:
         return None
-    return lambda_.stamp_of(former)
+    return former.mark
 
 
 def _facts(found: Mapping[str, Any], wanted: Wanted) -> dict[str, Fact]:

@@ -80,7 +80,7 @@ def endpoint_name(wanted: Wanted) -> str:
 
 def variant_of(wanted: Wanted) -> str:
     """Return the name of the variant of this revision."""
-    return f"r{wanted.revision}" if kind_of(wanted) == "variants" else VARIANT
+    return f"r{wanted.mark}" if kind_of(wanted) == "variants" else VARIANT
 
 
 def notes(wanted: Wanted) -> list[str]:
@@ -229,7 +229,7 @@ def _model(
     )
     is_serverless = kind_of(wanted) == "serverless"
     template.add(
-        f"Model{wanted.revision}",
+        f"Model{wanted.mark}",
         "AWS::SageMaker::Model",
         {
             "ExecutionRoleArn": role_arn,
@@ -248,7 +248,7 @@ def _model(
 
 
 def _model_name(wanted: Wanted) -> Json:
-    return att(f"Model{wanted.revision}", "ModelName")
+    return att(f"Model{wanted.mark}", "ModelName")
 
 
 def _variant(wanted: Wanted, weight: float) -> Json:

@@ -171,7 +171,7 @@ class SagemakerMode(Mode):
 
 def _beside(wanted: Wanted, former: Wanted | None) -> Wanted | None:
     """Return the former revision where both are to stand in one endpoint."""
-    if former is None or former.revision == wanted.revision:
+    if former is None or former.mark == wanted.mark:
         return None
     kinds = {sagemaker.kind_of(wanted), sagemaker.kind_of(former)}
     return former if kinds == {"variants"} else None

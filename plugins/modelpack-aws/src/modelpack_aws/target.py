@@ -138,7 +138,7 @@ class AwsTarget(Target):
             applied=applied,
             surroundings=around,
             revision=kept.revision,
-            is_settled=images is not None and images.settled == kept.revision,
+            is_settled=images is not None and images.settled == kept.now.mark,
         )
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
@@ -179,7 +179,7 @@ class AwsTarget(Target):
             mode=mode.word,
             options=of_the_template(self.given),
         )
-        kept = Kept(now=entry, history=_history(place.read(spec.name), images, spec.revision))
+        kept = Kept(now=entry, history=_history(place.read(spec.name), images, entry.mark))
         bring(place, kept, place.around(wanted), journal, progress, settled=images.settled)
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
@@ -198,7 +198,7 @@ class AwsTarget(Target):
         except DeployError:
             self.revert(name)
             raise
-        place.images.settle(wanted, kept.revision)
+        place.images.settle(wanted, kept.now.mark)
         place.stacks.tidy(wanted.stack)
 
     def revert(self, name: str) -> None:
@@ -266,7 +266,7 @@ class AwsTarget(Target):
             return ()
         kept = standing.kept
         found = [(entry.spec, entry.since) for entry in kept.history]
-        if self._place.settled(name) == kept.revision:
+        if self._place.settled(name) == kept.now.mark:
             found.append((kept.now.spec, standing.since))
         return tuple(
             Revision(
@@ -375,13 +375,13 @@ class SagemakerTarget(AwsTarget):
     allowed: ClassVar[tuple[str, ...]] = ("sagemaker",)
 
 
-def _history(standing: Standing | None, images: Images, revision: str) -> tuple[Entry, ...]:
+def _history(standing: Standing | None, images: Images, mark: str) -> tuple[Entry, ...]:
     """Return what comes before a new revision: the healthy ones, the one that stands last."""
     if standing is None or standing.kept is None:
         return ()
     kept = standing.kept
-    if kept.revision == revision:  # the same one again: it was cut short, or is put right
+    if kept.now.mark == mark:  # the same one again: it was cut short, or is put right
         return kept.history
-    if images.settled == kept.revision:
+    if images.settled == kept.now.mark:
         return (*kept.history, replace(kept.now, since=standing.since))
     return kept.history
