@@ -70,8 +70,10 @@ class Catalog:
         except Exception as cause:  # a plugin may fail in any way at all
             raise DeployError(
                 f"the target '{name}' ({point.value}) does not load: {_first_line(cause)}",
-                hint="update or remove the distribution that brings it",
+                hint=_UPDATE,
             ) from cause
+        if what := _lacks(found):
+            raise DeployError(f"the target '{name}' ({point.value}) {what}", hint=_UPDATE)
         return found
 
     def _not_found(self, name: str) -> TargetNotFoundError:
@@ -100,6 +102,19 @@ def target(name: str, options: Mapping[str, str] | None = None) -> Target:
     ToolMissingError when what it drives is not there.
     """
     return installed().load(name).from_options(options or {})
+
+
+_UPDATE = "update or remove the distribution that brings it"
+
+
+def _lacks(found: object) -> str:
+    """Return what a class is not, or does not have, of a target; empty: nothing."""
+    if not isinstance(found, type):
+        return ""
+    if not issubclass(found, Target):
+        return "is no 'modelpack.deploy.Target'"
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    return f"has no {', '.join(missing)}" if missing else ""
 
 
 def _first_line(cause: Exception) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from modelpack.deploy import catalog
+from modelpack.deploy import Target, catalog
 from modelpack.deploy.catalog import BROUGHT_BY, BUILT_IN, GROUP, Catalog
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.local import LocalTarget
@@ -87,3 +88,31 @@ def test_nobody_takes_the_name_of_a_built_in_target() -> None:
 
 def test_the_own_entry_points_are_no_clash() -> None:
     assert Catalog.of(BUILT_IN).problems == ()
+
+
+class NoTarget:
+    """Has the members and is no target."""
+
+    @classmethod
+    def from_options(cls, options):
+        return cls()
+
+
+class Unfinished(Target):
+    """Lacks most of what a target must have."""
+
+    name = "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("NoTarget", "is no 'modelpack.deploy.Target'"), ("Unfinished", "has no apply, destroy, ")],
+)
+def test_what_is_not_a_whole_target_is_told_by_its_name(
+    kind: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "some_plugin", sys.modules[__name__])
+    found = Catalog.of([EntryPoint("half", f"some_plugin:{kind}", GROUP)])
+    with pytest.raises(DeployError) as caught:
+        found.load("half")
+    assert f"the target 'half' (some_plugin:{kind}) {what}" in caught.value.message
