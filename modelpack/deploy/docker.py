@@ -28,15 +28,19 @@ from modelpack.deploy.engine_logs import merged_lines
 from modelpack.deploy.engine_words import (
     BUNDLE_DIGEST_LABEL,
     CAPABILITIES,
+    CONTAINER_PORT,
     DEPLOYMENT_LABEL,
+    HERE,
     address_id,
     volume_name,
     wanted_facts,
 )
 from modelpack.deploy.fleet import COUNT, Fleet, state_of
+from modelpack.deploy.inside import asking_inside
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import IMAGE, Change, Plan, change_to
 from modelpack.deploy.plugin import Target, refuse_unknown
+from modelpack.deploy.probe import Probe, service_url
 from modelpack.deploy.records import is_name
 from modelpack.deploy.references import resolve
 from modelpack.deploy.rendered import Rendered
@@ -110,7 +114,7 @@ class DockerTarget(Target):
         if not reachable_from(str(remote) if remote else None, spec.settings.host):
             warnings.append(
                 f"host: '{spec.settings.host}' of the engine's machine '{remote}' is not to be "
-                "reached from here, so that only the engine's own check is made"
+                "reached from here"
             )
         return Plan(target=self.name, spec=spec, changes=tuple(changes), warnings=tuple(warnings))
 
@@ -134,8 +138,11 @@ class DockerTarget(Target):
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
         )
 
-    def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
-        """See that all replicas ask for the port; the common probe does the rest."""
+    def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:
+        """See that all replicas ask for the port, and that one answers, where that is not seen here.
+
+        Raises DeployError.  None: the common probe can reach it and does the rest.
+        """
         until = time.monotonic() + _JOIN_S
         while not self._rolling.joined(spec.name):
             if time.monotonic() >= until:
@@ -144,7 +151,12 @@ class DockerTarget(Target):
                     hint="their image may be of an older modelpack; 'containerize' it again",
                 )
             time.sleep(0.2)
-        return None
+        group = self._fleet(spec.name).standing
+        if status.url is not None or group is None:
+            return None
+        ask = asking_inside(self.engine, group.newest.name, group.newest.program or "python3")
+        probe = Probe(lambda: self.status(spec.name), ask=ask)
+        return tuple(probe.check_answers(spec, service_url(HERE, CONTAINER_PORT)))
 
     def settle(self, name: str) -> None:
         """Give the port to the replicas that stand, and end the former ones."""

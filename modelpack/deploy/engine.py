@@ -183,9 +183,9 @@ def _connect(what: str) -> Iterator[APIClient]:
         with connect() as client:
             yield client
     except ToolMissingError as error:
-        raise ToolMissingError(
-            error.message, hint="start one, or deploy with '--target local'"
-        ) from error
+        if error.message.startswith("no container engine answers at 'unix:"):
+            error.hint = "start one, or deploy with '--target local'"
+        raise
     except ModelpackError:
         raise
     except APIError as cause:

@@ -213,6 +213,56 @@ def test_deployments_of_all_targets_are_found_by_name(real, real_spec) -> None:
     assert DockerEngine().names(f"dev.modelpack.deployment={NAME}") == []
 
 
+class FarEngine(TestEngine):
+    """The same engine, as if it were on another machine."""
+
+    def host(self) -> str | None:
+        return "gpu-box"
+
+
+def test_a_revision_on_another_machine_is_probed_from_inside(real_spec) -> None:
+    """Its port cannot be called from here: a broken example is seen all the same."""
+    far = DockerTarget(FarEngine())
+    try:
+        status = deploy(far, real_spec("a"))
+        assert (status.state, status.url) == (State.RUNNING, None)
+        with pytest.raises(DeployError, match="answers its own example at /double with HTTP 500"):
+            deploy(far, real_spec("b", FAKE_MODE="poison"))
+        assert far.status(NAME).bundle == "digits:a"
+    finally:
+        far.destroy(NAME)
+
+
+@pytest.mark.long
+def test_replicas_that_never_ask_for_the_port_are_refused(real, real_spec) -> None:
+    deploy(real, real_spec("a"))
+    with pytest.raises(DeployError, match="do not ask for their port") as caught:
+        deploy(real, real_spec("b", FAKE_MODE="aloof"))
+    assert "containerize" in caught.value.hint
+    assert real.status(NAME).bundle == "digits:a"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", ["port", "replica"])
+def test_it_answers_again_after_a_restart_of_the_machine(real, real_spec, first, free_port) -> None:
+    """The engine starts its containers in any order, and what was in memory is gone."""
+    url = deploy(real, real_spec(port=free_port, min_replicas=2)).url
+    roles = [first, *({"port", "replica"} - {first})]
+    engine = DockerEngine()
+    for role in roles:
+        for one in containers(role):
+            engine.stop(one["Id"], grace_s=5)
+    for role in roles:
+        for one in containers(role):
+            engine.start(one["Id"])
+            time.sleep(0.3)
+
+    until = time.monotonic() + 20
+    while real.status(NAME).state is not State.RUNNING and time.monotonic() < until:
+        time.sleep(0.2)
+    assert ask(f"{url}/openapi.json")["info"]["version"] == "a"
+
+
 def test_what_an_engine_refuses_is_one_readable_line() -> None:
     engine = DockerEngine()
     with pytest.raises(EngineError, match="the engine cannot start the container 'no-such'"):

@@ -19,7 +19,7 @@ from modelpack.image.engines.bases import check_python
 from modelpack.image.engines.following import one_line
 from modelpack.image.engines.orders import ImageResult
 from modelpack.image.engines.scratch import scratch
-from modelpack.image.engines.tunnel import tunnel
+from modelpack.image.engines.tunnel import CHECK_SSH, tunnel
 from modelpack.image.plan import ImagePlan
 from modelpack.progress import Progress
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from modelpack.image.reading import ReadImage
 
 _USUAL_SOCKET = "unix:///var/run/docker.sock"
+_NO_ENGINE = (
+    "start one, build without with --engine none, or write a Dockerfile and its files with "
+    "--dockerfile DIR"
+)
 _SCHEMES = ("unix://", "tcp://", "ssh://")
 
 
@@ -53,8 +57,7 @@ def connect() -> Iterator[APIClient]:
     except (DockerException, OSError) as cause:
         raise ToolMissingError(
             f"no container engine answers at '{address}'",
-            hint="start one, build without with --engine none, or write a Dockerfile and its files "
-            "with --dockerfile DIR",
+            hint=CHECK_SSH if address.startswith("ssh://") else _NO_ENGINE,
         ) from cause
     client = APIClient(version=version, **settings)
     answers: list[Response] = []

@@ -21,6 +21,9 @@ from pathlib import Path
 from modelpack.errors import ToolMissingError
 
 USUAL_SOCKET = "/var/run/docker.sock"
+CHECK_SSH = "see that 'ssh HOST docker version' works without a question"
+"""What to do when an engine does not answer through ssh."""
+
 _START_S = 30.0
 
 
@@ -81,7 +84,7 @@ def _failed(address: str, process: subprocess.Popen[str]) -> ToolMissingError:
     why = lines[-1][:200] if lines else "it did not come through in time"
     return ToolMissingError(
         f"no container engine answers at '{address}': ssh says: {why}",
-        hint="see that 'ssh HOST docker version' works without a question",
+        hint=CHECK_SSH,
     )
 
 

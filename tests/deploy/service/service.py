@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def share_port(path: str) -> None:
     """Answer at the port of a keeper, as long as it says so."""
     group, _, name = os.environ["MODELPACK_PORT_GROUP"].partition("/")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
-        line.connect(path)
+        while line.connect_ex(path):
+            time.sleep(0.05)
         line.send(f"join {group} {name}".encode())
         server = None
         while True:
