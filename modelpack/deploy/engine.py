@@ -183,7 +183,7 @@ def _connect(what: str) -> Iterator[APIClient]:
         with connect() as client:
             yield client
     except ToolMissingError as error:
-        if error.message.startswith("no container engine answers at 'unix:"):
+        if "'ssh://" not in error.message:
             error.hint = "start one, or deploy with '--target local'"
         raise
     except ModelpackError:
