@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import ClientError
 from modelpack_aws.stack import Clock, Stack, Stacks
 
 OUTPUTS = {
@@ -27,6 +28,11 @@ class Clouds:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     region: str | None = "eu-west-1"
+
+    class exceptions:
+        """As clients of boto3 have them."""
+
+        ClientError = ClientError
 
     def client(self, service: str) -> Any:
         return self

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from .fake_aws import EXAMPLE, FakeAws, FakeStack, refused
 
-HOSTED = {"AWS::Lambda::Function": "function", "AWS::SageMaker::Endpoint": "endpoint"}
+HELD = "the variant must be deregistered as a scalable target before it can be removed"
 
 
 class FakeHosting(FakeAws):
@@ -32,6 +32,8 @@ class FakeHosting(FakeAws):
         """By stack: share of each version."""
         self.weights: dict[str, dict[str, float]] = {}
         """By stack: weight of each variant."""
+        self.scaled: set[str] = set()
+        """Resource ids of variants whose number of instances follows the calls."""
         self.alarms = "OK"
         self.moves: list[dict[str, float]] = []
         """Every distribution of calls that there was, oldest first."""
@@ -42,12 +44,19 @@ class FakeHosting(FakeAws):
         found, stack = self.sets.pop((StackName, ChangeSetName), None), self._stack(StackName)
         if found is None:
             raise refused("InvalidChangeSetStatus", "it was executed")
+        former = (stack.template, stack.parameters)
         word = "CREATE" if stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
         stack.template, stack.parameters = found["template"], found["parameters"]
         stack.tags, stack.status = found["tags"], f"{word}_IN_PROGRESS"
 
         def end() -> None:
-            stack.changed, stack.status = self._now(), f"{word}_COMPLETE"
+            stack.changed = self._now()
+            if self._is_held(stack):
+                self._event(stack, "AWS::SageMaker::Endpoint", "Endpoint", "UPDATE_FAILED", HELD)
+                stack.template, stack.parameters = former
+                stack.status = "UPDATE_ROLLBACK_COMPLETE"
+                return
+            stack.status = f"{word}_COMPLETE"
             self._publish(stack)
             self._weigh(stack)
 
@@ -107,6 +116,31 @@ class FakeHosting(FakeAws):
         for name in [name for name in kept if name not in wanted]:
             assert str(kept[name][0]) not in shares, "a version that answers was deleted"
             del kept[name]
+
+    def _is_held(self, stack: FakeStack) -> bool:
+        """Return whether a variant would go that still scales; else note which of them scale."""
+        resources = stack.template["Resources"]
+        if "Config" not in resources:
+            return False
+        variants = {one["VariantName"] for one in self._of(stack, "Config")["ProductionVariants"]}
+        if any(one.rpartition("/")[2] not in variants for one in self.scaled):
+            return True
+        self.scaled |= {
+            self._of(stack, name)["ResourceId"]
+            for name, body in resources.items()
+            if body["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget"
+        }
+        return False
+
+    def deregister_scalable_target(self, ResourceId: str, **_: Any) -> Any:
+        if ResourceId not in self.scaled:
+            raise refused("ObjectNotFoundException", "no such target")
+        self.scaled.remove(ResourceId)
+        return {}
+
+    def _forget(self, stack: FakeStack) -> None:
+        super()._forget(stack)
+        self.scaled.clear()
 
     def _weigh(self, stack: FakeStack) -> None:
         if "Config" not in stack.template["Resources"]:

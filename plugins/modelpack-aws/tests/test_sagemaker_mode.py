@@ -42,9 +42,6 @@ def endpoint(status: str = "InService", *, image: str = IMAGE, **more: Any) -> d
 class AskedClouds(Clouds):
     """Clients whose ``invoke_endpoint`` gives these answers, one after the other."""
 
-    class exceptions:
-        ClientError = botocore.exceptions.ClientError
-
     def __init__(self, *answers: Any, said: dict[str, Any] | None = None) -> None:
         left = list(answers)
 
@@ -250,6 +247,7 @@ def promoted(traffic: Traffic, states: list[str]) -> tuple[Clouds, RecordingStac
         {
             "describe_endpoint": weighed((0.0, 1.0)),
             "update_endpoint_weights_and_capacities": {},
+            "deregister_scalable_target": {},
             "describe_alarms": ringing(states),
         }
     )

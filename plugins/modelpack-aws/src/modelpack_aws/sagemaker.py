@@ -146,8 +146,9 @@ def render(
     _alarms(watch, wanted, kind)
     _config(template, [_variant(one, weight) for one, weight in sharing], wanted, places)
     _endpoint(template, wanted, kind, watch.names)
-    for one, _ in sharing:
-        scale(template, one, endpoint_name(wanted), variant_of(one), is_queue=kind == "async")
+    # A variant that scales cannot be taken away: the new one does once it is the only one.
+    scaled = sharing[-1][0]
+    scale(template, scaled, endpoint_name(wanted), variant_of(scaled), is_queue=kind == "async")
     return template
 
 
@@ -304,7 +305,7 @@ def _config(
 
 def _endpoint(template: Template, wanted: Wanted, kind: str, alarms: list[str]) -> None:
     # What scaling has brought about stays, where there is any.
-    keeps_counts = kind in ("realtime",) and wanted.scaling.most > wanted.scaling.least
+    keeps_counts = kind in ("realtime", "variants") and wanted.scaling.most > wanted.scaling.least
     template.add(
         "Endpoint",
         "AWS::SageMaker::Endpoint",

@@ -166,6 +166,7 @@ class SagemakerMode(Mode):
         with progress.step("give all calls to the new variant"):
             _weigh(stacks, name, {new: 1.0, former: 0.0})
         with progress.step("take the former variant away"):
+            _let_go(stacks.clients, name, former)
             change(stacks, stack, sagemaker.render(wanted), progress, timeout_s=_CHANGE_S)
 
 
@@ -230,6 +231,24 @@ def _refused(cause: Any, name: str) -> str:
         message = str(cause.response.get("OriginalMessage") or "")[:200]
         raise DeployError(f"the endpoint '{name}' answers with HTTP {status}: {message}") from cause
     raise refusal(cause, f"invoke the endpoint '{name}'") from cause
+
+
+def _let_go(clients: Clients, endpoint: str, variant: str) -> None:
+    """End the scaling of a variant, without which SageMaker does not take it away; repeatable.
+
+    CloudFormation deletes what a template no longer has last of all, which is too late here.
+    """
+    api = clients.client("application-autoscaling")
+    with said(f"end the scaling of the variant '{variant}'"):
+        try:
+            api.deregister_scalable_target(
+                ServiceNamespace="sagemaker",
+                ResourceId=f"endpoint/{endpoint}/variant/{variant}",
+                ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+            )
+        except api.exceptions.ClientError as cause:
+            if error_code(cause) != "ObjectNotFoundException":
+                raise
 
 
 def _weigh(stacks: Stacks, name: str, weights: Mapping[str, float]) -> None:
