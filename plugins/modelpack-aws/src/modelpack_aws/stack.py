@@ -104,8 +104,14 @@ class Stacks:
             return None
         if found["StackStatus"] == IN_REVIEW:
             return read_stack(found, {})
+        api = self._api
         with said(f"read the template of the stack '{name}'"):
-            template = self._api.get_template(StackName=found["StackId"])["TemplateBody"]
+            try:
+                template = api.get_template(StackName=found["StackId"])["TemplateBody"]
+            except api.exceptions.ClientError as cause:
+                if _is_absent(cause):  # it went between the two calls
+                    return None
+                raise
         return read_stack(found, template_value(template))
 
     def find(self, tag: str) -> Iterator[Stack]:
