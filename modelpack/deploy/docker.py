@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.compose import compose_files
-from modelpack.deploy.container import reachable_from, read_container
+from modelpack.deploy.container import read_container
+from modelpack.deploy.docker_plan import changes_of, wanted_of
 from modelpack.deploy.engine import Description, DockerEngine, Engine
 from modelpack.deploy.engine_logs import merged_lines
 from modelpack.deploy.engine_words import (
@@ -31,28 +32,23 @@ from modelpack.deploy.engine_words import (
     CONTAINER_PORT,
     DEPLOYMENT_LABEL,
     HERE,
-    address_id,
     volume_name,
-    wanted_facts,
 )
-from modelpack.deploy.fleet import COUNT, Fleet, state_of
+from modelpack.deploy.fleet import Fleet, state_of
 from modelpack.deploy.inside import asking_inside
 from modelpack.deploy.journal import Journal
-from modelpack.deploy.plan import IMAGE, Change, Plan, change_to
+from modelpack.deploy.plan import Plan
 from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import Probe, service_url
 from modelpack.deploy.records import is_name
 from modelpack.deploy.references import resolve
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.rolling import Rolling
-from modelpack.deploy.spec import DeploymentSpec, Fact
+from modelpack.deploy.spec import DeploymentSpec
 from modelpack.deploy.state import Live, Revision, State, Status
 from modelpack.errors import DeployError, DeploymentNotFoundError
 from modelpack.progress import Progress
 from modelpack.tag import check_name
-
-_IN_PLACE = {COUNT, "state", "checked"}
-"""What changes without other replicas."""
 
 _JOIN_S = 5.0
 
@@ -97,26 +93,8 @@ class DockerTarget(Target):
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change; raises UsageError for an address that cannot be."""
-        around = live.surroundings
-        wanted = _wanted(spec, live)
-        changes = [_replicas_change(spec, live, wanted)]
-        if address := _address_change(spec, live):
-            changes.insert(0, address)
-        warnings = []
-        is_usable = _is_usable(spec, live)
-        if changes[-1].action in ("create", "replace") and not is_usable:
-            changes.insert(0, _image_change(spec, live))
-        if is_usable and around.get("image_bundle") is None:
-            warnings.append(f"the image '{spec.image}' does not say which bundle it holds")
-        if spec.settings.min_replicas == 0:
-            warnings.append("scaling.min: an engine does not start a service when it is asked; 1")
-        remote = around.get("engine_host")
-        if not reachable_from(str(remote) if remote else None, spec.settings.host):
-            warnings.append(
-                f"host: '{spec.settings.host}' of the engine's machine '{remote}' is not to be "
-                "reached from here"
-            )
-        return Plan(target=self.name, spec=spec, changes=tuple(changes), warnings=tuple(warnings))
+        changes, warnings = changes_of(spec, live)
+        return Plan(target=self.name, spec=spec, changes=changes, warnings=warnings)
 
     def render(self, spec: DeploymentSpec) -> Rendered:
         """Return the same deployment as a compose file, and the program of its keeper."""
@@ -130,7 +108,7 @@ class DockerTarget(Target):
         """
         spec = plan.spec
         live = self.read_live(spec)
-        wanted = _wanted(spec, live)
+        wanted = wanted_of(spec, live)
         if "image_id" not in wanted:
             raise DeployError(f"the image '{spec.image}' is not in the engine")
         self._rolling.start(spec, wanted, resolve(spec.settings.secrets), journal, progress)
@@ -253,44 +231,6 @@ class DockerTarget(Target):
         return state, detail
 
 
-def _wanted(spec: DeploymentSpec, live: Live) -> dict[str, Fact]:
-    """Return the facts that the spec asks for, with the image that it would run of."""
-    wanted = wanted_facts(spec)
-    around = live.surroundings
-    image_id = around["image_id"] if _is_usable(spec, live) else live.facts.get("image_id")
-    return wanted | {"image_id": image_id} if image_id else wanted
-
-
-def _is_usable(spec: DeploymentSpec, live: Live) -> bool:
-    holds = live.surroundings.get("image_bundle")
-    return live.surroundings.get("image_id") is not None and holds in (None, spec.digest)
-
-
-def _replicas_change(spec: DeploymentSpec, live: Live, wanted: Mapping[str, Fact]) -> Change:
-    change = change_to(f"replicas/modelpack-{spec.name}", live, wanted)
-    if change.action == "replace" and not set(change.after) - _in_place(live):
-        return replace(change, action="update")
-    return change
-
-
-def _in_place(live: Live) -> set[str]:
-    """Return the facts that are put right without other replicas: an address nobody keeps, too."""
-    is_kept = live.facts.get("port") is not None
-    return _IN_PLACE if is_kept else _IN_PLACE | {"host", "port"}
-
-
-def _address_change(spec: DeploymentSpec, live: Live) -> Change | None:
-    """Return what becomes of the address, when that is another one."""
-    wanted = {key: wanted_facts(spec)[key] for key in ("host", "port")}
-    former = {key: live.facts.get(key) for key in ("host", "port")}
-    if former == wanted:
-        return None
-    resource = f"port/modelpack-{spec.name}-P{address_id(spec)}"
-    if live.is_absent or former["port"] is None:
-        return Change(action="create", resource=resource, after=wanted)
-    return Change(action="replace", resource=resource, before=former, after=wanted)
-
-
 def _image(spec: DeploymentSpec) -> str:
     if spec.image is None:
         raise DeployError(
@@ -305,12 +245,3 @@ def _bundle_of(image: Description | None) -> dict[str, str | None]:
         return {"image_id": None, "image_bundle": None}
     labels = (image.get("Config") or {}).get("Labels") or {}
     return {"image_id": image["Id"], "image_bundle": labels.get(BUNDLE_DIGEST_LABEL)}
-
-
-def _image_change(spec: DeploymentSpec, live: Live) -> Change:
-    resource = f"{IMAGE}/{spec.image}"
-    after = {"bundle": spec.digest}
-    if live.surroundings.get("image_id") is None:
-        return Change(action="create", resource=resource, after=after)
-    before = {"bundle": live.surroundings.get("image_bundle")}
-    return Change(action="replace", resource=resource, before=before, after=after)
