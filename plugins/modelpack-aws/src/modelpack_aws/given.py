@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 
 from modelpack.errors import UsageError, did_you_mean
 
+# What CloudWatch Logs knows (``PutRetentionPolicy``), up to two years; the default first.
+_RETENTIONS = ("30", "1", "3", "5", "7", "14", "60", "90", "120", "150", "180", "365", "400", "731")
+
 _YES = ("yes", "true", "on", "1")
 _NO = ("no", "false", "off", "0")
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9!_.*'()/=+-]*))?")
@@ -56,6 +59,11 @@ def one_of(options: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
             hint=f"did you mean '{near}'?" if near else None,
         )
     return text
+
+
+def retention_of(options: Mapping[str, str]) -> int:
+    """Return how many days log lines are kept, 30 unless told; raises UsageError."""
+    return int(one_of(options, "retention", _RETENTIONS))
 
 
 def bucket_and_prefix(key: str, text: str) -> tuple[str, str]:

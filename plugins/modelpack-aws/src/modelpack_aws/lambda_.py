@@ -25,7 +25,7 @@ from typing import Any
 
 from modelpack.errors import UsageError
 from modelpack_aws.alarms import Watch, stat, topic_of
-from modelpack_aws.given import is_on, number, one_of, shortened
+from modelpack_aws.given import is_on, number, one_of, retention_of, shortened
 from modelpack_aws.roles import role, write_logs
 from modelpack_aws.secrets_in import resolved
 from modelpack_aws.template import Json, Template, att, ref, tags
@@ -52,8 +52,6 @@ MB_PER_CPU = 1769
 LEAST_MB, MOST_MB = 128, 10_240
 MOST_ENV_BYTES = 4096
 """All variables together ("Lambda quotas")."""
-RETENTIONS = ("30", "1", "3", "5", "7", "14", "60", "90", "120", "150", "180", "365", "400", "731")
-"""Days that CloudWatch Logs knows (``PutRetentionPolicy``), the default first."""
 
 _FAILING_PERCENT = 5
 # CreateFunction, ``Environment``.
@@ -158,7 +156,7 @@ def render(
 def _function(template: Template, wanted: Wanted) -> None:
     size, name = size_of(wanted), function_name(wanted)
     network = network_of(wanted, subnets_key="SubnetIds")
-    retention = int(one_of(wanted.options, "retention", RETENTIONS))
+    retention = retention_of(wanted.options)
     own = wanted.tags()
     template.add(
         "Logs",

@@ -23,17 +23,22 @@ Inference", "Asynchronous inference", "How containers serve requests"); CloudFor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from modelpack.errors import UsageError
-from modelpack_aws.alarms import Watch, stat, topic_of
-from modelpack_aws.given import is_on, number, one_of, shortened
+from modelpack_aws.alarms import Watch, topic_of
+from modelpack_aws.given import is_on, number, one_of, retention_of, shortened
 from modelpack_aws.hosted import Hosted, hosted_on
 from modelpack_aws.queueing import Places, places_of, queue_config, queue_statements, topics
 from modelpack_aws.replicas import scale
 from modelpack_aws.roles import pull_image, role, statement, write_logs
 from modelpack_aws.secrets_in import resolved
+from modelpack_aws.takeover import (
+    LEAST_BAKE_S,
+    MOST_CANARY_PERCENT,
+    takeover,
+    watch_calls,
+    within,
+)
 from modelpack_aws.template import Json, Template, att, ref, tags
 from modelpack_aws.vpc import joins_as_endpoint, network_of
 from modelpack_aws.wanted import MIB, Wanted
@@ -55,17 +60,10 @@ OPTIONS = {
 }
 """Options of this service, and what they mean."""
 
-MOST_CANARY_PERCENT = 50
-"""Larger is no canary (developer guide, "Canary traffic shifting")."""
 SERVERLESS_MB = (1024, 2048, 3072, 4096, 5120, 6144)
-MOST_WAIT_S = 3600
-LEAST_BAKE_S = 300
-"""A canary of SageMaker ends by itself; for so long, where nothing says how long."""
 MOST_ENV_VALUE = 1024
 
-_FAILING_PERCENT = 5
 _LOG_ROOT = "/aws/sagemaker/Endpoints"
-_METRICS = "AWS/SageMaker"
 
 
 def kind_of(wanted: Wanted) -> str:
@@ -143,7 +141,7 @@ def render(
         template.output("Variant", "Variant of this revision", variant_of(wanted))
     template.output("Revision", "Revision that this is", wanted.revision)
     watch = Watch(template=template, own_tags=wanted.tags(), topic=topic_of(wanted.options))
-    _alarms(watch, wanted, kind)
+    watch_calls(watch, endpoint_name(wanted), variant_of(wanted), is_queue=kind == "async")
     _config(template, [_variant(one, weight) for one, weight in sharing], wanted, places)
     _endpoint(template, wanted, kind, watch.names)
     # A variant that scales cannot be taken away: the new one does once it is the only one.
@@ -199,7 +197,7 @@ def _role(template: Template, wanted: Wanted, kind: str, places: Places | None) 
         ),
     ]
     if kind != "transform":
-        retention = int(one_of(wanted.options, "retention", RETENTIONS))
+        retention = retention_of(wanted.options)
         name = f"{_LOG_ROOT}/{endpoint_name(wanted)}"
         template.add(
             "Logs",
@@ -268,7 +266,7 @@ def _variant(wanted: Wanted, weight: float) -> Json:
         "InstanceType": hosted.type,
         "InitialInstanceCount": max(1, wanted.scaling.least),
         "VolumeSizeInGB": volume or None,
-        "ContainerStartupHealthCheckTimeoutInSeconds": _within(wanted.ready_timeout_s, 60, 3600),
+        "ContainerStartupHealthCheckTimeoutInSeconds": within(wanted.ready_timeout_s, 60, 3600),
         "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
     }
 
@@ -323,56 +321,3 @@ def _endpoint(template: Template, wanted: Wanted, kind: str, alarms: list[str]) 
     )
     template.output("Endpoint", "Name of the endpoint", att("Endpoint", "EndpointName"))
     template.output("LogGroup", "Where its lines go", ref("Logs"))
-
-
-def takeover(wanted: Wanted, alarms: list[str]) -> Json:
-    """Return how a new revision takes over: the ``DeploymentConfig`` of the endpoint."""
-    percent = wanted.traffic.canary_percent
-    wait = _within(wanted.traffic.bake_s or (LEAST_BAKE_S if percent else 0), 0, MOST_WAIT_S)
-    routing: Json = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": wait}
-    if percent:
-        size = {"Type": "CAPACITY_PERCENT", "Value": max(1, math.ceil(percent))}
-        routing = {"Type": "CANARY", "CanarySize": size, "WaitIntervalInSeconds": wait}
-    # Twice the way up, both waits, and what instances take to come.
-    longest = 2 * wanted.ready_timeout_s + 2 * wait + 1800
-    return {
-        "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": routing,
-            "TerminationWaitInSeconds": min(wait, MOST_WAIT_S),
-            "MaximumExecutionTimeoutInSeconds": _within(longest, 600, 28_800),
-        },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ref(one)} for one in alarms]},
-    }
-
-
-def _alarms(watch: Watch, wanted: Wanted, kind: str) -> None:
-    endpoint = {"EndpointName": endpoint_name(wanted)}
-    one = {**endpoint, "VariantName": variant_of(wanted)}
-    if kind == "async":
-        watch.metric(
-            "Failing",
-            "requests of the queue fail",
-            stat(_METRICS, "InvocationFailures", "Sum", endpoint),
-            above=0,
-            minutes=1,
-            of=1,
-        )
-        return
-    failing: Mapping[str, Any] = stat(_METRICS, "Invocation5XXErrors", "Sum", one)
-    watch.share(
-        "Failing",
-        f"more than {_FAILING_PERCENT} % of the calls fail",
-        failing,
-        stat(_METRICS, "Invocations", "Sum", one),
-        above=_FAILING_PERCENT,
-        minutes=1,
-        of=1,
-    )
-
-
-def _within(value: float, least: int, most: int) -> int:
-    return max(least, min(most, math.ceil(value)))
-
-
-RETENTIONS = ("30", "1", "3", "5", "7", "14", "60", "90", "120", "150", "180", "365", "400", "731")
-"""Days that CloudWatch Logs knows (``PutRetentionPolicy``), the default first."""
