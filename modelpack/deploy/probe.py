@@ -30,6 +30,7 @@ _MOST_BYTES = 8 * 1024 * 1024
 _ASK_EVERY_S = 0.1
 _STATUS_EVERY_S = 0.5
 _READY_CALL_S = 2.0
+_MOST_SAID = 120
 _PREDICT_CALL_S = 60.0
 
 
@@ -117,7 +118,10 @@ class Probe:
             if self._is_up(status):
                 return status
             if self.clock.now() >= deadline:
-                raise DeployError(f"'{status.name}' was not ready within {timeout_s:g} s")
+                raise DeployError(
+                    f"'{status.name}' was not ready within {timeout_s:g} s{self._why_not(status)}",
+                    hint="a slow model wants more 'deploy.ready_timeout_s'",
+                )
             self.clock.sleep(_ASK_EVERY_S)
             if self.clock.now() >= next_status:
                 status = self.read_status()
@@ -163,6 +167,17 @@ class Probe:
             return status.state is State.RUNNING
         return is_ready(status.url, timeout_s=_READY_CALL_S, ask=self.ask)
 
+    def _why_not(self, status: Status) -> str:
+        """Return what ``/readyz`` says, else what the target says, behind a colon."""
+        if status.url is None:
+            return f": {status.detail}" if status.detail else ""
+        try:
+            answer = self.ask(f"{status.url}/readyz", timeout_s=_READY_CALL_S)
+        except (OSError, ValueError):
+            return ": nothing answers at /readyz"
+        said = _said(answer)
+        return f": /readyz says {answer.status}" + (f", {said}" if said else "")
+
     @staticmethod
     def _refuse_dead(status: Status) -> None:
         """Raise DeployError when waiting longer has no point."""
@@ -196,6 +211,16 @@ def _check_version(spec: DeploymentSpec, document: Any) -> None:
             f"what answers for '{spec.name}' is version '{version}', not '{spec.version}'",
             hint="something else may listen at that port; choose another with '--port'",
         )
+
+
+def _said(answer: Answer) -> str:
+    """Return what a health page says in words, fit for a terminal."""
+    try:
+        document = json.loads(answer.body)
+        said = str(document.get("detail") or document.get("status") or "")
+    except (ValueError, AttributeError):
+        return ""
+    return "".join(c for c in said if c.isprintable())[:_MOST_SAID]
 
 
 def _is_loopback(url: str) -> bool:

@@ -49,6 +49,8 @@ class Service:
         answer = self.answers.get(path, 404)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Answer):
+            return answer
         if isinstance(answer, int):
             return Answer(answer, b"")
         return Answer(200, json.dumps(answer).encode())
@@ -77,12 +79,23 @@ def test_a_ready_service_is_ready_at_once() -> None:
     assert time.now_s == 0
 
 
-@pytest.mark.parametrize("answer", [503, 404, ConnectionRefusedError("no")])
-def test_a_service_that_never_gets_ready_uses_up_its_time(answer) -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (503, "/readyz says 503"),
+        (Answer(503, b'{"detail": "3 of 5 models are\\u001b loaded"}'), "3 of 5 models are loaded"),
+        (Answer(503, b'["no document"]'), "/readyz says 503"),
+        (404, "/readyz says 404"),
+        (ConnectionRefusedError("no"), "nothing answers at /readyz"),
+    ],
+)
+def test_a_service_that_never_gets_ready_uses_up_its_time(answer, why: str) -> None:
     time = Time()
-    with pytest.raises(DeployError, match="'digits' was not ready within 10 s"):
+    with pytest.raises(DeployError, match="'digits' was not ready within 10 s") as caught:
         probe(Service(**{"/readyz": answer}), time=time).wait_until_ready(10)
     assert 10 <= time.now_s < 10.2
+    assert caught.value.message.endswith(why)
+    assert "ready_timeout_s" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.STOPPED, State.ABSENT])
