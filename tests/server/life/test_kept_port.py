@@ -153,6 +153,7 @@ def test_an_open_connection_goes_on_with_the_new_group(keeper, replica, until, w
             b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"x":[1]}'
         )
         assert read_answer(idle[0]) == (200, b"[2]", False), "it had begun with the old one"
+        until(lambda: old.metric("modelpack_connections ") == 1)  # that of the question
         for one in (busy, *idle[1:], fresh):
             one.sendall(post("/double", '{"x":[1]}'))
         assert {read_answer(one) for one in (busy, *idle[1:], fresh)} == {(200, b"[3]", False)}
