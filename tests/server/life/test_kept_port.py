@@ -296,3 +296,68 @@ def test_a_keeper_uses_no_processor_time_while_nothing_happens(keeper) -> None:
     time.sleep(0.5)
 
     assert used() - before <= 0.01
+
+
+class Member:
+    """A replica that is only a line to the keeper."""
+
+    def __init__(self, keeper: Keeper, group: str) -> None:
+        self.line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.line.settimeout(10)
+        self.line.connect(str(keeper.path))
+        self.say(f"join {group}")
+
+    def say(self, words: str, *descriptors: int) -> None:
+        socket.send_fds(self.line, [words.encode()], descriptors)
+
+    def hear(self) -> str:
+        """Return the first word of the next message; do what it says, but for accepting."""
+        data, descriptors, _, _ = socket.recv_fds(self.line, 4096, 2)
+        for one in descriptors:
+            os.close(one)
+        word = data.decode().partition(" ")[0]
+        self.say({"accept": "accepting", "pause": "paused"}.get(word, "ready"))
+        return word
+
+
+@pytest.fixture
+def member(keeper: Keeper) -> Iterator[Callable[[str], Member]]:
+    with ExitStack() as stack:
+
+        def begin(group: str) -> Member:
+            made = Member(keeper, group)
+            stack.enter_context(made.line)
+            return made
+
+        yield begin
+
+
+def test_who_is_not_ready_gives_way_to_those_who_are(keeper, member, until) -> None:
+    first, second = member("a 1"), member("a 2")
+    assert (first.hear(), second.hear()) == ("accept", "accept")
+
+    first.say("unready")
+    assert first.hear() == "pause"
+    second.say("unready")
+    assert first.hear() == "accept", "nobody is ready: then all say so to whoever asks"
+    second.say("ready")
+    assert first.hear() == "pause"
+    first.say("ready")
+    assert first.hear() == "accept"
+
+
+def test_connections_that_wait_are_shared_out(keeper, member, until) -> None:
+    """They were given back by one who left, and go to the others in turns."""
+    first, second, leaving = member("a 1"), member("a 2"), member("a 3")
+    assert {one.hear() for one in (first, second, leaving)} == {"accept"}
+    until(lambda: keeper.ask("status")["accepting"] == {"a": 3})
+    leaving.say("leaving")
+    assert leaving.hear() == "pause"
+    with ExitStack() as stack:
+        for _ in range(6):
+            near, far = (stack.enter_context(one) for one in socket.socketpair())
+            assert near
+            leaving.say("adopt", far.fileno())
+        words = [one.hear() for one in (first, second) for _ in range(3)]
+
+    assert words == ["adopt"] * 6
