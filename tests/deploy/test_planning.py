@@ -13,7 +13,6 @@ from typing import ClassVar
 import pytest
 
 from modelpack import paths
-from modelpack.config.settings import DeploySettings
 from modelpack.deploy import (
     Capabilities,
     Change,
@@ -21,7 +20,6 @@ from modelpack.deploy import (
     DeploymentSpec,
     Live,
     Plan,
-    Rendered,
     Revision,
     State,
     Status,
@@ -38,7 +36,6 @@ from modelpack.errors import (
     ConflictError,
     CredentialsError,
     DeployError,
-    DigestMismatchError,
     NotFoundError,
     UsageError,
 )
@@ -368,56 +365,6 @@ def test_costs_are_summed_and_are_no_part_of_what_is_applied(make_spec) -> None:
     assert free.digest == plan.digest
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a/../b", "", "a//b", ".hidden", "-x", "a/", "a b"])
-def test_no_rendered_file_leaves_its_folder(path: str) -> None:
-    with pytest.raises(ValueError, match="not a path below one folder"):
-        Rendered(files={path: b""})
-
-
-def test_rendered_files_are_written_whole_and_replace_older_ones(tmp_path: Path) -> None:
-    rendered = Rendered(files={"a.json": b"1", "sub/b.json": b"2"})
-    for _ in range(2):
-        assert rendered.write(tmp_path / "out") == [
-            tmp_path / "out" / "a.json",
-            tmp_path / "out" / "sub" / "b.json",
-        ]
-    assert {file.name for file in (tmp_path / "out").rglob("*")} == {"a.json", "sub", "b.json"}
-
-
-def test_rendered_files_do_not_follow_a_link_out_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DeployError, match="cannot be written"):
-        Rendered(files={"sub/b.json": b"2"}).write(tmp_path / "out")
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_a_kept_plan_is_the_same_plan(make_spec, tmp_path: Path) -> None:
-    plan = planning.plan_deployment(Place(), make_spec(A="b", secrets={"TOKEN": "env:TOKEN"}))
-    file = tmp_path / "x.plan"
-    saved.save(file, saved.SavedPlan(plan=plan, options={"where": "here"}, base="python:3.11"))
-    found = saved.load(file)
-    assert found.plan == plan
-    assert (found.options, found.base) == ({"where": "here"}, "python:3.11")
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff", b"[" * 100_000])
-def test_what_is_no_plan_is_told(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "x.plan").write_bytes(data)
-    with pytest.raises(UsageError, match="is not a kept plan"):
-        saved.load(tmp_path / "x.plan")
-
-
-def test_a_kept_plan_that_was_changed_is_refused(make_spec, tmp_path: Path) -> None:
-    file = tmp_path / "x.plan"
-    plan = planning.plan_deployment(Place(), make_spec(A="b"))
-    saved.save(file, saved.SavedPlan(plan=plan))
-    file.write_text(file.read_text().replace('"A":"b"', '"A":"c"'))
-    with pytest.raises(DigestMismatchError):
-        saved.load(file)
-
-
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_s20_what_a_deploy_keeps_is_for_its_owner_alone(
     make_spec, tmp_path: Path, umask: int
@@ -435,18 +382,3 @@ def test_s20_what_a_deploy_keeps_is_for_its_owner_alone(
     assert {file.suffix for file in files} == {".plan", ".json", ".history", ".journal"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(paths.deployments_dir().stat().st_mode) == 0o700
-
-
-def test_s22_no_value_of_a_deployment_begins_like_a_flag() -> None:
-    for name, value in {
-        "region": "-x",
-        "mode": "--x",
-        "instance": "-x",
-        "accelerator": "-x",
-        "vpc": "-x",
-        "subnets": ("-x",),
-        "security_groups": ("--x",),
-        "allow": ("-x",),
-    }.items():
-        with pytest.raises(ValueError, match=f"^{name}:"):
-            DeploySettings(**{name: value})
