@@ -139,6 +139,9 @@ class Probe:
             raise DeployError(f"'{spec.name}' is ready but does not describe itself") from cause
         _check_version(spec, document)
         notes = []
+        if answer.status not in (200, 404):  # 404: a service that has no description
+            why = "so neither its version nor its examples were checked"
+            notes.append(f"/openapi.json answers HTTP {answer.status}, {why}")
         for route, example in examples(document):
             try:
                 body = json.dumps(example).encode()

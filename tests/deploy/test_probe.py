@@ -168,6 +168,13 @@ def test_a_service_without_a_description_is_taken_as_it_is(make_spec, answer) ->
     assert probe(service).check_answers(make_spec(), "http://service") == []
 
 
+def test_a_description_that_is_refused_is_noted(make_spec) -> None:
+    """A server behind a name that it does not know shows its pages to nobody."""
+    service = Service(**{"/openapi.json": 403})
+    [note] = probe(service).check_answers(make_spec(), "http://service")
+    assert note.startswith("/openapi.json answers HTTP 403")
+
+
 def test_what_stops_running_while_it_is_checked_is_not_healthy() -> None:
     with pytest.raises(DeployError, match="answered and is 'unhealthy' now"):
         probe(Service(), status(State.UNHEALTHY)).require_running()

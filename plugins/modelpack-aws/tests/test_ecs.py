@@ -166,3 +166,20 @@ def test_the_plan_says_what_is_met_otherwise() -> None:
     assert ecs.notes(wanted(cpu=1.0, memory_bytes=2 * GIB)) == []
     assert ecs.notes(wanted(cpu=3.0)) == ["Fargate has steps: a replica gets 4 vCPU and 8 GiB"]
     assert "Lambda scales to zero" in ecs.notes(wanted(scaling=Scaling(least=0)))[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, {"Fn::GetAtt": ["LoadBalancer", "DNSName"]}),
+        (
+            {"MODELPACK_ALLOWED_HOSTS": "a.example"},
+            {"Fn::Join": [",", ["a.example", {"Fn::GetAtt": ["LoadBalancer", "DNSName"]}]]},
+        ),
+        ({"MODELPACK_ALLOWED_HOSTS": "*"}, "*"),
+    ],
+)
+def test_the_server_knows_the_name_that_it_is_called_by(given: dict[str, str], told: Any) -> None:
+    [container] = resource(ecs.render(wanted(env=given)), "Task")["ContainerDefinitions"]
+    env = {one["Name"]: one["Value"] for one in container["Environment"]}
+    assert env["MODELPACK_ALLOWED_HOSTS"] == told

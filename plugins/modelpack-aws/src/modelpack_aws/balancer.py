@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ IMAGE, VPC, SUBNETS, VPC_CIDR = "Image", "VpcId", "SubnetIds", "VpcCidr"
 
 URL, REVISION = "Url", "Revision"
 """Outputs of the template."""
+
+ALLOWED_HOSTS = "MODELPACK_ALLOWED_HOSTS"
 
 DRAIN_S = 35
 """How long a replica that goes may finish what it has: the server's own grace, and a margin."""
@@ -83,6 +86,17 @@ def declare(
         replica_group=replica_group,
         watch=watch,
     )
+
+
+def known_hosts(env: Mapping[str, str]) -> Any:
+    """Return the value of ``MODELPACK_ALLOWED_HOSTS``: the load balancer's name, and what is given.
+
+    Callers name the load balancer; without it the server shows its description to none of them.
+    """
+    given, own = env.get(ALLOWED_HOSTS), att("LoadBalancer", "DNSName")
+    if not given:
+        return own
+    return given if "*" in given.split(",") else {"Fn::Join": [",", [given, own]]}
 
 
 def requests_per_replica(in_flight: float) -> Json:

@@ -31,11 +31,14 @@ _SECRETS_FILE = "/etc/modelpack-secrets.env"
 _END = "MODELPACK_END_OF_FILE"
 
 
-def user_data(wanted: Wanted, instance: Instance, *, image: Json, logs: Json, group: str) -> Json:
+def user_data(
+    wanted: Wanted, instance: Instance, *, image: Json, logs: Json, group: str, hosts: Any
+) -> Json:
     """Return the script as CloudFormation joins and encodes it; raises UsageError if it is too long.
 
     image  reference of the image, by digest
     logs   name of the log group
+    hosts  names that the server answers to
     group  logical id of the group of instances, which is told when this one is ready
     """
     parts: list[Any] = [
@@ -62,7 +65,7 @@ def user_data(wanted: Wanted, instance: Instance, *, image: Json, logs: Json, gr
             'docker pull -q "$image"\n'
             'docker logout "${image%%/*}"\n'
         ),
-        *_files(wanted),
+        *_files(wanted, hosts),
         *_unit(wanted, instance, logs),
         "systemctl daemon-reload\nsystemctl enable --now modelpack.service\n",
         _wait(wanted.ready_timeout_s),
@@ -86,16 +89,17 @@ def _tell(group: str) -> list[Any]:
     ]
 
 
-def _files(wanted: Wanted) -> list[Any]:
+def _files(wanted: Wanted, hosts: Any) -> list[Any]:
     """Return the lines that write the variables, and those that fetch the secrets."""
     env = {
-        **wanted.env,
+        **{key: value for key, value in wanted.env.items() if key != "MODELPACK_ALLOWED_HOSTS"},
         "MODELPACK_HOST": "0.0.0.0",  # noqa: S104  inside the container
         "MODELPACK_PORT": str(CONTAINER_PORT),
         "MODELPACK_TAG": wanted.bundle,
     }
     lines = "".join(f"{key}={value}\n" for key, value in sorted(env.items()))
-    parts: list[Any] = [f"cat > {_ENV_FILE} <<'{_END}'\n{lines}{_END}\n"]
+    head = f"cat > {_ENV_FILE} <<'{_END}'\n{lines}MODELPACK_ALLOWED_HOSTS="
+    parts: list[Any] = [head, hosts, f"\n{_END}\n"]
     parts.append(f"install -m 600 /dev/null {_SECRETS_FILE}\n")
     for name, text in sorted(wanted.secrets.items()):
         secret = roles.secret_of(name, text)

@@ -151,7 +151,12 @@ def _launch_template(
                 },
                 "Monitoring": {"Enabled": True},
                 "UserData": user_data(
-                    wanted, instance, image=ref(IMAGE), logs=ref("Logs"), group=GROUP
+                    wanted,
+                    instance,
+                    image=ref(IMAGE),
+                    logs=ref("Logs"),
+                    group=GROUP,
+                    hosts=balancer.known_hosts(wanted.env),
                 ),
                 "TagSpecifications": [
                     {"ResourceType": kind, "Tags": own} for kind in ("instance", "volume")

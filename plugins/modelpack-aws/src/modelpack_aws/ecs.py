@@ -191,6 +191,7 @@ def _container(wanted: Wanted) -> Json:
         "MODELPACK_HOST": "0.0.0.0",  # noqa: S104  inside the task
         "MODELPACK_PORT": str(CONTAINER_PORT),
         "MODELPACK_TAG": wanted.bundle,
+        balancer.ALLOWED_HOSTS: balancer.known_hosts(wanted.env),
     }
     secrets = [
         {"Name": name, "ValueFrom": roles.secret_of(name, text).value_from}
