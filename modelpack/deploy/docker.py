@@ -121,14 +121,7 @@ class DockerTarget(Target):
 
         Raises DeployError.  None: the common probe can reach it and does the rest.
         """
-        until = time.monotonic() + _JOIN_S
-        while not self._rolling.joined(spec.name):
-            if time.monotonic() >= until:
-                raise DeployError(
-                    f"the replicas of '{spec.name}' do not ask for their port",
-                    hint="their image may be of an older modelpack; 'containerize' it again",
-                )
-            time.sleep(0.2)
+        self._wait_until_joined(spec)
         group = self._fleet(spec.name).standing
         if status.url is not None or group is None:
             return None
@@ -157,15 +150,18 @@ class DockerTarget(Target):
         state, detail = self._state(fleet)
         spec, keeper = group.spec, fleet.keeper_of(group)
         on_trial = next((one for one in group.replicas if not one.is_kept), None)
-        url = on_trial.url if on_trial is not None else keeper.url if keeper is not None else None
+        url = keeper.url if keeper is not None else None
+        if on_trial is not None:
+            # Several are ready when all of them are, which one URL does not tell.
+            is_told_by_one = state is State.RUNNING or len(group.replicas) == 1
+            url = on_trial.url if is_told_by_one else None
         return Status(
             name=name,
             target=self.name,
             state=state,
             bundle=spec.bundle if spec is not None else None,
             revision=spec.revision if spec is not None else None,
-            # Several are ready when all of them are, which one URL does not tell.
-            url=url if state is State.RUNNING or len(group.replicas) == 1 else None,
+            url=url,
             since=min((one.since for one in group.replicas if one.since), default=None),
             restarts=sum(one.restarts for one in group.replicas),
             detail=detail,
@@ -202,6 +198,28 @@ class DockerTarget(Target):
         names = {name for name in said if name and is_name(name)}
         statuses = [self.status(name) for name in sorted(names)]
         return [status for status in statuses if status.state is not State.ABSENT]
+
+    def _wait_until_joined(self, spec: DeploymentSpec) -> None:
+        """Return when all replicas have asked for the port; raises DeployError.
+
+        One that was started again gets ready behind a port at which others answer already.
+        """
+        began = ready_at = time.monotonic()
+        while not self._rolling.joined(spec.name):
+            now = time.monotonic()
+            state, detail = self._state(self._fleet(spec.name))
+            if state is not State.RUNNING:
+                ready_at = now
+            if state not in (State.RUNNING, State.STARTING):
+                raise DeployError(
+                    f"'{spec.name}' is '{state}' now: {detail or 'no reason is known'}"
+                )
+            if now - began > spec.settings.ready_timeout_s or now - ready_at > _JOIN_S:
+                raise DeployError(
+                    f"the replicas of '{spec.name}' do not ask for their port",
+                    hint="their image may be of an older modelpack; 'containerize' it again",
+                )
+            time.sleep(0.2)
 
     @property
     def _rolling(self) -> Rolling:

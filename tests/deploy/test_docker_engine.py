@@ -189,6 +189,20 @@ def test_a_container_that_was_stopped_by_hand_is_started_again(real, real_spec) 
     assert deploy(real, real_spec()).state is State.RUNNING
 
 
+def test_one_of_several_that_was_stopped_is_started_again(real, real_spec) -> None:
+    """Its port answers meanwhile, because of the others; the deploy waits for this one."""
+    spec = real_spec(min_replicas=2)
+    url = deploy(real, spec).url
+    DockerEngine().stop(replicas()[0]["Id"], grace_s=5)
+
+    status = real.status(NAME)
+    assert (status.state, status.url) == (State.STOPPED, url)
+    assert status.detail.startswith("1 of 2 replicas are ready")
+    assert ask(f"{url}/openapi.json")
+    assert deploy(real, spec).state is State.RUNNING
+    assert [one["State"]["Status"] for one in replicas()] == ["running", "running"]
+
+
 def test_a_service_that_eats_its_memory_is_ended_and_said(real, real_spec) -> None:
     with pytest.raises(DeployError, match=r"out of memory|exit 137"):
         deploy(real, real_spec("m", FAKE_MODE="hungry", memory_bytes=32 * 2**20))
