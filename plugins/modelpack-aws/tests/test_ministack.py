@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 import venv
@@ -29,7 +30,9 @@ from modelpack_aws.target import AwsTarget
 
 from modelpack.deploy import DeploymentSpec, DeploySettings, State, rollout
 from modelpack.deploy.pushing import Pushed
-from modelpack.errors import DeployError
+from modelpack.errors import DeployError, DeploymentNotFoundError
+from modelpack.store import Kind, Store
+from modelpack.tag import Tag
 
 pytestmark = [
     pytest.mark.peers,
@@ -38,6 +41,7 @@ pytestmark = [
 
 SERVICE = Path(__file__).parents[3] / "tests" / "deploy" / "service" / "service.py"
 IMAGE = "modelpack-test/aws"
+HASTY = Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.3)))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,16 @@ def build(api: Any, tag: str, entry: str) -> str:
 
 
 @pytest.fixture
-def target(emulator: str, engine: Any) -> Iterator[AwsTarget]:
+def session(emulator: str) -> Session:
+    """Clients of the emulator, for templates as it knows them."""
+    session = Session(region_name="us-east-1", endpoint_url=emulator)
+    events = session.client("cloudformation").meta.events
+    events.register("provide-client-params.cloudformation.CreateChangeSet", without_math)
+    return session
+
+
+@pytest.fixture
+def target(session: Session, engine: Any) -> Iterator[AwsTarget]:
     def push(spec: DeploymentSpec, reference: str, *, find_login: Any, **_: Any) -> Pushed:
         repository, _, tag = reference.rpartition(":")
         source = "broken" if spec.version == "broken" else "good"
@@ -124,14 +137,9 @@ def target(emulator: str, engine: Any) -> Iterator[AwsTarget]:
         [digest] = [one["aux"]["Digest"] for one in said if "aux" in one]
         return Pushed(digest, 0)
 
-    session = Session(region_name="us-east-1", endpoint_url=emulator)
-    events = session.client("cloudformation").meta.events
-    events.register("provide-client-params.cloudformation.CreateChangeSet", without_math)
-    target = AwsTarget(
-        clients=session, push=push, clock=Clock(sleep=lambda s: time.sleep(min(s, 0.3)))
-    )
+    target = AwsTarget(clients=session, push=push, clock=HASTY)
     yield target
-    with suppress(DeployError, Exception):
+    with suppress(DeploymentNotFoundError):
         target.destroy("digits")
 
 
@@ -204,6 +212,32 @@ def test_real_containers_answer_through_the_load_balancer_and_come_back(
     while tasks(engine) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert tasks(engine) == []
+
+
+def test_a_bundle_becomes_an_image_there_without_an_engine_and_answers(
+    session: Session, engine: Any, tmp_path: Path
+) -> None:
+    """Our own builder and registry client; the engine lends its base and runs the task."""
+    program = Path(sys.executable).with_name("modelpack")
+    for words in (["init", "words", "--template", "function"], ["build", "words"]):
+        done = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    tag = done.stdout.strip()
+    store = Store()
+    wanted = rollout.spec_for(store.find(Tag.parse(tag), Kind.BUNDLE), DeploySettings())
+    base = f"engine:{os.environ['ENGINE_BASE_IMAGE']}"
+    target = AwsTarget(clients=session, given={"base": base}, clock=HASTY)
+    try:
+        status = deploy(target, wanted)
+        assert (status.state, status.bundle) == (State.RUNNING, tag)
+        document = json.loads(target.fetch(f"{status.url}/openapi.json", timeout_s=10).body)
+        assert document["info"]["version"] == wanted.version
+        [first] = [one for one in target.logs("words") if '"event":"ready"' in one]
+        assert tag in first
+        assert rollout.plan_deployment(target, wanted).is_empty
+    finally:
+        target.destroy("words")
+    assert session.client("ecr").describe_repositories()["repositories"] == []
 
 
 def tasks(engine: Any) -> list[str]:
