@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from modelpack.deploy.accelerators import device_requests
 from modelpack.deploy.container import reachable_from
 from modelpack.deploy.engine_words import address_id, wanted_facts
 from modelpack.deploy.fleet import COUNT
@@ -23,7 +24,11 @@ _IN_PLACE = {COUNT, "state", "checked"}
 
 
 def changes_of(spec: DeploymentSpec, live: Live) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """Return changes and warnings; raises UsageError for an address that cannot be."""
+    """Return changes and warnings.
+
+    Raises UsageError for an address or an accelerator that an engine cannot have.
+    """
+    device_requests(spec.settings)
     around = live.surroundings
     wanted = wanted_of(spec, live)
     changes = [_replicas_change(spec, live, wanted)]

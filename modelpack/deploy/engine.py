@@ -22,6 +22,8 @@ Description = Mapping[str, Any]
 """What an engine says of a container or an image (``docker inspect``)."""
 
 
+_NO_DRIVER = "its machine needs NVIDIA's container toolkit, or take out 'resources.accelerator'"
+
 RestartPolicy = Literal["no", "unless-stopped"]
 
 
@@ -195,7 +197,8 @@ def _connect(what: str) -> Iterator[APIClient]:
                 f"the engine cannot {what}: its port is in use",
                 hint="choose another with '--port', or 0 for a free one",
             ) from cause
-        raise EngineError(f"the engine cannot {what}: {_one_line(said)}") from cause
+        hint = _NO_DRIVER if "could not select device driver" in said else None
+        raise EngineError(f"the engine cannot {what}: {_one_line(said)}", hint=hint) from cause
     except (DockerException, RequestException, OSError) as cause:
         raise EngineError(f"the engine did not {what}: {_one_line(str(cause))}") from cause
 

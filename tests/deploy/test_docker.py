@@ -290,6 +290,11 @@ def test_a_spec_without_an_image_is_refused(docker, make_spec) -> None:
         docker.read_live(make_spec())
 
 
+def test_an_accelerator_that_no_engine_has_is_refused_in_the_plan(docker, spec) -> None:
+    with pytest.raises(UsageError, match="a container engine has no 'tpu'"):
+        actions(docker, spec(accelerator="tpu:1"))
+
+
 def test_an_engine_runs_one_replica_where_none_would_do(docker, spec) -> None:
     wish = spec(min_replicas=0)
     settled(docker, wish)

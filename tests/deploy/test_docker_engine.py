@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -162,6 +163,17 @@ def test_a_crashing_container_is_noticed_long_before_the_time_is_up(real, real_s
     assert time.monotonic() - began < 60
     assert "error[service-failed]: the model is broken" in caught.value.message
     assert "this is digits:c" in caught.value.log_lines
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is one")
+def test_a_graphics_processor_that_is_not_there_changes_nothing(real, real_spec) -> None:
+    deploy(real, real_spec("a"))
+    with pytest.raises(EngineError, match=r"device|gpu") as caught:
+        deploy(real, real_spec("b", accelerator="nvidia:1"))
+
+    assert "NVIDIA's container toolkit" in caught.value.hint
+    assert "runs as before" in caught.value.hint
+    assert [one["State"]["Status"] for one in replicas()] == ["running"]
 
 
 def test_drift_shows_in_the_plan_and_is_put_right(real, real_spec) -> None:
