@@ -165,6 +165,7 @@ def test_what_cannot_be_is_refused(more: dict[str, Any], message: str) -> None:
 def test_the_plan_says_what_is_met_otherwise() -> None:
     assert ecs.notes(wanted(cpu=1.0, memory_bytes=2 * GIB)) == []
     assert ecs.notes(wanted(cpu=3.0)) == ["Fargate has steps: a replica gets 4 vCPU and 8 GiB"]
+    assert "for one minute" in ecs.notes(wanted(traffic=Traffic(canary_percent=5)))[0]
     assert "Lambda scales to zero" in ecs.notes(wanted(scaling=Scaling(least=0)))[0]
 
 

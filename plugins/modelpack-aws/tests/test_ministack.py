@@ -79,13 +79,18 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def engine(emulator: str) -> Iterator[Any]:
     import docker
 
     api = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"))
     made = [build(api, "good", '["python", "-u", "/service.py"]')]
     made.append(build(api, "broken", '["python", "-c", "raise SystemExit(1)"]'))
     yield api
+    pulled = f"{emulator.removeprefix('http://')}/"  # the emulator leaves what it has pulled
+    for image in api.images():
+        names = [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())]
+        if any(name.startswith(pulled) for name in names):
+            made.append(image["Id"])
     for image in made:
         with suppress(docker.errors.NotFound):
             api.remove_image(image, force=True)

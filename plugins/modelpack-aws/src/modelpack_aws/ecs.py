@@ -106,6 +106,8 @@ def notes(wanted: Wanted) -> list[str]:
         found.append(f"Fargate has steps: a replica gets {size}")
     if wanted.scaling.least == 0:
         found.append("ECS cannot wake up from no replicas, so one stays; Lambda scales to zero")
+    if wanted.traffic.canary_percent and not wanted.traffic.bake_s:
+        found.append("without 'traffic.bake_s' a canary has its share for one minute, then all")
     if wanted.instance:
         found.append("Fargate chooses machines itself: 'instance' has no meaning here")
     return found
