@@ -40,7 +40,7 @@ def refused(code: str, message: str = "no\nway") -> aws.ClientError:
         (aws.NoCredentialsError(), CredentialsError),
         (aws.PartialCredentialsError(provider="env", cred_var="x"), CredentialsError),
         (aws.UnauthorizedSSOTokenError(), CredentialsError),
-        (aws.NoRegionError(), UsageError),
+        (aws.NoRegionError(), CredentialsError),
         (aws.ProfileNotFound(profile="me"), UsageError),
         (aws.ParamValidationError(report="x"), DeployError),
         (aws.EndpointConnectionError(endpoint_url="https://x"), UnreachableError),

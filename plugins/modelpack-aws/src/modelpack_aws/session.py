@@ -114,7 +114,7 @@ class Session:
                 self._clients.clear()
 
     def client(self, service: str) -> Any:
-        """Return the client of a service; raises ToolMissingError, UsageError without a region."""
+        """Return the client of a service; raises ToolMissingError, CredentialsError without a region."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._make(service)
@@ -158,8 +158,8 @@ class Session:
 def said(what: str) -> Iterator[None]:
     """Say in our words what boto3 raises while it tries to do ``what``, such as ``make the stack``.
 
-    Raises CredentialsError for missing or refused credentials, RefusedError for a missing
-    permission, NotFoundError, ConflictError, UnreachableError, UsageError for a missing region or
+    Raises CredentialsError for missing or refused credentials and for a missing region, RefusedError
+    for a missing permission, NotFoundError, ConflictError, UnreachableError, UsageError for a missing
     profile, and DeployError for the rest.
     """
     from botocore import exceptions as aws
@@ -179,8 +179,8 @@ def said(what: str) -> Iterator[None]:
         raise CredentialsError(
             f"cannot {what}: the login has expired", hint="run 'aws sso login'"
         ) from cause
-    except aws.NoRegionError as cause:
-        raise UsageError(
+    except aws.NoRegionError as cause:  # AWS is not set up here: there is nobody to ask
+        raise CredentialsError(
             f"cannot {what}: no AWS region is set", hint="set deploy.region or AWS_REGION"
         ) from cause
     except aws.ProfileNotFound as cause:
