@@ -22,6 +22,7 @@ from modelpack.errors import (
     DeploymentNotFoundError,
     ModelpackError,
     ToolMissingError,
+    UsageError,
     did_you_mean,
 )
 from modelpack.tag import check_name
@@ -39,8 +40,8 @@ def list_deployments(catalog: Catalog | None = None) -> Listing:
     """Return the deployments of every target, by name.
 
     A target that cannot be asked is one line of ``problems`` and stops nothing else.  One whose
-    tool or credentials are not on this machine is only worth a line when a record says that it was
-    used.
+    tool or credentials are not on this machine, or that wants to be told more (a region), is only
+    worth a line when a record says that it was used.
     """
     catalog = catalog or installed()
     statuses: dict[tuple[str, str, str], Status] = {}
@@ -50,7 +51,7 @@ def list_deployments(catalog: Catalog | None = None) -> Listing:
             target = catalog.load(name).from_options(options)
             for status in target.list():
                 statuses[(status.name, target.name, _key(target.whereabouts))] = status
-        except (ToolMissingError, CredentialsError) as error:
+        except (ToolMissingError, CredentialsError, UsageError) as error:
             if is_recorded:
                 problems.append(f"target '{name}': {error.message}")
         except ModelpackError as error:
@@ -73,7 +74,7 @@ def find(name: str, *, at: str | None = None, catalog: Catalog | None = None) ->
         if target.status(name).state is not State.ABSENT:
             return target
     found: list[Target] = []
-    unasked: list[str] = []
+    unasked: dict[str, list[str]] = {}
     for place in [at] if at is not None else catalog.names:
         try:
             target = catalog.load(place).from_options({})
@@ -82,7 +83,7 @@ def find(name: str, *, at: str | None = None, catalog: Catalog | None = None) ->
         except ModelpackError as error:
             if at is not None:
                 raise
-            unasked.append(f"target '{place}' could not be asked: {error.message}")
+            unasked.setdefault(error.message, []).append(place)
     if not found:
         raise _not_found(name, at, unasked, catalog)
     if len(found) > 1:
@@ -162,15 +163,27 @@ def _places(catalog: Catalog) -> Iterator[tuple[str, Mapping[str, str], bool]]:
 
 
 def _not_found(
-    name: str, at: str | None, unasked: list[str], catalog: Catalog
+    name: str, at: str | None, unasked: Mapping[str, list[str]], catalog: Catalog
 ) -> DeploymentNotFoundError:
-    names = [status.name for status in list_deployments(catalog).statuses]
-    near = did_you_mean(name, names)
+    known = {status.name: status.target for status in list_deployments(catalog).statuses}
+    near = did_you_mean(name, sorted(known))
+    if name in known:
+        hint = f"there is one at target '{known[name]}'"
+    elif near:
+        hint = f"did you mean '{near}'?"
+    else:
+        hint = "run 'modelpack deployments list' to see them"
     place = f" at target '{at}'" if at else ""
-    hint = f"did you mean '{near}'?" if near else "run 'modelpack deployments list' to see them"
     return DeploymentNotFoundError(
-        f"no deployment '{name}'{place}", hint="; ".join([hint, *unasked])
+        f"no deployment '{name}'{place}", hint="; ".join([hint, *_unasked(unasked)])
     )
+
+
+def _unasked(places: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield who could not be asked, those that say the same together."""
+    for why, names in places.items():
+        quoted = ", ".join(f"'{name}'" for name in names)
+        yield f"target{'s' if len(names) > 1 else ''} {quoted} could not be asked: {why}"
 
 
 def _key(options: Mapping[str, str]) -> str:

@@ -13,11 +13,13 @@ from modelpack.deploy.catalog import GROUP, Catalog
 from modelpack.deploy.records import Record
 from modelpack.errors import (
     ConflictError,
+    CredentialsError,
     DeploymentNotFoundError,
     EngineError,
     TagError,
     TargetNotFoundError,
     ToolMissingError,
+    UsageError,
 )
 
 
@@ -88,8 +90,9 @@ def test_a_target_that_fails_is_one_line_and_the_others_are_listed() -> None:
     assert listing.problems == ("target 'air': no wind",)
 
 
-def test_a_missing_tool_is_worth_a_line_only_when_it_was_used() -> None:
-    places = catalog(sea=["cod"], air=ToolMissingError("no wings"))
+@pytest.mark.parametrize("error", [ToolMissingError, CredentialsError, UsageError])
+def test_what_was_never_set_up_is_worth_a_line_only_when_it_was_used(error) -> None:
+    places = catalog(sea=["cod"], air=error("no wings"))
     assert survey.list_deployments(places).problems == ()
 
     records.write(Record(name="gull", target="air"))
@@ -138,6 +141,23 @@ def test_what_is_nowhere_gets_a_suggestion() -> None:
 
     assert caught.value.exit_code == 3
     assert caught.value.hint == ("did you mean 'whale'?; target 'air' could not be asked: no wind")
+
+
+def test_targets_that_cannot_be_asked_for_one_reason_are_told_together() -> None:
+    places = catalog(sea=EngineError("no wind"), air=EngineError("no wind"), moon=EngineError("x"))
+
+    with pytest.raises(DeploymentNotFoundError) as caught:
+        survey.find("whale", catalog=places)
+
+    said = "; targets 'air', 'sea' could not be asked: no wind; target 'moon' could not be asked: x"
+    assert str(caught.value.hint).endswith(said)
+
+
+def test_what_stands_at_another_target_than_the_named_one_is_told_where() -> None:
+    with pytest.raises(DeploymentNotFoundError) as caught:
+        survey.find("cod", at="air", catalog=catalog(sea=["cod"], air=[]))
+
+    assert caught.value.hint == "there is one at target 'sea'"
 
 
 def test_a_target_that_holds_it_and_cannot_be_asked_is_said() -> None:
