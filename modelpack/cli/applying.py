@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from modelpack.cli import console
+from modelpack.cli import console, signals
 from modelpack.cli.grammar import Format
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ def apply_now(
     def confirm(question: str) -> bool:
         return yes or (console.has_somebody() and console.ask(question, flag="--yes", what="this"))
 
-    status = rollout.apply_plan(
-        place,
-        plan,
-        ensure_image=_image_maker(base),
-        progress=console.Steps(),
-        confirm=confirm,
-    )
+    # A build server that cancels a job sends SIGTERM: what was begun is taken back then, too.
+    with signals.as_interrupts():
+        status = rollout.apply_plan(
+            place,
+            plan,
+            ensure_image=_image_maker(base),
+            progress=console.Steps(),
+            confirm=confirm,
+        )
     print_status(status, form)
 
 

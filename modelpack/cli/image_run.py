@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelpack.cli import console
+from modelpack.cli import console, signals
 from modelpack.cli.grammar import Format, FormatOption
 
 if TYPE_CHECKING:
@@ -91,7 +88,7 @@ def run(
         env=env or (),
         name=name,
     )
-    with _ended_by_signals():
+    with signals.as_interrupts():
         try:
             running = run_image(reference, options, progress=console.Steps())
         except NotReadyError as error:
@@ -142,18 +139,3 @@ def _remove(running: Running) -> None:
         running.remove()
     except KeyboardInterrupt:
         running.remove(grace_s=0)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that no container is left."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
