@@ -154,6 +154,18 @@ def test_a_change_set_that_makes_the_balancer_anew_is_dropped(aws: FakeAws) -> N
     assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
 
 
+def test_one_that_is_consented_to_is_executed(aws: FakeAws) -> None:
+    target = target_of(aws)
+    deploy(target, spec())
+    aws.replaced = {"LoadBalancer"}
+    asked: list[str] = []
+    plan = rollout.plan_deployment(target, spec("b", public=True))
+    rollout.apply_plan(target, plan, confirm=lambda question: not asked.append(question))
+    assert target.status("digits").bundle == "digits:b"
+    (question,) = asked
+    assert question.startswith("CloudFormation would also ± AWS::ElasticLoadBalancingV2::")
+
+
 def test_the_plan_says_which_service_was_chosen_and_why(aws: FakeAws) -> None:
     target = target_of(aws)
     for more, words in (

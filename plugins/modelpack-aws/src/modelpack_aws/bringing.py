@@ -59,6 +59,16 @@ def expected(prepared: Prepared) -> bool:
     return not _surprises(prepared)
 
 
+def expected_or_asked(journal: Journal) -> Consent:
+    """Return who consents to a change set: the plan to what is expected, somebody to the rest."""
+
+    def consent(prepared: Prepared) -> bool:
+        also = "; ".join(_surprises(prepared))
+        return not also or journal.confirm(f"CloudFormation would also {also}: go on?")
+
+    return consent
+
+
 def bring(
     place: Place,
     kept: Kept,
@@ -87,7 +97,7 @@ def bring(
         stacks.drop(prepared)
         raise ConflictError(
             f"CloudFormation would also {'; '.join(_surprises(prepared)) or 'change more'}",
-            hint="nothing was done; destroy the deployment and deploy it anew if that is meant",
+            hint="nothing was done; '--yes' consents to it",
         )
 
     def execute() -> dict[str, Any]:

@@ -37,7 +37,7 @@ from modelpack.deploy import (
     refuse_unknown,
 )
 from modelpack.errors import DeployError, DeploymentNotFoundError
-from modelpack_aws.bringing import STACK_TIMEOUT_S, Quiet, bring, go_back
+from modelpack_aws.bringing import STACK_TIMEOUT_S, Quiet, bring, expected_or_asked, go_back
 from modelpack_aws.calling import call_at, is_reachable
 from modelpack_aws.choosing import MODES, mode_of
 from modelpack_aws.kept import Entry, Kept
@@ -180,7 +180,15 @@ class AwsTarget(Target):
             options=of_the_template(self.given),
         )
         kept = Kept(now=entry, history=_history(place.read(spec.name), images, entry.mark))
-        bring(place, kept, place.around(wanted), journal, progress, settled=images.settled)
+        bring(
+            place,
+            kept,
+            place.around(wanted),
+            journal,
+            progress,
+            settled=images.settled,
+            consent=expected_or_asked(journal),
+        )
         return Revision(
             deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
         )
