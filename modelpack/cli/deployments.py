@@ -57,6 +57,9 @@ def list_deployments(form: FormatOption = Format.TEXT) -> None:
             for one in listing.statuses
         ]
         console.table(("name", "target", "state", "bundle", "url"), rows)
+        for one in listing.statuses:
+            if one.meanwhile:
+                console.note(f"'{one.name}' is not found healthy yet: {one.meanwhile}")
 
 
 def status(
@@ -88,6 +91,7 @@ def status(
             "url": found.url or "not to be reached from here",
             "since": (found.since or "not known").replace("T", " "),
             "restarts": found.restarts,
+            **({"meanwhile": found.meanwhile} if found.meanwhile else {}),
         }
     )
     if drift:

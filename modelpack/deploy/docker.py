@@ -165,6 +165,7 @@ class DockerTarget(Target):
             since=min((one.since for one in group.replicas if one.since), default=None),
             restarts=sum(one.restarts for one in group.replicas),
             detail=detail,
+            meanwhile=_meanwhile(fleet),
         )
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
@@ -247,6 +248,17 @@ class DockerTarget(Target):
         if keeper is None or keeper.phase != "running":
             return State.STOPPED, "nothing keeps its port"
         return state, detail
+
+
+def _meanwhile(fleet: Fleet) -> str | None:
+    """Return how the settled group is, while another one is on trial beside it."""
+    group = fleet.settled
+    if group is None or group is fleet.standing or group.spec is None:
+        return None
+    keeper = fleet.keeper_of(group)
+    state = state_of(group.replicas)[0] if keeper and keeper.phase == "running" else State.STOPPED
+    at = f" at {keeper.url}" if keeper and keeper.url else ""
+    return f"revision '{group.spec.revision}' ({group.spec.bundle}) is {state}{at}"
 
 
 def _image(spec: DeploymentSpec) -> str:

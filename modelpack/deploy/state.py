@@ -127,6 +127,8 @@ class Status:
     """How often it was started again after it had ended by itself."""
     detail: str | None = None
     """Why it is not running, in a few words."""
+    meanwhile: str | None = None
+    """What stands beside it, when nobody has found it healthy yet and the former one serves on."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -573,6 +573,22 @@ def test_a_first_deploy_that_was_cut_short_is_seen_and_can_be_destroyed(
     assert engine.left == []
 
 
+def test_while_one_is_on_trial_the_status_says_that_the_former_one_serves(
+    docker, engine, spec
+) -> None:
+    former = spec("a")
+    settled(docker, former)
+    assert docker.status("digits").meanwhile is None
+
+    apply(docker, spec("b"))
+
+    found = docker.status("digits")
+    assert found.bundle == "digits:b"
+    assert found.meanwhile == f"revision '{former.revision}' (digits:a) is running"
+    docker.settle("digits")
+    assert docker.status("digits").meanwhile is None
+
+
 def test_names_that_end_alike_are_two_deployments(docker, engine, make_spec) -> None:
     for name in ("digits", "digits-r"):
         settled(docker, make_spec(name=name, image="digits:a", port=3000))
