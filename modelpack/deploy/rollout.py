@@ -36,7 +36,7 @@ from modelpack.deploy.planning import (
 from modelpack.deploy.plugin import Target
 from modelpack.deploy.probe import Clock, Probe
 from modelpack.deploy.spec import DeploymentSpec
-from modelpack.deploy.state import State, Status
+from modelpack.deploy.state import Live, State, Status
 from modelpack.errors import ConflictError, DeployError, ModelpackError
 from modelpack.progress import SILENT, Progress
 
@@ -102,7 +102,7 @@ def apply_plan(
         records.sweep(name)
         live, fresh = plan_with_live(target, plan.spec)
         if fresh.is_empty:
-            _note_done(target, fresh)
+            _note_done(target, fresh, live)
             return target.status(name)
         if fresh.digest != plan.digest and not _was_cut_short(plan):
             raise ConflictError(
@@ -129,10 +129,15 @@ def apply_plan(
         return target.status(name)
 
 
-def _note_done(target: Target, plan: Plan) -> None:
-    """Remember what stands already, whoever brought it there."""
+def _note_done(target: Target, plan: Plan, live: Live) -> None:
+    """Remember what stands already, whoever brought it there.
+
+    A spec that differs in nothing the target heeds is no revision to go back to or from.
+    """
     records.remember(plan.spec.name, target.name, target.options)
-    revisions.keep(plan.spec, target.name)
+    noted = revisions.kept(plan.spec.name, target.name)
+    if live.revision is None or not noted or noted[-1].id != live.revision:
+        revisions.keep(plan.spec, target.name)
     if journals.interrupted(plan.spec.name) is not None:
         target.settle(plan.spec.name)  # what stands is whole, and what the apply left behind goes
         journals.forget(plan.spec.name)

@@ -297,6 +297,24 @@ def test_a_number_that_is_not_heeded_beside_one_that_is_becomes_a_warning(make_s
     assert plan.warnings == ("scaling.max: this place does not scale",)
 
 
+def test_what_a_target_passes_over_is_no_revision_to_go_back_to(make_spec) -> None:
+    class Unmoved(Place):
+        def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
+            wanted = {key: value for key, value in spec.facts().items() if key != "min_replicas"}
+            change = change_to(f"thing/{spec.name}", live, wanted)
+            return Plan(target=self.name, spec=spec, changes=(change,))
+
+    place = Unmoved(scales=frozenset())
+    first, second = make_spec("a"), make_spec("b")
+    deploy(place, first)
+    deploy(place, second)
+
+    deploy(place, make_spec("b", min_replicas=2))  # nothing to change
+
+    assert [one.id for one in place.history("digits")] == [first.revision, second.revision]
+    assert rollout.plan_rollback(place, "digits").spec.bundle == "digits:a"
+
+
 def test_scaling_what_is_not_known_here_says_what_to_do(make_spec) -> None:
     with pytest.raises(DeployError, match="is not known on this machine"):
         rollout.plan_scale(Place(runs=make_spec()), "digits", fewest=2, most=None)
