@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := 85
 USUAL := not bench and not soak and not peers and not frameworks and not long
-PARALLEL := --numprocesses 2 --dist loadgroup
+PARALLEL := --numprocesses 3 --dist loadgroup
 TIMED := tests/benchmarks tests/soak tests/server/observe
 
 # In continuous integration an engine must be there and every test for it must run.
@@ -48,7 +48,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Unit, engine and browser tests, two files at a time; then those that measure time, by themselves.
+# Unit, engine and browser tests, three files at a time, since many of them wait; then those that measure time, by themselves.
 # What is missing on this machine is skipped with its reason.
 unit: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench $(REQUIRE)

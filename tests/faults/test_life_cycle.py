@@ -233,6 +233,7 @@ def test_f29_nothing_waits_by_the_wall_clock() -> None:
         "lambda_/handler.py",
         "life/lifecycle.py",
         "observe/logs.py",
+        "observe/payloads/record.py",
         "observe/tracing.py",
         "observe/watching.py",
         "tasks/telling.py",

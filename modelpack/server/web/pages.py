@@ -85,10 +85,9 @@ def page_routes(
     }
     pages["/openapi.json"] = _Made(document)
     pages["/"] = replace(pages["/"], headers=(*SECURITY_HEADERS, VARY))
-    guarded: dict[str, ASGIApp] = {path: KnownHost(page, hosts) for path, page in pages.items()}
     if home is not None:
-        guarded["/"] = _Home(guarded["/"], home)
-    return [Route(path, page, methods=["GET"]) for path, page in guarded.items()]
+        pages["/"] = _Home(pages["/"], home)
+    return [Route(path, KnownHost(page, hosts), methods=["GET"]) for path, page in pages.items()]
 
 
 class _Home:
