@@ -126,8 +126,9 @@ def test_failed_requests_are_always_logged() -> None:
     assert [json.loads(line)["status"] for line in lines] == [400, 429, 499, 500, 504]
 
 
-def test_without_a_log_nothing_is_written() -> None:
+def test_without_a_log_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
     AccessLog(1.0, find_output=lambda: None).add("predict", Call(), 200, 0.0)
+    assert capfd.readouterr() == ("", "")
 
 
 @modelpack.service
