@@ -67,9 +67,9 @@ def simulate(
 
     Replay a trace of requests against a scaling policy.
 
-    Shows replicas over time, and what it would have cost: waiting, refusals, hours. The formula is the
-    one by which the local and docker targets scale; the service is a model of one, with a fixed time
-    a request. The same words give the same result.
+    Shows replicas over time, and what it would have cost: waiting, refusals, hours. Nothing is deployed,
+    and no target follows the policy by itself. The service is a model of one, with a fixed time a
+    request. The same words give the same result.
     """
     from modelpack.deploy.autoscale.picture import svg_picture
     from modelpack.deploy.autoscale.policy import Policy
