@@ -129,7 +129,7 @@ def _failure(
     """Return the error for a step that failed; ``index`` is one that wanted a login."""
     if any(re.search(rf"python{re.escape(plan.python)}: (command )?not found", x) for x in tail):
         return wrong_python(plan, f"it has no 'python{plan.python}'")
-    telling = [x for x in tail if re.match(r"(ERROR|E|fatal|error)\b", x)] or list(tail)
+    telling = [found[0] for x in tail if (found := _TELLING.search(x))] or list(tail)
     shown = telling[-2:] or [one_line(error)]
     hint = f"all that the builder said is in '{log}'"
     if index is not None and any(_NOT_HAD.search(x) for x in tail):
@@ -145,6 +145,8 @@ def _failure(
     )
 
 
+# A builder joins what two streams of a program wrote at once: an error may stand behind a bar.
+_TELLING = re.compile(r"^(?:ERROR|E|fatal|error)\b.*|\bERROR: .*")
 _NOT_HAD = re.compile(r"No matching distribution|EOFError")
 # What pip says: it asks, and nobody answers; or it was given a login that is wrong.
 _LOGIN = re.compile(r"User for ([\w.:-]+): |401 Error, Credentials not correct for (\S+)")

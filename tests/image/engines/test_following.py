@@ -93,6 +93,20 @@ def test_a_failed_step_shows_its_last_words_in_four_lines(
     assert progress.ended == progress.begun
 
 
+def test_an_error_is_found_behind_a_bar_that_came_at_the_same_moment(
+    plan: ImagePlan, cache: Path, progress: Any
+) -> None:
+    bar = "     ━━━━━━━━ 134.5/134.5 kB 108.1 MB/s eta 0:00:00"
+    said = [f"{bar} ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "  Expected a", "  Got b"]
+
+    with pytest.raises(EngineError) as caught:
+        hear(plan, failing(plan, *said), progress)
+
+    assert caught.value.message.splitlines()[1:] == [
+        "  ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"
+    ]
+
+
 def test_a_failure_without_words_shows_what_the_engine_says(
     plan: ImagePlan, cache: Path, progress: Any
 ) -> None:
