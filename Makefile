@@ -42,7 +42,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd plugins/modelpack-aws/src && ../../../$(BIN)/lint-imports --config ../pyproject.toml
+	for plugin in plugins/*/; do (cd $$plugin/src && ../../../$(BIN)/lint-imports --config ../pyproject.toml) || exit 1; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""Deploys modelpack bundles to Azure Container Apps, Azure ML and AKS."""

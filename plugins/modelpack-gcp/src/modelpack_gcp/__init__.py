@@ -1,0 +1,1 @@
+"""Deploys modelpack bundles to Cloud Run, Vertex AI and GKE."""

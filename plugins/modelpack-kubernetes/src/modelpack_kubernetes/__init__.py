@@ -1,0 +1,1 @@
+"""Deploys modelpack bundles to Kubernetes, KServe and Knative."""

@@ -1,0 +1,1 @@
+"""Deploys modelpack bundles to a Ray cluster."""
