@@ -94,6 +94,7 @@ def libraries_of(*folders: str) -> set[str]:
                     names = [node.module]
                 found |= {name.partition(".")[0] for name in names}
     foreign = found - set(sys.stdlib_module_names) - {"modelpack"}
+    homes["google"] = ["protobuf"]  # many share that package; its plugins alone use the others
     return {homes[name][0].lower().replace("_", "-") for name in foreign}
 
 
