@@ -90,6 +90,7 @@ def status(
             "revision": found.revision or "not known",
             "url": found.url or "not to be reached from here",
             "since": (found.since or "not known").replace("T", " "),
+            **({"replicas": str(found.replicas).replace("T", " ")} if found.replicas else {}),
             "restarts": found.restarts,
             **({"meanwhile": found.meanwhile} if found.meanwhile else {}),
         }

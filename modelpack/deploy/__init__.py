@@ -14,7 +14,7 @@ from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import Answer
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec, Fact
-from modelpack.deploy.state import Live, Revision, State, Status
+from modelpack.deploy.state import Live, Replicas, Revision, State, Status
 from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
@@ -33,6 +33,7 @@ __all__ = [
     "Plan",
     "Progress",
     "Rendered",
+    "Replicas",
     "Revision",
     "State",
     "Status",

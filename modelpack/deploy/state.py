@@ -110,6 +110,26 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """How many replicas there are, where the load decides."""
+
+    awake: int
+    """Whose server runs, or is being started."""
+    wanted: int
+    """How many there should be at this moment."""
+    most: int
+    """How many there can be."""
+    asleep_since: str | None = None
+    """When the last one went to sleep, UTC, RFC 3339; None: it has not."""
+
+    def __str__(self) -> str:
+        said = f"{self.awake} of {self.most} awake"
+        if self.awake != self.wanted:
+            said += f", {self.wanted} wanted"
+        return said if self.asleep_since is None else f"{said} since {self.asleep_since}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How a deployment is at this moment."""
 
@@ -129,6 +149,8 @@ class Status:
     """Why it is not running, in a few words."""
     meanwhile: str | None = None
     """What stands beside it, when nobody has found it healthy yet and the former one serves on."""
+    replicas: Replicas | None = None
+    """How many there are, where the load decides; None: their number is fixed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
