@@ -2,17 +2,29 @@
 
 Replay ──columns──► text_picture   blocks for a terminal
              └────► svg_picture    for a page, with no script and no foreign part
+several ───Line────► svg_lines     the same with the replicas of several, to compare them
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from modelpack.deploy.autoscale.replay import Replay
 
 WIDTH, HEIGHT = 72, 8
 _LEVELS = "▁▂▃▄▅▆▇█"
+_COLOURS = ("#1f5fbf", "#d1721b", "#2a8a4a", "#8a3fa0")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is drawn over time."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    """Second and value, by second."""
 
 
 def text_picture(replay: Replay, *, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
@@ -39,45 +51,83 @@ def text_picture(replay: Replay, *, width: int = WIDTH, height: int = HEIGHT) ->
 
 def svg_picture(replay: Replay, title: str, *, width: int = 720, height: int = 260) -> str:
     """Return an SVG document with the requests at once as a line and the replicas as steps."""
-    left, top, inner_w, inner_h = 44, 34, width - 60, height - 74
-    most = max(*(count for _, count in replay.replicas), 1)
-    busiest = max(*(count for _, count in replay.in_flight), 1)
-
-    def place(at: float, share: float) -> str:
-        x = left + inner_w * at / max(replay.length_s, 1e-9)
-        return f"{x:.1f},{top + inner_h * (1 - share):.1f}"
-
-    steps: list[str] = []
-    ends = [at for at, _ in replay.replicas[1:]] + [replay.length_s]
-    for (at, count), end in zip(replay.replicas, ends, strict=True):
-        steps += [place(at, count / most), place(end, count / most)]
-    line = " ".join(place(at, count / busiest) for at, count in replay.in_flight)
-    right, foot = left + inner_w, top + inner_h
-    words = (
-        (left, 18, "start", "#222222", title),
-        (left - 6, top + 4, "end", "#1f5fbf", str(most)),
-        (left - 6, foot, "end", "#222222", "0"),
-        (left, foot + 16, "start", "#222222", "0 s"),
-        (right, foot + 16, "end", "#222222", f"{replay.length_s:.0f} s"),
-        (left, foot + 34, "start", "#1f5fbf", f"replicas (most {most})"),
-        (left + 180, foot + 34, "start", "#777777", f"requests at once (most {busiest})"),
+    busy = Line("requests at once", replay.in_flight)
+    return svg_lines(
+        title, replay.length_s, [Line("replicas", replay.replicas)], busy, (width, height)
     )
+
+
+def svg_lines(
+    title: str,
+    length_s: float,
+    replicas: Sequence[Line],
+    load: Line,
+    size: tuple[int, int] = (720, 260),
+) -> str:
+    """Return an SVG document: one load as a grey line, several counts of replicas as steps.
+
+    Every point of a line is ``(second, value)``.  The counts share one scale, the load has its own;
+    steps that coincide stay visible, since each is drawn thinner than the one below it.
+    """
+    frame = _Frame(size, length_s)
+    most = max((count for line in replicas for _, count in line.points), default=1) or 1
+    heaviest = max((value for _, value in load.points), default=1) or 1
+    key = [(line, _COLOURS[number % len(_COLOURS)]) for number, line in enumerate(replicas)]
+    shown = " ".join(frame.place(at, value / heaviest) for at, value in load.points)
+    words = [
+        (frame.left, 18, "start", "#222222", title),
+        (frame.left - 6, frame.top + 4, "end", "#222222", f"{most:g}"),
+        (frame.left - 6, frame.foot, "end", "#222222", "0"),
+        (frame.left, frame.foot + 16, "start", "#222222", "0 s"),
+        (frame.right, frame.foot + 16, "end", "#222222", f"{length_s:.0f} s"),
+    ]
+    x = frame.left
+    for line, colour in [*key, (load, "#777777")]:
+        highest = max((value for _, value in line.points), default=0)
+        text = f"{line.name} (most {highest:g})"
+        words.append((x, frame.foot + 34, "start", colour, text))
+        x += 20 + 7 * len(text)
     parts = [
         f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<path d="M{left},{foot}H{right}" stroke="#888888"/>',
-        f'<polyline points="{line}" fill="none" stroke="#b8b8b8" stroke-width="1.5"/>',
-        f'<polyline points="{" ".join(steps)}" fill="none" stroke="#1f5fbf" stroke-width="2.5"/>',
+        f'<rect width="{size[0]}" height="{size[1]}" fill="#ffffff"/>',
+        f'<path d="M{frame.left},{frame.foot}H{frame.right}" stroke="#888888"/>',
+        f'<polyline points="{shown}" fill="none" stroke="#b8b8b8" stroke-width="1.5"/>',
+        *(
+            f'<polyline points="{frame.steps(line.points, most)}" fill="none" stroke="{colour}"'
+            f' stroke-width="{max(2.5 + 2 * (len(key) - 1 - number), 1):g}"/>'
+            for number, (line, colour) in enumerate(key)
+        ),
         *(
             f'<text x="{x}" y="{y}" text-anchor="{side}" fill="{fill}">{escape(text)}</text>'
             for x, y, side, fill, text in words
         ),
     ]
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" role="img"'
         ' font-family="sans-serif" font-size="12">'
     )
     return "\n".join([head, *parts, "</svg>", ""])
+
+
+class _Frame:
+    """Where on the picture a moment and a share of the height are."""
+
+    def __init__(self, size: tuple[int, int], length_s: float) -> None:
+        self.left, self.top = 44, 34
+        self.right, self.foot = size[0] - 16, size[1] - 40
+        self._length_s = max(length_s, 1e-9)
+
+    def place(self, at: float, share: float) -> str:
+        x = self.left + (self.right - self.left) * min(at / self._length_s, 1)
+        return f"{x:.1f},{self.top + (self.foot - self.top) * (1 - share):.1f}"
+
+    def steps(self, points: Sequence[tuple[float, float]], most: float) -> str:
+        """Return the points of a line that stays at each value until the next."""
+        ends = [at for at, _ in points[1:]] + [self._length_s]
+        places: list[str] = []
+        for (at, count), end in zip(points, ends, strict=True):
+            places += [self.place(at, count / most), self.place(end, count / most)]
+        return " ".join(places)
 
 
 def columns(series: Sequence[tuple[float, int]], length_s: float, width: int) -> list[int]:
