@@ -1,1 +1,1 @@
-"""Deploys modelpack bundles to Kubernetes, KServe and Knative."""
+"""Deploys bundles of modelpack to Kubernetes: plain, by KServe or by Knative."""
