@@ -67,8 +67,8 @@ def simulate(
 
     Replay a trace of requests against a scaling policy.
 
-    Shows replicas over time, and what it would have cost: waiting, refusals, hours. Nothing is deployed,
-    and no target follows the policy by itself. The service is a model of one, with a fixed time a
+    Shows replicas over time, and what it would have cost: waiting, refusals, hours. Nothing is deployed.
+    The targets 'local' and 'docker' follow the same formula. The service is a model of one, with a fixed time a
     request. The same words give the same result.
     """
     from modelpack.deploy.autoscale.picture import svg_picture
@@ -76,7 +76,10 @@ def simulate(
     from modelpack.deploy.autoscale.replay import Service, replay
     from modelpack.deploy.autoscale.trace import read_trace
 
-    wanted = Policy(**_wishes(policy or [], Policy()))
+    try:
+        wanted = Policy(**_wishes(policy or [], Policy()))
+    except ValueError as error:
+        raise UsageError(f"--policy: {error}") from None
     served = Service(
         service_s=_time(service, "--service-time"),
         places=places,

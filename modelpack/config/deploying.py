@@ -30,6 +30,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "idle_s",
         "cooldown_up_s",
         "cooldown_down_s",
+        "every_s",
+        "window_s",
+        "max_up_factor",
+        "max_down_factor",
+        "up_tolerance",
+        "down_tolerance",
     ),
     "traffic": ("canary_percent", "bake_s"),
     "network": ("public", "vpc", "subnets", "security_groups", "allow"),
@@ -45,6 +51,20 @@ _ACCELERATOR = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)(?::([1-9][0-9]{0,3}))?")
 _REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*:[\x21-\x7e]{1,2000}")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9 ._:/=+@-]{0,255}")
+
+
+_RANGES = (
+    ("idle_s", 0, 86_400),
+    ("cooldown_up_s", 0, 86_400),
+    ("cooldown_down_s", 0, 86_400),
+    ("bake_s", 0, 86_400),
+    ("every_s", 0.5, 3600),
+    ("window_s", 0, 86_400),
+    ("max_up_factor", 1, 100),
+    ("max_down_factor", 0, 1),
+    ("up_tolerance", 0, 10),
+    ("down_tolerance", 0, 1),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +116,24 @@ class DeploySettings:
     cooldown_down_s: float | None = None
     """Least time between two steps down; None: the target's own."""
 
+    every_s: float | None = None
+    """How often it is decided how many there should be; None: the target's own."""
+
+    window_s: float | None = None
+    """Over how long the requests at once are averaged; None: the target's own."""
+
+    max_up_factor: float | None = None
+    """Largest growth in one step, of what there is; None: the target's own."""
+
+    max_down_factor: float | None = None
+    """Least that one step leaves, of what there is; None: the target's own."""
+
+    up_tolerance: float | None = None
+    """Share by which there must be too few before any is added; None: the target's own."""
+
+    down_tolerance: float | None = None
+    """Share by which there must be too many before any goes; None: the target's own."""
+
     canary_percent: int | None = None
     """Share of the requests that a new revision gets at first; None: all of them at once."""
 
@@ -133,6 +171,11 @@ class DeploySettings:
     def most_replicas(self) -> int:
         """``max_replicas``, or what stands for it when it is not set."""
         return max(self.min_replicas, 1) if self.max_replicas is None else self.max_replicas
+
+    @property
+    def is_scaling(self) -> bool:
+        """Whether the number of replicas follows the requests."""
+        return self.min_replicas == 0 or self.most_replicas > self.min_replicas
 
     @property
     def accelerator_kind(self) -> str | None:
@@ -177,10 +220,10 @@ class DeploySettings:
             within("max_replicas", self.max_replicas, max(self.min_replicas, 1), 10_000)
         if self.in_flight is not None:
             at_least("in_flight", self.in_flight, 1)
-        for name in ("idle_s", "cooldown_up_s", "cooldown_down_s", "bake_s"):
+        for name, least, most in _RANGES:
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 86_400:
-                raise ValueError(f"{name}: must be from 0 to 86400, got {value:g}")
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name}: must be from {least} to {most}, got {value:g}")
         if self.idle_s is not None and self.min_replicas > 0:
             raise ValueError("idle_s: has a meaning only when scaling.min is 0")
         if self.canary_percent is not None:

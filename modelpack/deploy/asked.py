@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from modelpack.deploy import port_keeper
 from modelpack.deploy.accelerators import device_requests
 from modelpack.deploy.engine_words import (
     ANYWHERE,
@@ -35,6 +34,7 @@ from modelpack.deploy.engine_words import (
     replica_name,
     volume_name,
 )
+from modelpack.deploy.keeping.program import program
 from modelpack.deploy.spec import DeploymentSpec
 
 _MOST_PROCESSES = 4096
@@ -71,7 +71,7 @@ def keeper(spec: DeploymentSpec, python: str) -> Wanted:
 
 def keeper_program(python: str) -> list[str]:
     """Return the command line of the keeper, but for the word that says what to do."""
-    return [python, "-I", "-S", "-c", Path(port_keeper.__file__).read_text(encoding="utf-8")]
+    return [python, "-I", "-S", "-c", program()]
 
 
 def python_of(image: Mapping[str, Any]) -> str:

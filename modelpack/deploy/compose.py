@@ -11,16 +11,15 @@ replaces them one after the other while who connects waits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from modelpack.deploy import port_keeper
 from modelpack.deploy.accelerators import compose_devices
 from modelpack.deploy.asked import keeper, replica
 from modelpack.deploy.engine_words import CONTAINER_PORT
 from modelpack.deploy.fleet import count_of
+from modelpack.deploy.keeping.program import program
 from modelpack.deploy.spec import DeploymentSpec
 
 _PROGRAM = "port_keeper.py"
@@ -40,8 +39,7 @@ def compose_files(spec: DeploymentSpec) -> dict[str, bytes]:
     settings = spec.settings
     head = _HEAD.format(name=spec.name, bundle=spec.bundle, host=settings.host, port=settings.port)
     text = yaml.safe_dump(_compose(spec), sort_keys=False, allow_unicode=True, width=100)
-    program = Path(port_keeper.__file__).read_bytes()
-    return {"compose.yaml": (head + text).encode(), _PROGRAM: program}
+    return {"compose.yaml": (head + text).encode(), _PROGRAM: program().encode()}
 
 
 def _compose(spec: DeploymentSpec) -> dict[str, Any]:

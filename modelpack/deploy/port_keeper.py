@@ -1,26 +1,36 @@
-"""Holds the port of a deployment: the program of one small container, standard library only.
+"""Holds the port of a deployment, and says how many servers stand at it; standard library only.
 
-    clients ──► listening socket, its queue ◄──accept── replicas, each with a copy of the socket
-    replica ──join──► keeper ──accept, with the socket──► replica takes connections by itself
+    clients ──► listening socket, its queue ◄──accept── servers, each with a copy of the socket
+    server ──join──► keeper ──accept, with the socket──► server takes connections by itself
     deploy ──switch──► keeper ──accept──► new group … all accepting ──pause──► every other group
+    servers ──load──► keeper ──formula──► Pool.want(group, count) ──► servers start and end
 
-    python -I -S -c SOURCE serve               keep MODELPACK_HOST:MODELPACK_PORT until SIGTERM
-    python -I -S -c SOURCE ask WORD …          give one order and print the answer, JSON
+    python -I -S -c PROGRAM serve              keep MODELPACK_HOST:MODELPACK_PORT until SIGTERM
+    python -I -S -c PROGRAM ask WORD …         give one order and print the answer, JSON
 
 No byte of a request passes through here: the keeper hands out its listening socket (SCM_RIGHTS,
 unix(7)) and the kernel does the rest.  What always holds: the socket stays open whatever becomes of
-the replicas, so who connects while nobody accepts waits and is not refused; the old group is paused
-only when the new one accepts; a replica that is gone is forgotten as its line ends.
+the servers, so who connects while nobody accepts waits and is not refused; the old group is paused
+only when the new one accepts; a server that is gone is forgotten as its line ends.  A server that
+may not accept any more hands its open connections back, and who accepts gets them; while nobody
+does they wait here, and what their clients send waits in the kernel.
 
-A replica that may not accept any more hands its open connections back (``adopt``), and who accepts
-gets them; while nobody does they wait here, and what their clients send waits in the kernel.
+Lines are SOCK_SEQPACKET on ``MODELPACK_PORT_KEEPER``, one packet a message, words by spaces.
 
-Lines are SOCK_SEQPACKET on ``MODELPACK_PORT_KEEPER``, one packet a message.  Of a replica: ``join
-GROUP HOST``, ``ready``, ``unready``, ``accepting``, ``paused``, ``leaving``, ``adopt`` with a
-connection; to it: ``accept SLOT`` with two descriptors (the socket, the shared counts), ``pause``,
-``adopt`` with a connection.  Orders: ``hold GROUP …``, ``switch GROUP
-COUNT SECONDS``, ``status``.  Without an order ever, as after a restart of the machine, every group
-accepts: what an engine starts again by itself was found healthy once.
+* A server says ``join GROUP HOST``, ``ready``, ``unready``, ``accepting``, ``paused``, ``leaving``,
+  ``load NOW EVER`` (requests that run and wait there; those it ever answered), ``adopt`` with a
+  connection.  It is told ``accept SLOT`` with two descriptors (the socket, the shared counts),
+  ``pause``, ``adopt`` with a connection.
+* Process 1 of a container that sleeps says ``sleeps GROUP HOST STATE SERIAL POLICY`` (its state is
+  ``asleep``, ``awake`` or ``ending``; the policy is JSON without spaces, and the one with the
+  highest serial number counts), then ``awake``, ``ending``, ``asleep``, ``crashed STATUS``.  It is
+  told ``start``, ``stop``, and ``ready`` once its server has joined.
+* Orders: ``hold GROUP …``, ``wake GROUP COUNT`` (for a trial, whatever the load: as many as the
+  group that has the port, if that has more; not done: no policy of it is known yet), ``switch GROUP COUNT SECONDS`` (COUNT 0: as many as
+  are wanted of it), ``scale GROUP SERIAL POLICY``, ``status``.
+
+Without an order ever, as after a restart of the machine, every group accepts: what an engine
+starts again by itself was found healthy once.  The parts are in ``modelpack.deploy.keeping``.
 """
 
 from __future__ import annotations
@@ -32,38 +42,25 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-SLOTS = 64
-"""Most processes of replicas that keep their connections even among them."""
+from modelpack.deploy.autoscale.policy import Policy
+from modelpack.deploy.keeping.members import SLOTS, Member, Members
+from modelpack.deploy.keeping.parked import Parked
+from modelpack.deploy.keeping.scaling import SAMPLE_S, Pool, Scaling
+from modelpack.deploy.keeping.sleepers import Sleepers
 
 BACKLOG = 2048
 
-MOST_WAITING = 10_000
-"""Most open connections that are kept while nobody accepts; more are closed."""
-
 _MOST_BYTES = 4096
-_NOBODY = b"\xff\xff\xff\xff"
-
-
-class Member:
-    """One process of a replica, by its line."""
-
-    def __init__(self, line: socket.socket, group: str, host: str, slot: int) -> None:
-        self.line = line
-        self.group = group
-        self.host = host
-        self.slot = slot
-        self.is_ready = True
-        self.is_told = False
-        self.is_accepting = False
-        self.is_leaving = False
+_AGAIN_S = 0.1
 
 
 class Switch:
-    """An order to give the port to another group, until all of it accept."""
+    """An order to give the port to another group, until enough of it accept."""
 
     def __init__(self, line: socket.socket, group: str, count: int, until: float) -> None:
         self.line = line
@@ -72,207 +69,288 @@ class Switch:
         self.until = until
 
 
+def say(event: dict[str, Any]) -> None:
+    """Write a line about what happened, as the servers do."""
+    now = time.time()
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
+    sys.stdout.write(json.dumps({"time": at, "level": "info"} | event) + "\n")
+    sys.stdout.flush()
+
+
 class Keeper:
-    """Knows who may accept, and tells them."""
+    """Knows who may accept and how many there should be, and tells them.
 
-    def __init__(self, listener: socket.socket, file: Path) -> None:
-        """``file`` keeps what was ordered, for the case that this program is started again."""
+    One thread: ``turn`` does what came and what is due.  A program with a selector of its own calls
+    ``tick`` before each wait, waits no longer than that says, and calls the ``data`` of every key.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        file: Path,
+        *,
+        pool: Pool | None = None,
+        selector: selectors.BaseSelector | None = None,
+        say: Callable[[dict[str, Any]], None] = say,
+    ) -> None:
+        """``file`` keeps what was ordered, for the case that this program is started again.
+
+        ``pool`` starts and ends servers; None: process 1 of containers does, where they sleep.
+        """
         self.listener = listener
-        self.members: dict[socket.socket, Member] = {}
+        self.selector = selector or selectors.DefaultSelector()
+        self.members = Members()
+        self.sleepers = Sleepers(say)
+        self.scaling = Scaling(pool or self.sleepers, say)
+        self.parked = Parked(listener, self.selector, self._knock)
         self.switch: Switch | None = None
-        self.waiting: deque[int] = deque()
-        self._turn = 0
         self._file = file
-        self.allowed = self._recall()
-        self._counts = os.memfd_create("modelpack-share")
-        os.write(self._counts, _NOBODY * SLOTS)
+        self._saved = ""
+        self.allowed: set[str] | None = None
+        self._recall()
 
-    def hear(self, line: socket.socket, words: list[str], descriptors: list[int]) -> None:
-        """Take one message of a replica or of somebody who orders."""
-        word, rest = words[0], words[1:]
-        member = self.members.get(line)
-        for one in descriptors:
-            self._keep_waiting(one)
-        if member is not None:
-            self._hear_member(member, word)
-        elif word == "join":
-            self.members[line] = Member(line, rest[0], rest[1], self._free_slot())
-        elif word == "hold" and self.allowed is None:
-            self._allow(set(rest))
-        elif word == "switch":
-            self._begin_switch(line, rest[0], int(rest[1]), float(rest[2]))
-            return
-        self.order_all()
-        if member is None and word != "join":
-            self._answer(line, is_done=True)
+    def open(self, path: Path) -> None:
+        """Let servers and those who order find the keeper there."""
+        path.unlink(missing_ok=True)
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        door.bind(str(path))
+        door.listen(SLOTS)
+        door.setblocking(False)
+        self.selector.register(door, selectors.EVENT_READ, lambda: self._welcome(door))
 
-    def lose(self, line: socket.socket) -> None:
-        """Forget whoever was behind a line that has ended."""
-        member = self.members.pop(line, None)
-        if member is not None and member.slot >= 0:
-            os.pwrite(self._counts, _NOBODY, member.slot * 4)
-        if self.switch is not None and self.switch.line is line:
-            self.switch = None
+    def turn(self) -> None:
+        """Wait for what comes or is due next, and do it."""
+        for key, _ in self.selector.select(self.tick()):
+            key.data()
+
+    def tick(self) -> float | None:
+        """Do what is due; returns in how many seconds something is again, None: nothing will be."""
         self.order_all()
+        settling_s = self.sleepers.settle()
+        live = [] if self.switch is not None else self._live()
+        if any(not self.scaling.is_asleep(group) for group in live):
+            self._look(live)
+        takers = self.members.takers
+        sleeps = bool(live) and not takers and all(map(self.scaling.is_asleep, live))
+        self.parked.watch(sleeps)
+        self._save()
+        waits = [settling_s] if settling_s is not None else []
+        if self.switch is not None or (len(self.parked) and takers):
+            waits.append(_AGAIN_S)
+        if any(not self.scaling.is_asleep(group) for group in live):
+            waits.append(SAMPLE_S)
+        return min(waits, default=None)
 
     def order_all(self) -> None:
         """Tell everybody whose turn has changed, and end a switch that is complete."""
-        for member in list(self.members.values()):
+        for member in self.members:
             self._order(member)
-        self.pass_on()
+        self.parked.pass_on(self.members.takers)
         switch = self.switch
         if switch is None:
             return
-        if len(self._hosts(switch.group, is_accepting=True)) >= switch.count:
+        is_done = len(self.members.hosts(switch.group, is_accepting=True)) >= switch.count
+        if is_done or time.monotonic() >= switch.until:
             self.switch = None
-            self._allow({switch.group})
-            self._answer(switch.line, is_done=True)
-            self.order_all()
-        elif time.monotonic() >= switch.until:
-            self.switch = None
-            self._answer(switch.line, is_done=False)
+            if is_done:
+                self.allow({switch.group})
+            self._answer(switch.line, is_done=is_done)
             self.order_all()
 
-    @property
-    def takers(self) -> list[Member]:
-        """Those who take connections at this moment."""
-        return [one for one in self.members.values() if one.is_told and one.is_accepting]
+    def allow(self, groups: set[str]) -> None:
+        """Let these groups have the port, and no others."""
+        self.allowed = groups
+        for group in groups:
+            self.scaling.admit(group)
 
-    def pass_on(self) -> None:
-        """Give the connections that wait to those who accept, in turns."""
-        takers = self.takers
-        for _ in range(len(self.waiting) if takers else 0):
-            self._turn += 1
-            connection = self.waiting.popleft()
-            try:
-                socket.send_fds(takers[self._turn % len(takers)].line, [b"adopt"], [connection])
-                os.close(connection)
-            except OSError:  # it has its hands full, or is gone: in a moment again
-                self.waiting.append(connection)
+    def wake(self, group: str, count: int) -> bool:
+        """Have so many servers of a group for a trial, or as many as whoever has the port.
 
-    def _keep_waiting(self, connection: int) -> None:
-        if len(self.waiting) < MOST_WAITING:
-            self.waiting.append(connection)
+        Returns False for a group that nobody knows.
+        """
+        live = (one for name, one in self.scaling.groups.items() if self._is_allowed(name))
+        self.scaling.wake(group, max([count, *(one.wanted for one in live)]))
+        return group in self.scaling.groups
+
+    def set_policy(self, group: str, policy: Policy, serial: float) -> None:
+        """Scale a group so; one that is new has what its policy has at least, once it may accept."""
+        is_allowed = self._is_allowed(group)
+        self.scaling.set_policy(group, policy, serial, policy.min_replicas if is_allowed else 0)
+        if is_allowed:
+            self.scaling.admit(group)
+
+    def status(self, *, is_done: bool = True) -> dict[str, Any]:
+        """Return how everything stands, as plain JSON values."""
+        members = self.members
+        return {
+            "done": is_done,
+            "allowed": None if self.allowed is None else sorted(self.allowed),
+            "joined": {group: len(members.hosts(group)) for group in members.groups},
+            "accepting": {
+                group: len(members.hosts(group, is_accepting=True)) for group in members.groups
+            },
+            "scaling": self.scaling.status(),
+            "queue": self.parked.asking,
+        }
+
+    def _hear(self, line: socket.socket, words: list[str], descriptors: list[int]) -> None:
+        """Take one message; raises ValueError and IndexError for what makes no sense."""
+        word, rest = words[0], words[1:]
+        for one in descriptors:
+            self.parked.add(one)
+        if (member := self.members.of(line)) is not None:
+            if member.hear(word, rest):
+                self.scaling.note(member.group)
+        elif (sleeper := self.sleepers.of(line)) is not None:
+            self.sleepers.hear(sleeper, word, rest)
+        elif word == "join":
+            group, host = rest[0], rest[1]
+            self.members.join(line, group, host)
+            self.sleepers.joined(group, host)
+        elif word == "sleeps":
+            self._take_sleeper(line, rest)
         else:
-            os.close(connection)
+            self._obey(line, word, rest)
 
-    def _hear_member(self, member: Member, word: str) -> None:
-        if word in ("ready", "unready"):
-            member.is_ready = word == "ready"
-        elif word in ("accepting", "paused"):
-            member.is_accepting = word == "accepting"
-        elif word == "leaving":
-            member.is_leaving, member.is_accepting = True, False
+    def _obey(self, line: socket.socket, word: str, rest: list[str]) -> None:
+        if word == "switch":
+            self._begin_switch(line, rest[0], int(rest[1]), float(rest[2]))
+            return
+        is_done = word in ("hold", "scale", "status")
+        if word == "hold" and self.allowed is None:
+            self.allow(set(rest))
+        elif word == "wake":
+            is_done = self.wake(rest[0], int(rest[1]))
+        elif word == "scale":
+            policy = Policy.from_json(json.loads(rest[2]))
+            self.set_policy(rest[0], policy, float(rest[1]))
+        self.order_all()
+        self._answer(line, is_done=is_done)
+
+    def _take_sleeper(self, line: socket.socket, rest: list[str]) -> None:
+        group, name, state, serial, policy = rest
+        parsed = Policy.from_json(json.loads(policy))
+        self.sleepers.add(line, group, name, state)
+        self.set_policy(group, parsed, float(serial))
+        if state == "awake" and self.sleepers.is_settling:
+            self.scaling.at_least(group, self.sleepers.awake(group))
+
+    def _begin_switch(self, line: socket.socket, group: str, count: int, seconds: float) -> None:
+        if self.switch is not None:
+            self._answer(line, is_done=False)
+            return
+        scaled = self.scaling.groups.get(group)
+        wanted = count or (max(scaled.wanted, 1) if scaled is not None else 1)
+        self.switch = Switch(line, group, wanted, time.monotonic() + seconds)
+        self.order_all()
+
+    def _lose(self, line: socket.socket) -> None:
+        """Forget whoever was behind a line that has ended."""
+        self.selector.unregister(line)
+        line.close()
+        self.members.lose(line)
+        if (group := self.sleepers.lose(line)) is not None and not self._is_allowed(group):
+            self.scaling.forget(group)
+        if self.switch is not None and self.switch.line is line:
+            self.switch = None
 
     def _order(self, member: Member) -> None:
-        wants = self._may_accept(member)
+        wants = self.members.may_accept(member, self._is_allowed)
         if wants == member.is_told:
             return
         member.is_told = wants
         try:
             if wants:
-                descriptors = [self.listener.fileno(), self._counts]
+                descriptors = [self.listener.fileno(), self.members.counts]
                 socket.send_fds(member.line, [b"accept %d" % member.slot], descriptors)
             else:
                 member.line.send(b"pause")
         except OSError:  # its end is read next
             member.is_told = not wants
 
-    def _may_accept(self, member: Member) -> bool:
-        """One that is not ready gives way to those that are, and answers where there is no other."""
-        if member.is_leaving or not self._is_allowed(member.group):
-            return False
-        others = (one for one in self.members.values() if self._is_allowed(one.group))
-        others = (one for one in others if not one.is_leaving)
-        return member.is_ready or not any(one.is_ready for one in others)
-
     def _is_allowed(self, group: str) -> bool:
         is_next = self.switch is not None and self.switch.group == group
         return self.allowed is None or group in self.allowed or is_next
 
-    def _begin_switch(self, line: socket.socket, group: str, count: int, seconds: float) -> None:
-        if self.switch is not None:
-            self._answer(line, is_done=False)
-            return
-        self.switch = Switch(line, group, count, time.monotonic() + seconds)
-        self.order_all()
+    def _live(self) -> list[str]:
+        """Return the groups that have the port and are scaled."""
+        return [group for group in self.scaling.groups if self._is_allowed(group)]
+
+    def _look(self, live: list[str]) -> None:
+        asking = self.parked.asking
+        for group in live:
+            self.scaling.look(group, self.members.load(group) + asking)
+
+    def _knock(self) -> None:
+        """Wake who sleeps: somebody asks, and nobody is there."""
+        self.parked.watch(False)
+        for group in self._live():
+            self.scaling.knock(group, self.parked.asking)
 
     def _answer(self, line: socket.socket, *, is_done: bool) -> None:
-        groups = sorted({member.group for member in self.members.values()})
-        said = {
-            "done": is_done,
-            "allowed": None if self.allowed is None else sorted(self.allowed),
-            "joined": {group: len(self._hosts(group)) for group in groups},
-            "accepting": {group: len(self._hosts(group, is_accepting=True)) for group in groups},
-        }
+        self._save()
         with suppress(OSError):
-            line.send(json.dumps(said).encode())
+            line.send(json.dumps(self.status(is_done=is_done)).encode())
 
-    def _hosts(self, group: str, *, is_accepting: bool = False) -> set[str]:
-        """Return the replicas of a group; each may have several processes."""
-        of_group = (member for member in self.members.values() if member.group == group)
-        return {one.host for one in of_group if one.is_accepting or not is_accepting}
+    def _welcome(self, door: socket.socket) -> None:
+        with suppress(OSError):
+            line, _ = door.accept()
+            line.setblocking(False)
+            self.selector.register(line, selectors.EVENT_READ, lambda: self._read(line))
 
-    def _free_slot(self) -> int:
-        taken = {member.slot for member in self.members.values()}
-        return next((slot for slot in range(SLOTS) if slot not in taken), -1)
-
-    def _allow(self, groups: set[str]) -> None:
-        self.allowed = groups
-        staged = self._file.with_suffix(".next")
-        staged.write_text(json.dumps(sorted(groups)))
-        staged.replace(self._file)
-
-    def _recall(self) -> set[str] | None:
+    def _read(self, line: socket.socket) -> None:
+        """Read one message; whoever is gone or makes no sense is let go."""
         try:
-            return set(json.loads(self._file.read_bytes()))
-        except (OSError, ValueError):
-            return None
+            data, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, 1)
+            if words := data.decode().split():
+                self._hear(line, words, descriptors)
+                return
+        except BlockingIOError:
+            return
+        except (OSError, ValueError, IndexError):
+            pass
+        self._lose(line)
+
+    def _save(self) -> None:
+        """Write down what has to be known after a restart, when it has changed."""
+        if self.allowed is None and not self.scaling.groups:
+            return
+        allowed = None if self.allowed is None else sorted(self.allowed)
+        text = json.dumps({"allowed": allowed, "scaling": self.scaling.to_json()})
+        if text != self._saved:
+            self._saved = text
+            staged = self._file.with_suffix(".next")
+            staged.write_text(text)
+            staged.replace(self._file)
+
+    def _recall(self) -> None:
+        try:
+            said = json.loads(self._file.read_bytes())
+            if isinstance(said, list):  # by an older modelpack
+                said = {"allowed": said, "scaling": {}}
+            self.allowed = None if said["allowed"] is None else set(said["allowed"])
+            self.scaling.recall(said["scaling"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
+
+
+def listen(address: tuple[str, int]) -> socket.socket:
+    """Return a listening socket with a long queue; raises OSError."""
+    listener = socket.create_server(address, backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 def serve(path: Path, address: tuple[str, int]) -> None:
     """Keep the port and say which; ends with SystemExit at SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # process 1 has no default for them
-    listener = socket.create_server(address, backlog=BACKLOG)
-    listener.setblocking(False)
-    path.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    door.bind(str(path))
-    door.listen(SLOTS)
-    door.setblocking(False)
+    listener = listen(address)
     keeper = Keeper(listener, path.with_suffix(".json"))
-    said = {"event": "keeping-port", "port": listener.getsockname()[1]}
-    sys.stdout.write(json.dumps(said) + "\n")
-    sys.stdout.flush()
-    with selectors.DefaultSelector() as selector:
-        selector.register(door, selectors.EVENT_READ)
-        while True:
-            is_waiting = keeper.switch is not None or (keeper.waiting and keeper.takers)
-            for key, _ in selector.select(0.1 if is_waiting else None):
-                if key.fileobj is door:
-                    line, _ = door.accept()
-                    line.setblocking(False)
-                    selector.register(line, selectors.EVENT_READ)
-                else:
-                    _read(selector, keeper, key.fileobj)  # type: ignore[arg-type]
-            keeper.order_all()
-
-
-def _read(selector: selectors.BaseSelector, keeper: Keeper, line: socket.socket) -> None:
-    """Read one message; whoever is gone or makes no sense is let go."""
-    try:
-        data, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, 1)
-        if words := data.decode().split():
-            keeper.hear(line, words, descriptors)
-            return
-    except BlockingIOError:
-        return
-    except (OSError, ValueError, IndexError):
-        pass
-    selector.unregister(line)
-    line.close()
-    keeper.lose(line)
+    keeper.open(path)
+    say({"event": "keeping-port", "port": listener.getsockname()[1]})
+    while True:
+        keeper.turn()
 
 
 def ask(path: Path, words: list[str]) -> str:
@@ -280,7 +358,7 @@ def ask(path: Path, words: list[str]) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
         line.connect(str(path))
         line.send(" ".join(words).encode())
-        return line.recv(_MOST_BYTES).decode()
+        return line.recv(65536).decode()
 
 
 def main(words: list[str]) -> int:

@@ -39,6 +39,7 @@ RESERVED_ENV = (
     "MODELPACK_PORT",
     "MODELPACK_PORT_GROUP",
     "MODELPACK_PORT_KEEPER",
+    "MODELPACK_SLEEPS",
     "MODELPACK_TAG",
 )
 """Variables that the targets set themselves."""

@@ -28,6 +28,12 @@ deploy:
     idle_s: 300
     cooldown_up_s: 30
     cooldown_down_s: 300
+    every_s: 5
+    window_s: 30
+    max_up_factor: 2
+    max_down_factor: 0.5
+    up_tolerance: 0.1
+    down_tolerance: 0.2
   traffic:
     canary_percent: 10
     bake_s: 120
@@ -62,6 +68,9 @@ def test_every_word_of_the_file_reaches_its_field(tmp_path: Path) -> None:
     assert (settings.accelerator_kind, settings.accelerator_count) == ("nvidia-l4", 2)
     assert (settings.min_replicas, settings.max_replicas, settings.in_flight) == (0, 4, 8)
     assert (settings.idle_s, settings.cooldown_up_s, settings.cooldown_down_s) == (300, 30, 300)
+    assert (settings.every_s, settings.window_s) == (5, 30)
+    assert (settings.max_up_factor, settings.max_down_factor) == (2, 0.5)
+    assert (settings.up_tolerance, settings.down_tolerance) == (0.1, 0.2)
     assert (settings.canary_percent, settings.bake_s) == (10, 120)
     assert (settings.public, settings.vpc, settings.subnets) == (
         True,
@@ -114,6 +123,12 @@ def test_most_replicas_is_a_number_always(fewest: int, most: int | None, is_most
         {"in_flight": 0},
         {"idle_s": -1.0, "min_replicas": 0},
         {"cooldown_up_s": float("nan")},
+        {"every_s": 0.1},
+        {"window_s": -1.0},
+        {"max_up_factor": 0.9},
+        {"max_down_factor": 1.1},
+        {"up_tolerance": -0.1},
+        {"down_tolerance": 1.5},
         {"canary_percent": 0},
         {"canary_percent": 100},
         {"vpc": "-x"},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from modelpack.deploy import port_keeper
 from modelpack.deploy.compose import compose_files
 from modelpack.deploy.docker import DockerTarget
+from modelpack.deploy.keeping.program import program
 from modelpack.errors import UsageError
 
 
@@ -73,7 +72,7 @@ def test_an_address_of_the_sixth_kind_is_in_brackets(make_spec) -> None:
 def test_the_program_of_the_keeper_stands_beside_it(make_spec) -> None:
     files = DockerTarget().render(make_spec(image="digits:a")).files
     assert sorted(files) == ["compose.yaml", "port_keeper.py"]
-    assert files["port_keeper.py"] == Path(port_keeper.__file__).read_bytes()
+    assert files["port_keeper.py"] == program().encode()
 
 
 def test_what_no_engine_has_is_refused(make_spec) -> None:

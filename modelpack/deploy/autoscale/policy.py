@@ -9,6 +9,8 @@ that Cortex documented for its realtime APIs
 (https://docs.cortexlabs.com/workloads/realtime/autoscaling), with its knobs and defaults, and one
 addition: from nothing to something at once, and to nothing only when nobody has asked for
 ``idle_s``.
+
+Standard library only: the keeper of a port carries this module along.
 """
 
 from __future__ import annotations
@@ -16,14 +18,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-from modelpack.errors import UsageError
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """When to have how many replicas.  Raises UsageError for settings that cannot be."""
+    """When to have how many replicas.  Raises ValueError for settings that cannot be."""
 
     min_replicas: int = 1
     """Fewest replicas; 0: none while nobody asks."""
@@ -62,9 +63,9 @@ class Policy:
     """With ``min_replicas`` 0: how long nobody has asked before the last replica goes."""
 
     def __post_init__(self) -> None:
-        for name in ("in_flight", "every_s", "idle_s"):
+        for name in ("in_flight", "every_s"):
             _must(name, getattr(self, name), getattr(self, name) > 0, "be above 0")
-        for name in ("window_s", "up_s", "down_s", "up_tolerance", "down_tolerance"):
+        for name in ("window_s", "up_s", "down_s", "idle_s", "up_tolerance", "down_tolerance"):
             _must(name, getattr(self, name), getattr(self, name) >= 0, "not be below 0")
         _must("min_replicas", self.min_replicas, self.min_replicas >= 0, "not be below 0")
         most = max(1, self.min_replicas)
@@ -73,10 +74,32 @@ class Policy:
         fits = 0 <= self.max_down_factor <= 1
         _must("max_down_factor", self.max_down_factor, fits, "be between 0 and 1")
 
+    def to_json(self) -> dict[str, float]:
+        """Return plain JSON values, from which ``from_json`` makes an equal policy."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Policy:
+        """Read what ``to_json`` returned; raises ValueError.
+
+        What is not known is passed over: a newer modelpack may have written it.
+        """
+        known: dict[str, Any] = {}
+        for item in fields(cls):
+            if item.name in value:
+                number = value[item.name]
+                if isinstance(number, bool) or not isinstance(number, int | float):
+                    raise ValueError(f"{item.name} must be a number")
+                known[item.name] = int(number) if item.name in _WHOLE else float(number)
+        return cls(**known)
+
+
+_WHOLE = ("min_replicas", "max_replicas")
+
 
 def _must(name: str, value: float, is_so: bool, what: str) -> None:
     if not (math.isfinite(value) and is_so):
-        raise UsageError(f"{name} must {what}, got {value:g}")
+        raise ValueError(f"{name} must {what}, got {value:g}")
 
 
 class Autoscaler:
@@ -88,20 +111,23 @@ class Autoscaler:
         self._wishes: deque[tuple[float, int]] = deque()
         self._last_busy: float | None = None
 
-    def decide(self, now: float, in_flight: float, replicas: int) -> int:
+    def decide(
+        self, now: float, in_flight: float, replicas: int, *, was_asked: bool = False
+    ) -> int:
         """Return how many replicas there should be.
 
         now        seconds, growing from call to call; calls come every ``every_s``
         in_flight  requests that run and wait at this moment, of all replicas
         replicas   how many there are, those that start included
+        was_asked  whether somebody asked since the last call, and may have his answer by now
         """
         policy = self._policy
-        if in_flight > 0 or self._last_busy is None:
+        if in_flight > 0 or was_asked or self._last_busy is None:
             self._last_busy = now
         self._looks.append((now, in_flight))
         _forget(self._looks, now - policy.window_s)
         is_idle = replicas == 0 or now - self._last_busy >= policy.idle_s
-        if is_idle and in_flight == 0 and policy.min_replicas == 0:
+        if is_idle and in_flight == 0 and not was_asked and policy.min_replicas == 0:
             self._wishes.clear()
             return 0
         if replicas == 0:  # at once, not when an average says so

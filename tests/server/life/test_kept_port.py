@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from modelpack.deploy import port_keeper
+from modelpack.deploy.keeping.program import program
 
-PROGRAM = [sys.executable, "-I", "-S", "-c", Path(port_keeper.__file__).read_text()]
+PROGRAM = [sys.executable, "-I", "-S", "-c", program()]
 
 
 @dataclass
