@@ -232,6 +232,8 @@ class Keeper:
         parsed = Policy.from_json(json.loads(policy))
         self.sleepers.add(line, group, name, state)
         self.set_policy(group, parsed, float(serial))
+        if name in self.members.hosts(group):
+            self.sleepers.joined(group, name)
         if state == "awake" and self.sleepers.is_settling:
             self.scaling.at_least(group, self.sleepers.awake(group))
 

@@ -29,10 +29,10 @@ from contextlib import suppress
 CGROUP = "/sys/fs/cgroup"
 MORE_MEMORY = "give it more memory, or let it need less: fewer replicas, smaller batches"
 
-_TOLD = (signal.SIGTERM, signal.SIGINT)
+TOLD = (signal.SIGTERM, signal.SIGINT)
 """Signals that are always passed on: they mean the end."""
 _OTHERS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
-_HEARD = (*_TOLD, *_OTHERS, signal.SIGCHLD)
+HEARD = (*TOLD, *_OTHERS, signal.SIGCHLD)
 
 _EXIT_NOT_FOUND, _EXIT_NOT_STARTED, _EXIT_BY_SIGNAL = 127, 126, 128  # as shells have it
 _NO_LIMIT = 1 << 60  # the older control group says a number near 2**63
@@ -41,11 +41,17 @@ _NO_LIMIT = 1 << 60  # the older control group says a number near 2**63
 def stand_by() -> None:
     """Let what follows run in a child of process 1; returns in that child alone.
 
-    In any other process it does nothing.  To be called before there are threads.
+    In any other process it does nothing, unless ``$MODELPACK_SLEEPS`` says that it is to wait until a
+    server is wanted (``sleeping``).  To be called before there are threads.
     """
+    if os.environ.get("MODELPACK_SLEEPS"):
+        from modelpack.server.life.sleeping import sleep
+
+        sleep()
+        return
     if os.getpid() != 1:
         return
-    child = _fork()
+    child = fork(hold(HEARD))
     if child:
         os._exit(_watch(child, is_picky=True))
 
@@ -54,20 +60,24 @@ def main(words: list[str]) -> int:
     """Run a program to its end; returns its status, 128 and the signal's number when one ended it."""
     if os.getpid() != 1:
         return _become(words)
-    child = _fork()
+    child = fork(hold(HEARD))
     if child == 0:
         os._exit(_become(words))
     return _watch(child)
 
 
-def _fork() -> int:
-    """Fork with signals held back; the child gets a group of its own, and they are free there.
+def hold(numbers: tuple[int, ...]) -> set[int | signal.Signals]:
+    """Hold signals back until they are waited for; returns which ones were held back before."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, nobody would be told of the dead
+    return signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+
+def fork(before: set[int | signal.Signals]) -> int:
+    """Fork while signals are held back; the child gets a group of its own, and they are free there.
 
     A terminal's Ctrl-C goes to the group in front, so that the child gets it once: not from the
     terminal and from process 1.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, nobody would be told of the dead
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -107,17 +117,17 @@ def _watch(child: int, *, is_picky: bool = False) -> int:
     has a handler for them, as it would be were it process 1 itself.
     """
     while True:
-        number = signal.sigwait(_HEARD)
+        number = signal.sigwait(HEARD)
         if number == signal.SIGCHLD:
-            status = _bury_the_dead(child)
+            status = bury_the_dead(child)
             if status is not None:
-                return _status_of(status)
-        elif number in _TOLD or not is_picky or _handles(child, number):
+                return status_of(status)
+        elif number in TOLD or not is_picky or handles(child, number):
             with suppress(ProcessLookupError):
                 os.kill(child, number)
 
 
-def _bury_the_dead(child: int) -> int | None:
+def bury_the_dead(child: int) -> int | None:
     """Reap everybody who has ended; returns how the child did, if it was among them."""
     found = None
     while True:
@@ -131,7 +141,7 @@ def _bury_the_dead(child: int) -> int | None:
             found = status
 
 
-def _handles(pid: int, number: int) -> bool:
+def handles(pid: int, number: int) -> bool:
     """Say whether a process has a handler of its own for a signal."""
     with suppress(OSError):
         for line in _lines(f"/proc/{pid}/status"):
@@ -140,7 +150,8 @@ def _handles(pid: int, number: int) -> bool:
     return False
 
 
-def _status_of(status: int) -> int:
+def status_of(status: int) -> int:
+    """Return the status for the container from what the kernel says, and say why it was killed."""
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)

@@ -4,6 +4,7 @@
            ──pause───────────────────────────────►         lets go of its copy of the socket
            ◄──adopt, with an idle connection──────         one after the other, as they get idle
            ──adopt, with a connection of another──►        goes on with it
+           ◄──load───────────────────────────────          what it has to do, when that has changed
 
 Several servers in containers of their own answer at one address so, without a proxy: each has a
 copy of the keeper's listening socket and takes connections from its queue, as the workers of one
@@ -34,6 +35,7 @@ from dataclasses import replace
 from modelpack.server.http.accepting import Acceptor
 from modelpack.server.http.connection import GuardedProtocol
 from modelpack.server.http.sharing import Share
+from modelpack.server.observe.load import Load
 from modelpack.server.observe.logs import event
 from modelpack.server.observe.stats import ConnectionStats
 
@@ -44,7 +46,7 @@ RETRY_S = 0.25
 """How long a keeper that does not answer is left alone."""
 
 LOOK_S = 0.25
-"""How often readiness is looked at, to tell the keeper."""
+"""How often readiness and load are looked at, to tell the keeper."""
 
 GIVE_S = 0.01
 """How often connections are looked at that are to be given away once they are idle."""
@@ -67,10 +69,12 @@ class KeptPort:
         open_door: OpenDoor,
         is_ready: Callable[[], bool],
         connections: Container[object],
+        *,
+        load: Callable[[], Load] = lambda: (0, 0),
     ) -> None:
         """``open_door`` makes what accepts from a socket; it is not started yet.
 
-        ``connections`` are those that the server has now.  ``path`` None: there is no keeper, and
+        ``connections`` are those that the server has now, ``load`` what it has to do.  ``path`` None: there is no keeper, and
         nothing ever happens.
         """
         self._path = path
@@ -79,6 +83,7 @@ class KeptPort:
         self._open_door = open_door
         self._is_ready = is_ready
         self._connections = connections
+        self._load = load
         self._came: weakref.WeakSet[GuardedProtocol] = weakref.WeakSet()
         self._is_ending = False
         self._acceptor: Acceptor | None = None
@@ -93,10 +98,11 @@ class KeptPort:
         open_door: OpenDoor,
         is_ready: Callable[[], bool],
         connections: Container[object],
+        load: Callable[[], Load],
     ) -> KeptPort:
         """Return what follows the keeper that the environment names, if it names one."""
         path = os.environ.get(KEEPER) or None
-        return cls(path, os.environ.get(GROUP) or "-", open_door, is_ready, connections)
+        return cls(path, os.environ.get(GROUP) or "-", open_door, is_ready, connections, load=load)
 
     def join(self) -> None:
         """Begin to follow the keeper; the server is ready.  Safe to repeat."""
@@ -157,7 +163,7 @@ class KeptPort:
 
     async def _obey(self, line: socket.socket) -> None:
         """Follow one keeper until it is gone; raises OSError then."""
-        is_ready, has_left = True, False
+        is_ready, has_left, load = True, False, (0, 0)
         line.send(f"join {self._group} {self._name}".encode())
         loop = asyncio.get_running_loop()
         loop.add_reader(line.fileno(), self._wake.set)
@@ -173,6 +179,10 @@ class KeptPort:
                 if self._is_ready() != is_ready and not self._is_ending:
                     is_ready = not is_ready
                     line.send(b"ready" if is_ready else b"unready")
+                if (now := self._load()) != load:
+                    with suppress(BlockingIOError):  # the keeper has its hands full
+                        line.send(b"load %d %d" % now)
+                        load = now
                 if self._acceptor is None:
                     self._give_away(line)
         finally:

@@ -41,6 +41,7 @@ from modelpack.server.life.gathering import gather_here
 from modelpack.server.life.kept_port import KeptPort
 from modelpack.server.life.stopping import EXIT_INTERRUPTED
 from modelpack.server.life.versions import Versions, settle
+from modelpack.server.observe.load import Load, load_of
 from modelpack.server.observe.logs import event, log_internal
 from modelpack.server.observe.snapshot import Gather
 from modelpack.server.observe.stats import Reading
@@ -124,6 +125,7 @@ class Server:
             self._open_own_door,
             lambda: self.versions.current.catalog.problem() is None,
             self._state.connections,
+            self._load,
         )
         self._grpc = self._make_grpc()
         self._metrics_front = Front(settings, self._state)
@@ -183,6 +185,11 @@ class Server:
         payloads = None if self.payloads is None else self.payloads.stats
         own = replace(self.front.reading(), connections=connections, tasks=tasks, payloads=payloads)
         return [*self.versions.readings(), own]
+
+    def _load(self) -> Load:
+        stats = (endpoint.stats for endpoint in self.endpoints)
+        tasks = None if self._tasks is None else self._tasks.stats
+        return load_of(stats, others=len(self._state.tasks), tasks=tasks)
 
     def warn(self) -> None:
         """Let readiness be false and each answer the last of its connection; nothing ends yet."""
