@@ -5,6 +5,7 @@
 What a target plugin needs is here; ``rollout`` is what callers use, ``catalog`` finds the targets.
 """
 
+from modelpack.config.deploying import GROUPS
 from modelpack.config.settings import DeploySettings
 from modelpack.deploy.bundles import apis_of
 from modelpack.deploy.capabilities import Capabilities
@@ -19,6 +20,7 @@ from modelpack.progress import SILENT, Progress
 from modelpack.tag import check_name
 
 __all__ = [
+    "GROUPS",
     "SILENT",
     "Action",
     "Answer",
