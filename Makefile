@@ -49,8 +49,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 # Unit, engine and browser tests, three files at a time, since many of them wait; then those that measure time, by themselves.
-# What is missing on this machine is skipped with its reason.
+# What is missing on this machine is skipped with its reason.  Tests write no bytecode, and start our programs a thousand times.
 unit: $(READY)
+	$(BIN)/python -m compileall -q modelpack plugins/*/src
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench $(REQUIRE)
 	$(BIN)/pytest tests/bench -m "$(USUAL)"
 
