@@ -12,14 +12,48 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from modelpack_kubernetes import exposure, scaling, workload
+from modelpack.errors import UsageError
+from modelpack_kubernetes import exposure, knative, kserve, monitoring, scaling, weights, workload
+from modelpack_kubernetes.checks import problems
 from modelpack_kubernetes.wanted import Wanted, own_secret
 from modelpack_kubernetes.words import Json
 
 
-def manifests(wanted: Wanted) -> list[Json]:
-    """Return the objects of a deployment; raises UsageError for what cannot be."""
-    return _plain(wanted)
+def manifests(wanted: Wanted, *, former: str | None = None) -> list[Json]:
+    """Return the objects of a deployment.
+
+    former  in the mode ``knative``, the revision that a canary stands beside
+
+    Raises UsageError for what cannot be.
+    """
+    _check(wanted)
+    if wanted.mode == "kserve":
+        return kserve.objects(wanted)
+    if wanted.mode == "knative":
+        return knative.objects(wanted, former)
+    found = [
+        workload.service_account(wanted),
+        exposure.network_policy(wanted),
+        exposure.service(wanted),
+        scaling.disruption_budget(wanted),
+        workload.deployment(wanted),
+        scaling.scaler(wanted),
+        exposure.way_in(wanted),
+        *monitoring.objects(wanted),
+    ]
+    return [one for one in found if one is not None]
+
+
+def checked(wanted: Wanted, *, former: str | None = None) -> list[Json]:
+    """Return the objects as ``manifests`` does, after what no schema sees was looked at.
+
+    Raises UsageError that names the first thing that is wrong.
+    """
+    objects = manifests(wanted, former=former)
+    if found := problems(objects):
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UsageError(f"a cluster could not run this: {found[0]}{more}")
+    return objects
 
 
 def secret(wanted: Wanted, values: Mapping[str, str]) -> Json:
@@ -40,18 +74,18 @@ def secret(wanted: Wanted, values: Mapping[str, str]) -> Json:
 
 
 def warnings(wanted: Wanted) -> list[str]:
-    """Return what is done otherwise than asked for."""
-    return scaling.notes(wanted)
+    """Return what is done otherwise than asked for, and what the cluster must have for it."""
+    of_the_mode = {"deployment": scaling, "kserve": kserve, "knative": knative}[wanted.mode]
+    return [*of_the_mode.notes(wanted), *weights.notes(wanted)]
 
 
-def _plain(wanted: Wanted) -> list[Json]:
-    found = [
-        workload.service_account(wanted),
-        exposure.network_policy(wanted),
-        exposure.service(wanted),
-        scaling.disruption_budget(wanted),
-        workload.deployment(wanted),
-        scaling.scaler(wanted),
-        exposure.way_in(wanted),
-    ]
-    return [one for one in found if one is not None]
+def _check(wanted: Wanted) -> None:
+    """Raise UsageError for options of another mode."""
+    weights.check(wanted)
+    if wanted.mode != "deployment" and wanted.options.scaler != "cpu":
+        raise UsageError(
+            f"option 'scaler': the mode '{wanted.mode}' counts requests itself", hint="leave it out"
+        )
+    for key in ("storage", "transformer"):
+        if wanted.mode != "kserve" and getattr(wanted.options, key) is not None:
+            raise UsageError(f"option '{key}': goes with the mode 'kserve'", hint="--mode kserve")

@@ -29,6 +29,7 @@ OPTIONS: Mapping[str, str] = {
     "registry": "where the image is pushed to and pulled from, such as registry.example/team",
     "runtime_class": "RuntimeClass of the pods, such as nvidia",
     "scaler": "what more replicas are decided by: cpu, adapter (in-flight requests) or keda",
+    "storage": "where KServe fetches the model from, such as s3://bucket/digits (mode kserve)",
     "tls": "name of the Secret with the certificate of the host",
     "transformer": "image of another bundle that stands before this one (mode kserve)",
     "wake": "PromQL that is above 0 when somebody asks while no replica is there, for KEDA",
@@ -49,6 +50,7 @@ OLDEST, NEWEST = (1, 28), (1, 37)
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
+_STORAGE = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9][A-Za-z0-9._/@:-]{0,500}")
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._-]*)*")
 
 
@@ -70,6 +72,7 @@ class Options:
     monitoring: str | None = None
     weights: str = "image"
     weights_from: str | None = None
+    storage: str | None = None
     transformer: str | None = None
     runtime_class: str | None = None
     format: str = "yaml"
@@ -112,6 +115,9 @@ def _places(found: Mapping[str, str]) -> None:
     for key in ("weights_from", "transformer"):
         if key in found and not _IMAGE.fullmatch(found[key]):
             _refuse(key, found[key], "write the reference of an image")
+    storage = found.get("storage")
+    if storage is not None and not _STORAGE.fullmatch(storage):
+        _refuse("storage", storage, "write SCHEME://PLACE, such as s3://bucket/digits")
     address = found.get("prometheus")
     if address is not None:
         parts = urlsplit(address)

@@ -22,7 +22,7 @@ import math
 
 from modelpack_kubernetes.devices import devices_of
 from modelpack_kubernetes.wanted import CONTAINER, CONTAINER_PORT, METRICS_PORT, PORT_NAME, Wanted
-from modelpack_kubernetes.weights import mounted
+from modelpack_kubernetes.weights import PYTHON, mounted
 from modelpack_kubernetes.words import REVISION, SPEC, STABLE, Json
 
 USER = 65532
@@ -93,7 +93,6 @@ def grace_s(wanted: Wanted) -> int:
 
 def pod_spec(wanted: Wanted, track: str = STABLE) -> Json:
     """Return the pods' own part; raises UsageError for an accelerator that is not known."""
-    devices = devices_of(wanted.settings)
     spec: Json = {
         "serviceAccountName": wanted.name,
         "automountServiceAccountToken": False,
@@ -109,18 +108,26 @@ def pod_spec(wanted: Wanted, track: str = STABLE) -> Json:
         "topologySpreadConstraints": _spread(wanted, track),
         "containers": [{"name": CONTAINER, **container(wanted)}],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
+        **placement(wanted),
     }
     if wanted.options.pull_secret is not None:
         spec["imagePullSecrets"] = [{"name": wanted.options.pull_secret}]
-    if wanted.options.runtime_class is not None:
-        spec["runtimeClassName"] = wanted.options.runtime_class
+    return mounted(wanted, spec, confined=confined())
+
+
+def placement(wanted: Wanted) -> Json:
+    """Return what of a pod says which node it may stand on."""
+    devices = devices_of(wanted.settings)
+    found: Json = {}
     if devices.node_selector:
-        spec["nodeSelector"] = dict(devices.node_selector)
+        found["nodeSelector"] = dict(devices.node_selector)
     if devices.affinity is not None:
-        spec["affinity"] = devices.affinity
+        found["affinity"] = devices.affinity
     if devices.tolerations:
-        spec["tolerations"] = devices.tolerations
-    return mounted(wanted, spec)
+        found["tolerations"] = devices.tolerations
+    if wanted.options.runtime_class is not None:
+        found["runtimeClassName"] = wanted.options.runtime_class
+    return found
 
 
 def container(wanted: Wanted, *, port: int = CONTAINER_PORT, port_name: str = PORT_NAME) -> Json:
@@ -146,19 +153,10 @@ def container(wanted: Wanted, *, port: int = CONTAINER_PORT, port_name: str = PO
 
 
 def environment(wanted: Wanted, port: int) -> list[Json]:
-    """Return the variables: those given, secrets by reference, and ours."""
-    ours = {
-        "MODELPACK_ALLOWED_HOSTS": allowed_hosts(wanted),
-        "MODELPACK_HOST": "0.0.0.0",  # noqa: S104  inside the pod
-        "MODELPACK_PORT": str(port),
-        "MODELPACK_TAG": wanted.bundle,
-    }
-    if "metrics" in wanted.other_ports:
-        ours[METRICS_PORT] = str(wanted.other_ports["metrics"])
-    plain = {**wanted.settings.env, **ours}
-    # A '$(NAME)' would be replaced by the kubelet; doubled, the dollar stands for itself.
+    """Return the variables: those given, ours, and secrets by reference."""
     found: list[Json] = [
-        {"name": key, "value": value.replace("$(", "$$(")} for key, value in sorted(plain.items())
+        {"name": key, "value": value}
+        for key, value in [*given_variables(wanted).items(), *_own_variables(wanted, port).items()]
     ]
     found += [
         {
@@ -168,6 +166,28 @@ def environment(wanted: Wanted, port: int) -> list[Json]:
         for variable, place in sorted(wanted.secrets.items())
     ]
     return found
+
+
+def given_variables(wanted: Wanted) -> dict[str, str]:
+    """Return the variables of ``deploy.env`` that we do not set ourselves, by name.
+
+    A ``$(NAME)`` would be replaced by the kubelet; with two dollars it stays.
+    """
+    own = _own_variables(wanted, CONTAINER_PORT)
+    given = sorted(wanted.settings.env.items())
+    return {key: value.replace("$(", "$$(") for key, value in given if key not in own}
+
+
+def _own_variables(wanted: Wanted, port: int) -> dict[str, str]:
+    own = {
+        "MODELPACK_ALLOWED_HOSTS": allowed_hosts(wanted),
+        "MODELPACK_HOST": "0.0.0.0",  # noqa: S104  inside the pod
+        "MODELPACK_PORT": str(port),
+        "MODELPACK_TAG": wanted.bundle,
+    }
+    if "metrics" in wanted.other_ports:
+        own[METRICS_PORT] = str(wanted.other_ports["metrics"])
+    return own
 
 
 def allowed_hosts(wanted: Wanted) -> str:
@@ -225,7 +245,7 @@ def _pre_stop(wanted: Wanted) -> Json:
     if wanted.options.kubernetes >= (1, 30):
         return {"sleep": {"seconds": ROUTERS_S}}
     wait = f"import time; time.sleep({ROUTERS_S})"
-    return {"exec": {"command": ["python3", "-I", "-S", "-c", wait]}}
+    return {"exec": {"command": [PYTHON, "-I", "-S", "-c", wait]}}
 
 
 def _spread(wanted: Wanted, track: str) -> list[Json]:
