@@ -152,7 +152,7 @@ def changed_settings(settings: ServerSettings | ImageSettings) -> dict[str, Any]
 
 def settings_from(cls: type[_Settings], values: Mapping[str, Any]) -> _Settings:
     """Make settings of plain JSON values; raises ValueError that names the field."""
-    hints = get_type_hints(cls)
+    hints = _hints_of(cls)
     frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in frozen.items():
         if name not in hints:
@@ -203,7 +203,7 @@ def variables_in(environ: Mapping[str, str]) -> dict[str, Any]:
 
     Raises ValueError that names the variable.
     """
-    hints = get_type_hints(ServerSettings)
+    hints = _hints_of(ServerSettings)
     values = {}
     for item in fields(ServerSettings):
         if (text := environ.get(variable_of(item.name))) is not None:
@@ -220,6 +220,16 @@ def settings_to_env(settings: ServerSettings) -> dict[str, str]:
     return {
         variable_of(name): "" if value is None else str(value) for name, value in values.items()
     }
+
+
+_HINTS: dict[type[Any], Mapping[str, Any]] = {}
+
+
+def _hints_of(cls: type[Any]) -> Mapping[str, Any]:
+    """Return the types of the fields; to work them out takes a millisecond."""
+    if cls not in _HINTS:
+        _HINTS[cls] = get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def _has_type(value: object, hint: Any) -> bool:
