@@ -1,0 +1,382 @@
+"""The target ``ray``: a bundle as an application of Ray Serve, on the nodes of a running cluster.
+
+    plan      facts wanted, facts that Serve keeps ─► change                         (pure)
+    apply     packages ─► application beside the one that answers ─► it runs         ``bringing``
+    settle    the route changes hands, the former application goes
+    revert    the application on trial goes
+
+Serve keeps the state: each application holds what it was made of and what was healthy before
+(``kept``).  In a replica runs the bundle's own server in its own environment (``node``), behind Serve's
+proxies.  A dashboard that needs a token gets Ray's own (``rest``).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+from modelpack.deploy import (
+    Capabilities,
+    DeploymentSpec,
+    Fact,
+    Journal,
+    Live,
+    Plan,
+    Progress,
+    Rendered,
+    Replicas,
+    Revision,
+    State,
+    Status,
+    Target,
+    check_name,
+    refuse_unknown,
+)
+from modelpack.deploy.references import resolve
+from modelpack.errors import CredentialsError, DeploymentNotFoundError, UsageError
+from modelpack_ray.applications import Applications, Clock
+from modelpack_ray.bringing import Site, bring, drop, revert, settle
+from modelpack_ray.kept import Kept
+from modelpack_ray.loglines import followed, lines_of
+from modelpack_ray.packages import Pack, Storage, package_of
+from modelpack_ray.planning import CAPABILITIES, ROUTE_OWNER, SERVE_RUNS, facts_of, plan_for
+from modelpack_ray.rendered import files_of
+from modelpack_ray.rest import Dashboard, Json, checked_address
+from modelpack_ray.standing import App, Standing, names_in, route_owner, standing_of
+from modelpack_ray.wanted import Place, is_name_of, route_of, scaled_as
+
+OPTIONS: Mapping[str, str] = {
+    "address": "address of the dashboard, such as http://HOST:8265; else RAY_DASHBOARD_ADDRESS",
+    "http_host": "address at which Ray Serve answers where it does not run yet: 127.0.0.1",
+    "http_port": "port at which it answers then: 8000",
+    "image": "image of the nodes in the RayService of '--output'",
+    "packages": "folder that all nodes see, or URL, where packages lie: the cluster itself",
+    "route": "path below which the deployment answers: /NAME",
+    "serve_url": "URL of the proxies of Ray Serve, as seen from here",
+}
+
+_REACH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RayTarget(Target):
+    """Deploys to the Ray Serve of a cluster."""
+
+    name: ClassVar[str] = "ray"
+    needs_image: ClassVar[bool] = False
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Its options; the address that a variable named is one of them."""
+    clock: Clock = field(default_factory=Clock)
+    pack: Pack = package_of
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Options from which it can be made again."""
+        return self.given
+
+    @property
+    def whereabouts(self) -> Mapping[str, str]:
+        """Which cluster it is."""
+        return {key: value for key, value in self.given.items() if key == "address"}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """Make the target; raises UsageError for an option or a value that cannot be."""
+        refuse_unknown(cls.name, options, OPTIONS)
+        given = dict(options)
+        if "address" not in given and (named := os.environ.get("RAY_DASHBOARD_ADDRESS")):
+            given["address"] = named
+        if "address" in given:
+            given["address"] = checked_address(given["address"])
+        if "serve_url" in given:
+            given["serve_url"] = checked_address(given["serve_url"])
+        _check_route(given.get("route"))
+        _check_port(given.get("http_port"))
+        Storage(given.get("packages"))
+        return cls(given=given)
+
+    # What will happen.
+
+    def capabilities(self, spec: DeploymentSpec) -> Capabilities:  # noqa: ARG002
+        """Return what Ray Serve does."""
+        return CAPABILITIES
+
+    def read_live(self, spec: DeploymentSpec) -> Live:
+        """Return what Serve says of the deployment.
+
+        Raises CredentialsError when no cluster is named or the token does not count.
+        """
+        found = self._applications.read()
+        route = route_of(spec, self._place)
+        owner = route_owner(found, route)
+        around: dict[str, Fact] = {
+            SERVE_RUNS: "yes" if found.get("http_options") else "no",
+            ROUTE_OWNER: None if owner is None or is_name_of(owner, spec.name) else owner,
+        }
+        standing = standing_of(found, spec.name)
+        app = standing.now
+        if app is None:
+            return Live(name=spec.name, surroundings=around)
+        applied = self._facts(app.kept, app.kept.spec)
+        settings = scaled_as(app.kept.spec.settings, app.config)
+        really = DeploymentSpec.from_json(
+            {**app.kept.spec.to_json(), "settings": _settings_json(app.kept.spec, settings)}
+        )
+        return Live(
+            name=spec.name,
+            state=app.state,
+            facts=self._facts(app.kept, really),
+            applied=applied,
+            surroundings=around,
+            revision=app.kept.spec.revision,
+            is_settled=standing.is_settled,
+        )
+
+    def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
+        """Return what would change."""
+        return plan_for(self.name, spec, live, self._place, self._http)
+
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the config for Serve's REST API, and a RayService for KubeRay."""
+        return Rendered(files=files_of(spec, self._place, self._http, self.given.get("image")))
+
+    # Do it.
+
+    def apply(self, plan: Plan, journal: Journal, progress: Progress) -> Revision:
+        """Bring the revision up beside the one that answers; raises DeployError with the reason."""
+        spec = plan.spec
+        bring(self._site, spec, lambda: resolve(spec.settings.secrets), journal, progress)
+        return Revision(
+            deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
+        )
+
+    def settle(self, name: str) -> None:
+        """Give the route to the new application; the former one drains and goes."""
+        settle(self._site, check_name(name))
+
+    def revert(self, name: str) -> None:
+        """Take away what is on trial."""
+        revert(self._site, check_name(name))
+
+    # See how it is.
+
+    def status(self, name: str) -> Status:
+        """Return how the deployment is; raises TagError."""
+        check_name(name)
+        found = self._applications.read()
+        return self._status(found, name)
+
+    def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
+        """Yield the lines of its replicas; raises DeploymentNotFoundError."""
+        application = self._require(name).name
+        logs = self._dashboard
+        if not follow:
+            return iter(lines_of(logs, application, tail))
+
+        def is_there() -> bool:
+            return application in self._applications.read()["applications"]
+
+        return followed(lambda: lines_of(logs, application, tail), is_there, self.clock)
+
+    def history(self, name: str) -> tuple[Revision, ...]:
+        """Return the revisions that the applications remember, oldest first."""
+        standing = self._look(name)
+        app = standing.settled or standing.candidate
+        past = () if app is None else app.kept.past()
+        return tuple(
+            Revision(
+                deployment=name,
+                id=one.spec.revision,
+                bundle=one.spec.bundle,
+                target=self.name,
+                spec=one.spec,
+                since=one.since,
+            )
+            for one in past
+        )
+
+    def current(self, name: str) -> DeploymentSpec | None:
+        """Return the spec of what answers, or is on trial where nothing answers yet."""
+        standing = self._look(name)
+        app = standing.settled or standing.candidate
+        return None if app is None else app.kept.spec
+
+    def list(self) -> list[Status]:
+        """Return every deployment of this cluster, by name."""
+        found = self._applications.read()
+        return [self._status(found, name) for name in names_in(found)]
+
+    # Remove it.
+
+    def inventory(self, name: str) -> tuple[str, ...]:
+        """Return the applications that go."""
+        return tuple(f"application/{one}" for one in self._look(name).names)
+
+    def destroy(self, name: str) -> None:
+        """Delete its applications; those of others stay.  Raises DeploymentNotFoundError."""
+        self._require(name)
+        drop(self._site, name, lambda app: True)  # noqa: ARG005
+
+    # What it stands on.
+
+    @property
+    def _dashboard(self) -> Dashboard:
+        if "address" not in self.given:
+            raise CredentialsError(
+                "no Ray cluster is named",
+                hint="name its dashboard with '--option address=http://HOST:8265', "
+                "or set RAY_DASHBOARD_ADDRESS",
+            )
+        return Dashboard(self.given["address"], self.clock.sleep)
+
+    @property
+    def _applications(self) -> Applications:
+        return Applications(self._dashboard, self.clock, self._http)
+
+    @property
+    def _place(self) -> Place:
+        return Place(storage=Storage(self.given.get("packages")), route=self.given.get("route"))
+
+    @property
+    def _http(self) -> Mapping[str, Fact]:
+        """Where Serve answers when it is us who start it; to this machine alone, unless told."""
+        return {
+            "host": self.given.get("http_host", "127.0.0.1"),
+            "port": int(self.given.get("http_port", "8000")),
+        }
+
+    @property
+    def _site(self) -> Site:
+        return Site(
+            applications=self._applications,
+            packages=self._dashboard,
+            place=self._place,
+            clock=self.clock,
+            knows_route=self._knows_route,
+            pack=self.pack,
+        )
+
+    def _facts(self, kept: Kept, spec: DeploymentSpec) -> dict[str, Fact]:
+        return {**facts_of(spec, self._place), "route": kept.route}
+
+    def _look(self, name: str) -> Standing:
+        return standing_of(self._applications.read(), check_name(name))
+
+    def _require(self, name: str) -> App:
+        app = self._look(name).now
+        if app is None:
+            raise DeploymentNotFoundError(
+                f"no deployment '{name}' at target 'ray'",
+                hint="run 'modelpack deployments list' to see them",
+            )
+        return app
+
+    def _status(self, found: Json, name: str) -> Status:
+        standing = standing_of(found, name)
+        app = standing.now
+        if app is None:
+            return Status(name=name, target=self.name, state=State.ABSENT)
+        base = self._serve_url(found)
+        return Status(
+            name=name,
+            target=self.name,
+            state=app.state,
+            bundle=app.kept.spec.bundle,
+            revision=app.kept.spec.revision,
+            url=None if base is None else base + app.config["route_prefix"].rstrip("/"),
+            since=app.kept.since,
+            detail=None if app.state is State.RUNNING else app.detail,
+            meanwhile=_meanwhile(standing, base),
+            replicas=_replicas(app),
+        )
+
+    def _serve_url(self, found: Json) -> str | None:
+        """Return where the proxies answer; None when that cannot be reached from here."""
+        if "serve_url" in self.given:
+            return self.given["serve_url"]
+        options = found.get("http_options") or {}
+        host = str(options.get("host") or "")
+        dashboard = urllib.parse.urlsplit(self.given.get("address", "")).hostname or ""
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104
+            host = dashboard
+        elif _is_loopback(host) and not _is_loopback(dashboard):
+            return None  # that of its nodes, not ours
+        port = int(options.get("port") or 0)
+        if not host or not port or not _listens(host, port):
+            return None
+        scheme = "https" if options.get("ssl_certfile") else "http"
+        root = str(options.get("root_path") or "").rstrip("/")
+        return (
+            f"{scheme}://[{host}]:{port}{root}"
+            if ":" in host
+            else f"{scheme}://{host}:{port}{root}"
+        )
+
+    def _knows_route(self, route: str, application: str) -> bool:
+        """Return whether the proxy that can be asked has heard of it (``/-/routes`` of Ray Serve)."""
+        base = self._serve_url(self._applications.read())
+        if base is None:
+            return True
+        try:
+            answer = self.fetch(f"{base}/-/routes", timeout_s=_REACH_S)
+            routes = json.loads(answer.body)
+        except (OSError, ValueError):
+            return True
+        return answer.status != 200 or routes.get(route) == application
+
+
+def _meanwhile(standing: Standing, base: str | None) -> str | None:
+    """Return how what answers is, while something else is on trial beside it."""
+    app = standing.settled
+    if app is None or standing.candidate is None:
+        return None
+    at = f" at {base}{app.kept.route}" if base else ""
+    return f"revision '{app.kept.spec.revision}' ({app.kept.spec.bundle}) is {app.state}{at}"
+
+
+def _replicas(app: App) -> Replicas | None:
+    settings = app.kept.spec.settings
+    if settings.min_replicas == settings.most_replicas:
+        return None
+    return Replicas(awake=app.running, wanted=app.wanted, most=settings.most_replicas)
+
+
+def _settings_json(spec: DeploymentSpec, settings: object) -> object:
+    from dataclasses import replace
+
+    return replace(spec, settings=settings).to_json()["settings"]  # type: ignore[arg-type]
+
+
+def _check_route(route: str | None) -> None:
+    if route is None or route == "/":
+        return
+    parts = route.split("/")
+    is_fine = route.startswith("/") and all(parts[1:]) and not parts[1].startswith("-")
+    if not is_fine or not all(c.isalnum() or c in "-._~/" for c in route):
+        raise UsageError(
+            f"'{route}' is no route", hint="write a path such as /models/digits, without an end '/'"
+        )
+
+
+def _check_port(port: str | None) -> None:
+    if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"'{port}' is no port", hint="http_port is a number from 1 to 65535")
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_REACH_S).close()
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
