@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from modelpack.deploy.accelerators import device_requests
+from modelpack.deploy.autoscale.asked import policy_of, policy_words
 from modelpack.deploy.engine_words import (
     ANYWHERE,
     CONTAINER_PORT,
@@ -21,6 +22,8 @@ from modelpack.deploy.engine_words import (
     GROUP_LABEL,
     HERE,
     KEEPER,
+    KEEPER_LABEL,
+    KEEPER_WORDS,
     KEPT,
     ON_TRIAL,
     REPLICA,
@@ -40,6 +43,9 @@ from modelpack.deploy.spec import DeploymentSpec
 _MOST_PROCESSES = 4096
 _SHARED_FOLDER = "/run/modelpack"
 
+NO_CHECK = {"test": ["NONE"]}
+"""Instead of the health check of an image: none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -53,15 +59,20 @@ class Wanted:
 
 
 def keeper(spec: DeploymentSpec, python: str) -> Wanted:
-    """Return the container that keeps the port; it runs ``python`` of the image and nothing of ours."""
+    """Return the container that keeps the port; it runs ``python`` of the image and nothing of ours.
+
+    It has no health check: that of the image would ask the service through the port, again and
+    again, and nobody would ever sleep.
+    """
     settings = {
         "image": spec.image,
         "entrypoint": [*keeper_program(python), "serve"],
         "command": [],
         "environment": {**_addressed(), **_meeting_at(spec)},
         "ports": [(CONTAINER_PORT, "tcp")],
-        "labels": _roles(spec, KEEPER, address_id(spec)),
+        "labels": {**_roles(spec, KEEPER, address_id(spec)), KEEPER_LABEL: str(KEEPER_WORDS)},
         "stop_timeout": STOP_S,
+        "healthcheck": NO_CHECK,
     }
     limits = {"mem_limit": 64 * 2**20, "memswap_limit": 64 * 2**20, "pids_limit": 64}
     bindings = {CONTAINER_PORT: (address_of(spec.settings.host), spec.settings.port)}
@@ -82,13 +93,21 @@ def python_of(image: Mapping[str, Any]) -> str:
 
 
 def replica(
-    spec: DeploymentSpec, group: str, number: int, secrets: Mapping[str, str] | None = None
+    spec: DeploymentSpec,
+    group: str,
+    number: int,
+    secrets: Mapping[str, str] | None = None,
+    *,
+    serial: float = 0.0,
 ) -> Wanted:
     """Return one replica, on trial; ``secrets`` are the values of ``deploy.secrets``.
 
     It has as few rights as will do: the root file system is read-only, ``/tmp`` is in memory, there
     are no capabilities and no way to gain any; swap does not stretch the memory limit; logs cannot
     fill the disk.  Its own port is open to the engine's machine alone, for the probe.
+
+    Where the load decides how many are awake, it sleeps until it is told otherwise, and has no
+    health check, which would call that ill; ``serial`` says which of two policies is the newer one.
     """
     settings = {
         "image": spec.image,
@@ -99,6 +118,7 @@ def replica(
             **_meeting_at(spec),
             "MODELPACK_PORT_GROUP": f"{group}/{number}",
             "MODELPACK_TAG": spec.bundle,
+            **_sleeping(spec, serial),
         },
         "ports": [(CONTAINER_PORT, "tcp")],
         "labels": {
@@ -107,6 +127,7 @@ def replica(
             SPEC_LABEL: spec.canonical(),
         },
         "stop_timeout": STOP_S,
+        **({"healthcheck": NO_CHECK} if spec.settings.is_scaling else {}),
     }
     limits: dict[str, Any] = {"pids_limit": _MOST_PROCESSES, "restart_policy": ON_TRIAL}
     if spec.settings.cpu is not None:
@@ -125,6 +146,11 @@ def _addressed() -> dict[str, str]:
 
 def _meeting_at(spec: DeploymentSpec) -> dict[str, str]:
     return {"MODELPACK_PORT_KEEPER": f"{_SHARED_FOLDER}/{address_id(spec)}.sock"}
+
+
+def _sleeping(spec: DeploymentSpec, serial: float) -> dict[str, str]:
+    policy = policy_of(spec.settings)
+    return {} if policy is None else {"MODELPACK_SLEEPS": policy_words(policy, serial)}
 
 
 def _roles(spec: DeploymentSpec, role: str, group: str) -> dict[str, str]:

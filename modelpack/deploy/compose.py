@@ -5,7 +5,8 @@
 Pure.  The containers are those of ``container``, in the words of the Compose specification.  Values
 of secrets are left to the environment of whoever runs it (``env:``) or to files (``file:``).
 Without orders every replica accepts at the keeper's port, so ``docker compose up`` after a change
-replaces them one after the other while who connects waits.
+replaces them one after the other while who connects waits.  Where the load decides how many are
+awake, all that may be are started, and each says how it is decided.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def _port(spec: DeploymentSpec, volume: str) -> dict[str, Any]:
         "environment": _literal(wanted.settings["environment"]),
         "ports": [published],
         "volumes": [f"./{_PROGRAM}:/{_PROGRAM}:ro", f"{volume}:{_MEETING}"],
+        "healthcheck": {"disable": True},
         **_confined(wanted.host),
     }
 
@@ -78,6 +80,8 @@ def _replica(spec: DeploymentSpec, volume: str) -> dict[str, Any]:
         **_confined(wanted.host),
         "deploy": _deploy(spec),
     }
+    if spec.settings.is_scaling:
+        described["healthcheck"] = {"disable": True}
     if spec.settings.labels:
         described["labels"] = _literal(spec.settings.labels)
     return described

@@ -22,6 +22,7 @@ from modelpack.deploy.engine_words import (
     DEPLOYMENT_LABEL,
     GROUP_LABEL,
     KEEPER,
+    KEEPER_LABEL,
     KEPT,
     ROLE_LABEL,
     SPEC_LABEL,
@@ -63,6 +64,8 @@ class Container:
     detail: str | None
     program: str
     """What it runs: for a keeper the Python that it has."""
+    words: int
+    """Of a keeper: which words it knows (``KEEPER_WORDS``)."""
 
     @property
     def needs_probe(self) -> bool:
@@ -88,8 +91,12 @@ class Container:
             is_ready = self.health in (None, "healthy")
         if is_ready:
             return State.RUNNING
+        return State.UNHEALTHY if self.is_late(now) else State.STARTING
+
+    def is_late(self, now: datetime) -> bool:
+        """Return whether it has run longer than it may take to be ready."""
         timeout_s = self.spec.settings.ready_timeout_s if self.spec is not None else 0.0
-        return State.STARTING if self._age_s(now) < timeout_s else State.UNHEALTHY
+        return self._age_s(now) >= timeout_s
 
     def _age_s(self, now: datetime) -> float:
         if self.since is None:
@@ -119,6 +126,7 @@ def read_container(said: Mapping[str, Any], engine_host: str | None) -> Containe
         restarts=int(said.get("RestartCount") or 0),
         detail=_detail(state),
         program=((said["Config"].get("Entrypoint") or [""])[0]),
+        words=_number(labels.get(KEEPER_LABEL)),
     )
 
 
@@ -150,6 +158,10 @@ def _facts(said: Mapping[str, Any], spec: DeploymentSpec | None) -> dict[str, Fa
         "memory_bytes": memory or None,
     }
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def _number(label: str | None) -> int:
+    return int(label) if label and label.isdecimal() else 1
 
 
 def _binding(bindings: list[Mapping[str, str]] | None) -> tuple[str | None, int | None]:

@@ -18,8 +18,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar, Self
 
+from modelpack.deploy.awake import Awake, state_with
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.compose import compose_files
 from modelpack.deploy.container import read_container
@@ -32,19 +34,20 @@ from modelpack.deploy.engine_words import (
     CONTAINER_PORT,
     DEPLOYMENT_LABEL,
     HERE,
+    KEEPER,
     volume_name,
 )
-from modelpack.deploy.fleet import Fleet, state_of
+from modelpack.deploy.fleet import Fleet, Group, state_of
 from modelpack.deploy.inside import asking_inside
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import Plan
 from modelpack.deploy.plugin import Target, refuse_unknown
-from modelpack.deploy.probe import Probe, service_url
+from modelpack.deploy.probe import Probe, is_ready, service_url
 from modelpack.deploy.records import is_name
 from modelpack.deploy.references import resolve
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.rolling import Rolling
-from modelpack.deploy.spec import DeploymentSpec
+from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
 from modelpack.errors import DeployError, DeploymentNotFoundError
 from modelpack.progress import Progress
@@ -75,12 +78,15 @@ class DockerTarget(Target):
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what the engine holds under the name of the spec; raises ConflictError."""
         image = _bundle_of(self.engine.image(_image(spec)))
-        surroundings = {"engine_host": self.engine.host(), **image}
+        surroundings: dict[str, Fact] = {"engine_host": self.engine.host(), **image}
         fleet = self._fleet(spec.name)
         fleet.require_ours()
         group = fleet.standing
         if group is None:
             return Live(name=spec.name, surroundings=surroundings)
+        keeper = fleet.keeper_of(group)
+        surroundings["is_scaling"] = "yes" if group.is_scaling else None
+        surroundings["keeper_words"] = keeper.words if keeper is not None else None
         return Live(
             name=spec.name,
             state=self._state(fleet)[0],
@@ -125,9 +131,13 @@ class DockerTarget(Target):
         group = self._fleet(spec.name).standing
         if status.url is not None or group is None:
             return None
-        ask = asking_inside(self.engine, group.newest.name, group.newest.program or "python3")
+        url = service_url(HERE, CONTAINER_PORT)
+        asks = [asking_inside(self.engine, one.name, one.program) for one in group.replicas]
+        ask = next((one for one in asks if is_ready(url, ask=one)), None)
+        if ask is None:
+            return None  # all of them sleep
         probe = Probe(lambda: self.status(spec.name), ask=ask)
-        return tuple(probe.check_answers(spec, service_url(HERE, CONTAINER_PORT)))
+        return tuple(probe.check_answers(spec, url))
 
     def settle(self, name: str) -> None:
         """Give the port to the replicas that stand, and end the former ones."""
@@ -148,34 +158,37 @@ class DockerTarget(Target):
             why = "another modelpack made it" if fleet.others else "its first apply was cut short"
             return Status(name=name, target=self.name, state=State.STOPPED, detail=why)
         state, detail = self._state(fleet)
-        spec, keeper = group.spec, fleet.keeper_of(group)
-        on_trial = next((one for one in group.replicas if not one.is_kept), None)
-        url = keeper.url if keeper is not None else None
-        if on_trial is not None:
-            # Several are ready when all of them are, which one URL does not tell.
-            is_told_by_one = state is State.RUNNING or len(group.replicas) == 1
-            url = on_trial.url if is_told_by_one else None
+        spec = group.spec
+        awake = self._awake(fleet, group)
         return Status(
             name=name,
             target=self.name,
             state=state,
             bundle=spec.bundle if spec is not None else None,
             revision=spec.revision if spec is not None else None,
-            url=url,
+            url=_url(fleet, group, state, awake),
             since=min((one.since for one in group.replicas if one.since), default=None),
             restarts=sum(one.restarts for one in group.replicas),
             detail=detail,
-            meanwhile=_meanwhile(fleet),
+            meanwhile=self._meanwhile(fleet),
+            replicas=awake.replicas if awake is not None else None,
         )
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield what the replicas wrote, by time; of several, each line begins with its number.
 
-        Raises DeploymentNotFoundError.
+        Where the load decides how many are awake, what the keeper says of that is among them, behind
+        ``port``.  Raises DeploymentNotFoundError.
         """
-        group = self._require(name).standing
-        names = [one.name for one in group.replicas] if group is not None else []
-        return merged_lines(self.engine, names, follow=follow, tail=tail)
+        fleet = self._require(name)
+        group = fleet.standing
+        if group is None:
+            return iter(())
+        sources = {str(one.number): one.name for one in group.replicas}
+        keeper = fleet.keeper_of(group)
+        if group.is_scaling and keeper is not None:
+            sources[KEEPER] = keeper.name
+        return merged_lines(self.engine, sources, follow=follow, tail=tail)
 
     def current(self, name: str) -> DeploymentSpec | None:
         """Return the spec of what was found healthy last, as the engine knows it."""
@@ -217,10 +230,19 @@ class DockerTarget(Target):
                 )
             if now - began > spec.settings.ready_timeout_s or now - ready_at > _JOIN_S:
                 raise DeployError(
-                    f"the replicas of '{spec.name}' do not ask for their port",
+                    f"the replicas of '{spec.name}' do not {self._missing(spec.name)}",
                     hint="their image may be of an older modelpack; 'containerize' it again",
                 )
             time.sleep(0.2)
+
+    def _missing(self, name: str) -> str:
+        """Return what replicas that are ready do not do."""
+        fleet = self._fleet(name)
+        group = fleet.standing
+        awake = self._awake(fleet, group) if group is not None else None
+        if group is None or awake is None:
+            return "ask for their port"
+        return f"sleep: {awake.places} of {len(group.replicas)} can be woken"
 
     @property
     def _rolling(self) -> Rolling:
@@ -243,22 +265,44 @@ class DockerTarget(Target):
 
     def _state(self, fleet: Fleet) -> tuple[State, str | None]:
         group = fleet.standing
-        state, detail = state_of(group.replicas) if group is not None else (State.ABSENT, None)
+        return self._state_of(fleet, group) if group is not None else (State.ABSENT, None)
+
+    def _state_of(self, fleet: Fleet, group: Group) -> tuple[State, str | None]:
         keeper = fleet.keeper_of(group)
         if keeper is None or keeper.phase != "running":
             return State.STOPPED, "nothing keeps its port"
-        return state, detail
+        awake = self._awake(fleet, group)
+        if awake is not None:
+            return state_with(group, awake, datetime.now(UTC))
+        return state_of(group.replicas)
+
+    def _awake(self, fleet: Fleet, group: Group) -> Awake | None:
+        """Return how many are awake, where the load decides it."""
+        return self._rolling.awake(fleet, group) if group.is_scaling else None
+
+    def _meanwhile(self, fleet: Fleet) -> str | None:
+        """Return how the settled group is, while another one is on trial beside it."""
+        group = fleet.settled
+        if group is None or group is fleet.standing or group.spec is None:
+            return None
+        keeper = fleet.keeper_of(group)
+        at = f" at {keeper.url}" if keeper and keeper.url else ""
+        state = self._state_of(fleet, group)[0]
+        return f"revision '{group.spec.revision}' ({group.spec.bundle}) is {state}{at}"
 
 
-def _meanwhile(fleet: Fleet) -> str | None:
-    """Return how the settled group is, while another one is on trial beside it."""
-    group = fleet.settled
-    if group is None or group is fleet.standing or group.spec is None:
+def _url(fleet: Fleet, group: Group, state: State, awake: Awake | None) -> str | None:
+    """Return where the group answers: at the port that is kept, on trial at one of its own."""
+    on_trial = [one for one in group.replicas if not one.is_kept]
+    if not on_trial or (awake is not None and awake.has_port):
+        keeper = fleet.keeper_of(group)
+        return keeper.url if keeper is not None else None
+    # Several are ready when all of them are, which one URL does not tell.
+    if state is not State.RUNNING and len(group.replicas) > 1:
         return None
-    keeper = fleet.keeper_of(group)
-    state = state_of(group.replicas)[0] if keeper and keeper.phase == "running" else State.STOPPED
-    at = f" at {keeper.url}" if keeper and keeper.url else ""
-    return f"revision '{group.spec.revision}' ({group.spec.bundle}) is {state}{at}"
+    if awake is None:
+        return on_trial[0].url
+    return next((one.url for one in on_trial if is_ready(one.url)), None)
 
 
 def _image(spec: DeploymentSpec) -> str:

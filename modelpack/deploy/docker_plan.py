@@ -12,14 +12,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelpack.deploy.accelerators import device_requests
+from modelpack.deploy.capabilities import written
 from modelpack.deploy.container import reachable_from
-from modelpack.deploy.engine_words import address_id, wanted_facts
-from modelpack.deploy.fleet import COUNT
+from modelpack.deploy.engine_words import (
+    KEEPER_WORDS,
+    SCALING,
+    address_id,
+    is_scaling,
+    wanted_facts,
+)
 from modelpack.deploy.plan import IMAGE, Change, change_to
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live
 
-_IN_PLACE = {COUNT, "state", "checked"}
+_IN_PLACE = SCALING | {"state", "checked"}
 """What changes without other replicas."""
 
 
@@ -40,10 +46,9 @@ def changes_of(spec: DeploymentSpec, live: Live) -> tuple[tuple[Change, ...], tu
         changes.insert(0, _image_change(spec, live))
     if is_usable and around.get("image_bundle") is None:
         warnings.append(f"the image '{spec.image}' does not say which bundle it holds")
-    if spec.settings.min_replicas == 0:
-        warnings.append(
-            "scaling.min: an engine starts nothing when somebody asks, so one replica stays"
-        )
+    warnings += _vain_words(spec)
+    if any(change.kind == "port" and "words" in change.after for change in changes):
+        warnings.append("what keeps the port knows nothing of scaling: the port is away as it goes")
     remote = around.get("engine_host")
     if not reachable_from(str(remote) if remote else None, spec.settings.host):
         warnings.append(
@@ -68,24 +73,41 @@ def _is_usable(spec: DeploymentSpec, live: Live) -> bool:
 
 def _replicas_change(spec: DeploymentSpec, live: Live, wanted: Mapping[str, Fact]) -> Change:
     change = change_to(f"replicas/modelpack-{spec.name}", live, wanted)
-    if change.action == "replace" and not set(change.after) - _in_place(live):
+    if change.action == "replace" and not set(change.after) - _in_place(live, wanted):
         return replace(change, action="update")
     return change
 
 
-def _in_place(live: Live) -> set[str]:
-    """Return the facts that are put right without other replicas: an address nobody keeps, too."""
-    is_kept = live.facts.get("port") is not None
-    return _IN_PLACE if is_kept else _IN_PLACE | {"host", "port"}
+def _in_place(live: Live, wanted: Mapping[str, Fact]) -> frozenset[str]:
+    """Return the facts that are put right without other replicas: an address nobody keeps, too.
+
+    Replicas whose number is fixed do not sleep, and those that may are made so.
+    """
+    found = _IN_PLACE if live.facts.get("port") is not None else _IN_PLACE | {"host", "port"}
+    is_other = bool(live.surroundings.get("is_scaling")) != is_scaling(wanted)
+    return found - SCALING if is_other else found
+
+
+def _vain_words(spec: DeploymentSpec) -> list[str]:
+    """Return warnings for settings of scaling where the number of replicas is fixed."""
+    if spec.settings.is_scaling:
+        return []
+    named = set(spec.facts()) & (SCALING - {"min_replicas", "max_replicas"})
+    why = "has a meaning only where 'scaling.max' is above 'scaling.min'"
+    return [f"{written(name)}: {why}" for name in sorted(named)]
 
 
 def _address_change(spec: DeploymentSpec, live: Live) -> Change | None:
     """Return what becomes of the address, when that is another one."""
     wanted = {key: wanted_facts(spec)[key] for key in ("host", "port")}
     former = {key: live.facts.get(key) for key in ("host", "port")}
-    if former == wanted:
-        return None
     resource = f"port/modelpack-{spec.name}-P{address_id(spec)}"
+    if former == wanted:
+        words = live.surroundings.get("keeper_words")
+        if not spec.settings.is_scaling or words in (None, KEEPER_WORDS):
+            return None
+        before, after = {"words": words}, {"words": KEEPER_WORDS}
+        return Change(action="replace", resource=resource, before=before, after=after)
     if live.is_absent or former["port"] is None:
         return Change(action="create", resource=resource, after=wanted)
     return Change(action="replace", resource=resource, before=former, after=wanted)

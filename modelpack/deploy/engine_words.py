@@ -8,7 +8,9 @@ Pure; what ``asked`` writes and ``container`` reads back.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
+from modelpack.config.deploying import GROUPS
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.references import SCHEMES
 from modelpack.deploy.spec import DeploymentSpec, Fact
@@ -21,10 +23,17 @@ SPEC_LABEL = "dev.modelpack.spec"
 ROLE_LABEL = "dev.modelpack.role"
 GROUP_LABEL = "dev.modelpack.group"
 """On replicas: which ones came together.  On keepers: which address they hold."""
+KEEPER_LABEL = "dev.modelpack.keeper"
+"""On keepers: which words they know; without it, none of scaling."""
 BUNDLE_DIGEST_LABEL = "dev.modelpack.bundle.digest"
 """On images: the digest of the bundle that they hold."""
 
 REPLICA, KEEPER = "replica", "port"
+KEEPER_WORDS = 2
+"""Which words the keeper of this modelpack knows: with 2 it scales."""
+
+SCALING = frozenset(GROUPS["scaling"])
+"""Facts that say how many replicas there are, and not what each of them is."""
 
 CAPABILITIES = Capabilities(
     heeds=frozenset(
@@ -37,11 +46,10 @@ CAPABILITIES = Capabilities(
             "cpu",
             "memory_bytes",
             "accelerator",
-            "min_replicas",
+            *SCALING,
         }
     ),
     reasons={
-        "max_replicas": "an engine does not scale by itself; 'deployments scale --min' does",
         "public": "say where it is published with 'host', such as 0.0.0.0",
     },
     secret_schemes=SCHEMES,
@@ -60,11 +68,21 @@ HERE = "127.0.0.1"
 
 
 def wanted_facts(spec: DeploymentSpec) -> dict[str, Fact]:
-    """Return the facts of the spec as an engine keeps them; raises UsageError for the host."""
+    """Return the facts of the spec as an engine keeps them; raises UsageError for the host.
+
+    Where the number of replicas is fixed, it is the one fact of ``SCALING`` that means anything.
+    """
     facts = CAPABILITIES.heeded(spec.facts()) | {"host": address_of(spec.settings.host)}
-    if spec.settings.min_replicas == 0:
-        del facts["min_replicas"]  # there is at least one
+    if not spec.settings.is_scaling:
+        facts = {key: one for key, one in facts.items() if key not in SCALING - {"min_replicas"}}
     return facts
+
+
+def is_scaling(facts: Mapping[str, Fact]) -> bool:
+    """Return whether the load decides how many replicas there are, as the facts have it."""
+    fewest = int(facts.get("min_replicas", 1) or 0)
+    most = int(facts.get("max_replicas") or 0)
+    return fewest == 0 or most > fewest
 
 
 def address_id(spec: DeploymentSpec) -> str:

@@ -7,16 +7,26 @@
 Pure.  A group is what one apply has started: replicas of one revision and one image, side by side.
 Whether it was found healthy is written in its restart policy, which is the one thing about a
 container that an engine lets be changed: so a machine that starts again starts only what was.
+
+Where the load decides how many replicas are awake, all that there may be are made, and how it is
+decided stands on each; the newest is right, so that another policy is one more container.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from modelpack.deploy.container import Container
-from modelpack.deploy.engine_words import KEEPER, REPLICA, address_id, wanted_facts
+from modelpack.deploy.engine_words import (
+    KEEPER,
+    REPLICA,
+    SCALING,
+    address_id,
+    is_scaling,
+    wanted_facts,
+)
 from modelpack.deploy.probe import is_ready
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import State
@@ -53,36 +63,44 @@ class Group:
         return max(self.replicas, key=lambda one: (one.created, one.number))
 
     @property
+    def is_scaling(self) -> bool:
+        """True when the load decides how many of it are awake."""
+        spec = self.newest.spec
+        return spec is not None and spec.settings.is_scaling
+
+    @property
     def spec(self) -> DeploymentSpec | None:
         """What it was made for, with as many replicas as there are."""
         spec = self.newest.spec
         count = len(self.replicas)
-        if spec is None or count_of(spec) == count:
+        if spec is None or self.is_scaling or count_of(spec) == count:
             return spec
-        most = spec.settings.max_replicas
-        return replace(
-            spec,
-            settings=replace(
-                spec.settings,
-                min_replicas=count,
-                max_replicas=None if most is None else max(most, count),
-                idle_s=None,
-            ),
-        )
+        settings = replace(spec.settings, min_replicas=count, max_replicas=None)
+        return replace(spec, settings=settings)
 
     @property
     def template(self) -> Mapping[str, Fact]:
         """The facts of each replica; of the first that differs from what was asked, if one does."""
         wanted = self.applied
-        odd = (one.facts for one in self.replicas if _without_count(one.facts) != wanted)
-        return _without_count(next(odd, self.newest.facts))
+        odd = (one.facts for one in self.replicas if template_of(one.facts) != wanted)
+        return template_of(next(odd, self.newest.facts))
+
+    @property
+    def scaling(self) -> Mapping[str, Fact]:
+        """How many replicas there are, or how that is decided and how many there can be."""
+        count = len(self.replicas)
+        spec = self.newest.spec
+        if spec is None or not self.is_scaling:
+            return {COUNT: count} if count != 1 else {}
+        facts = {key: one for key, one in wanted_facts(spec).items() if key in SCALING}
+        return facts if count == count_of(spec) else facts | {"max_replicas": count}
 
     @property
     def applied(self) -> Mapping[str, Fact]:
         """What was asked for, for each replica, and the image that it had."""
         if self.newest.spec is None:
             return {}
-        wanted = _without_count(wanted_facts(self.newest.spec))
+        wanted = template_of(wanted_facts(self.newest.spec))
         return wanted | {"image_id": self.newest.facts["image_id"]}
 
 
@@ -172,7 +190,7 @@ class Fleet:
         if group is None:
             return {}
         address = {"host": None, "port": None} | dict(_facts_of(self.keeper_of(group)))
-        facts = dict(group.template) | address | _count(len(group.replicas))
+        facts = dict(group.template) | address | dict(group.scaling)
         return {key: value for key, value in facts.items() if value is not None}
 
     def applied(self) -> dict[str, Fact]:
@@ -180,13 +198,18 @@ class Fleet:
         group = self.standing
         if group is None or not group.applied:
             return {}
-        return dict(group.applied) | _count(len(group.replicas))
+        return dict(group.applied) | dict(group.scaling)
 
     def like(self, wanted: Mapping[str, Fact]) -> Group | None:
-        """Return the group whose every replica has the wanted facts, whatever their number."""
-        template = _without_count(wanted)
+        """Return the group whose every replica has the wanted facts, whatever their number.
+
+        Whether the load decides how many are awake is decided for good as they are made.
+        """
+        template = template_of(wanted)
         for group in reversed(self.groups):
-            if all(_without_count(one.facts) == template for one in group.replicas):
+            if group.is_scaling == is_scaling(wanted) and all(
+                template_of(one.facts) == template for one in group.replicas
+            ):
                 return group
         return None
 
@@ -195,7 +218,7 @@ class Fleet:
         taken = {group.id for group in self.groups}
         attempt = 0
         while True:
-            value = canonical_json([dict(_without_count(wanted)), attempt])
+            value = canonical_json([dict(template_of(wanted)), attempt])
             found = sha256_digest(value).removeprefix("sha256:")[:12]
             if found not in taken:
                 return found
@@ -203,15 +226,26 @@ class Fleet:
 
 
 def count_of(spec: DeploymentSpec) -> int:
-    """Return how many replicas an engine runs for the spec: it does not go to none."""
-    return max(spec.settings.min_replicas, 1)
+    """Return how many containers there are for the spec: as many replicas as there can be."""
+    return spec.settings.most_replicas
 
 
 def state_of(containers: Iterable[Container]) -> tuple[State, str | None]:
     """Return how several containers are, all in all, and why; asks those that can be asked."""
     found = list(containers)
     now = datetime.now(UTC)
-    states = [one.state(is_ready=one.needs_probe and is_ready(one.url), now=now) for one in found]
+    ready = [one.needs_probe and is_ready(one.url) for one in found]
+    pairs = zip(found, ready, strict=True)
+    return _worst(found, [one.state(is_ready=can, now=now) for one, can in pairs])
+
+
+def worst_of(containers: Iterable[Container], now: datetime) -> tuple[State, str | None]:
+    """Return the same without asking any: one that runs is well."""
+    found = list(containers)
+    return _worst(found, [one.state(is_ready=True, now=now) for one in found])
+
+
+def _worst(found: Sequence[Container], states: Sequence[State]) -> tuple[State, str | None]:
     worst = min(states, key=_WORST_FIRST.index)
     detail = next((one.detail for one in found if one.detail), None)
     ready = states.count(State.RUNNING)
@@ -225,12 +259,6 @@ def _facts_of(keeper: Container | None) -> Mapping[str, Fact]:
     return keeper.facts if keeper is not None else {}
 
 
-def _count(number: int) -> dict[str, Fact]:
-    return {COUNT: number} if number != 1 else {}
-
-
-def _without_count(facts: Mapping[str, Fact]) -> dict[str, Fact]:
-    return {key: value for key, value in facts.items() if key not in _NOT_OF_A_REPLICA}
-
-
-_NOT_OF_A_REPLICA = (COUNT, "max_replicas")
+def template_of(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Return the facts without those that say how many replicas there are."""
+    return {key: value for key, value in facts.items() if key not in SCALING}

@@ -20,12 +20,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from modelpack.config.deploying import DeploySettings
 from modelpack.deploy.asked import Wanted, keeper, keeper_program, python_of, replica
+from modelpack.deploy.autoscale.asked import policy_of, policy_words
+from modelpack.deploy.awake import Awake, read_awake
 from modelpack.deploy.container import Container
 from modelpack.deploy.engine import Engine
-from modelpack.deploy.engine_words import STOP_S, address_id, replica_name, volume_name
-from modelpack.deploy.fleet import Fleet, Group, count_of, state_of
+from modelpack.deploy.engine_words import (
+    KEEPER_WORDS,
+    STOP_S,
+    address_id,
+    replica_name,
+    volume_name,
+)
+from modelpack.deploy.fleet import Fleet, Group, state_of
 from modelpack.deploy.journal import Journal
+from modelpack.deploy.lineup import lineup
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import NEEDS_START
 from modelpack.errors import DeployError, EngineError
@@ -61,29 +71,42 @@ class Rolling:
         self._ensure_keeper(spec, fleet, journal)
         self._hold(spec, fleet)
         self._clear(fleet, group_id, journal)
-        there = {one.name: one for one in group.replicas} if group is not None else {}
-        count = count_of(spec)
-        names = [replica_name(spec.name, group_id, number) for number in range(1, count + 1)]
-        for number, name in enumerate(names, 1):
-            if name not in there:
-                self._create(replica(spec, group_id, number, secrets), journal)
+        found = lineup(group, spec)
+        there = {one.name: one for one in found.stay}
+        fresh = [replica_name(spec.name, group_id, number) for number in found.fresh]
+        serial = time.time()
+        for number in found.fresh:
+            self._create(replica(spec, group_id, number, secrets, serial=serial), journal)
+        count = len(there) + len(fresh)
         with progress.step(f"start {count} replica{'s' if count > 1 else ''}"):
-            for name in names:
+            for name in (*there, *fresh):
                 self._ensure_up(name, there.get(name), journal)
-        surplus = [one for name, one in there.items() if name not in names]
-        if surplus:
-            with progress.step(f"end {len(surplus)} of the replicas"):
-                self._end(surplus, journal)
+        self._scale(self.read(spec.name).keepers[address_id(spec)], group_id, spec.settings)
+        if found.surplus:
+            with progress.step(f"end {len(found.surplus)} of the replicas"):
+                self._end(found.surplus, journal)
 
     def joined(self, name: str) -> bool:
-        """Return whether every replica that stands has asked for the port."""
+        """Return whether every replica that stands has asked for the port, or can be woken to."""
         fleet = self.read(name)
         group = fleet.standing
+        if group is None:
+            return False
+        if group.is_scaling:
+            awake = self.awake(fleet, group)
+            return awake is not None and awake.places >= len(group.replicas)
         holder = fleet.keeper_of(group)
-        if group is None or holder is None:
+        if holder is None:
             return False
         found = self.order(holder, "status")["joined"]
         return bool(found.get(group.id, 0) >= len(group.replicas))
+
+    def awake(self, fleet: Fleet, group: Group) -> Awake | None:
+        """Return what the keeper of a group says of it; None: there is no keeper that runs."""
+        holder = fleet.keeper_of(group)
+        if holder is None or holder.phase not in _ALREADY_UP:
+            return None
+        return read_awake(self.order(holder, "status"), group.id)
 
     def settle(self, name: str) -> None:
         """Give the port to the replicas that stand, keep them, and end all others.
@@ -120,6 +143,8 @@ class Rolling:
             for one in on_trial.replicas:
                 if not one.is_kept:
                     self.engine.remove(one.name)
+        if holder is not None and settled is on_trial and settled.is_scaling:
+            self._scale_as_before(holder, settled)
         for other in fleet.keepers.values():
             if holder is None or other.name != holder.name:
                 self.engine.remove(other.name)
@@ -151,6 +176,9 @@ class Rolling:
 
     def _ensure_keeper(self, spec: DeploymentSpec, fleet: Fleet, journal: Journal) -> None:
         holder = fleet.keepers.get(address_id(spec))
+        if holder is not None and spec.settings.is_scaling and holder.words < KEEPER_WORDS:
+            self._end([holder], journal)
+            holder = None
         if holder is None:
             python = python_of(self.engine.image(spec.image or "") or {})
             wanted = keeper(spec, python)
@@ -204,13 +232,37 @@ class Rolling:
             journal.step(f"stop/container/{name}", stop)
         self._start(name, journal)
 
+    def _scale(self, holder: Container, group_id: str, settings: DeploySettings) -> None:
+        """Let the keeper decide as the settings say; for a group on trial, have the fewest awake."""
+        policy = policy_of(settings)
+        if policy is None:
+            return
+        said = self.order(holder, "scale", group_id, policy_words(policy, time.time()))
+        if group_id not in (said["allowed"] or ()):
+            self.order(holder, "wake", group_id, max(settings.min_replicas, 1))
+
+    def _scale_as_before(self, holder: Container, group: Group) -> None:
+        """Let the keeper decide as it did before a policy that was tried."""
+        kept = max((one for one in group.replicas if one.is_kept), key=lambda one: one.number)
+        if kept.spec is not None:
+            self._scale(holder, group.id, kept.spec.settings)
+
     def _switch(self, fleet: Fleet, group: Group) -> None:
+        """Give the port to a group, all of it that is awake; raises DeployError."""
         holder = fleet.keeper_of(group)
         if holder is None:
             raise DeployError(f"nothing keeps the port of '{fleet.name}'", hint="deploy it again")
-        count = len(group.replicas)
-        said = self.order(holder, "switch", group.id, count, SWITCH_S)
+        count, seconds = len(group.replicas), SWITCH_S
+        spec = group.newest.spec
+        if group.is_scaling and spec is not None:
+            said = self.order(holder, "status")
+            if said["allowed"] == [group.id]:
+                return  # it may sleep, and nobody has to be woken
+            said = self.order(holder, "wake", group.id, max(spec.settings.min_replicas, 1))
+            count, seconds = 0, spec.settings.ready_timeout_s
+        said = self.order(holder, "switch", group.id, count, seconds)
         if not said["done"]:
+            count = count or read_awake(said, group.id).wanted
             raise DeployError(
                 f"{said['accepting'].get(group.id, 0)} of {count} replicas of '{fleet.name}' take "
                 "requests at its port",

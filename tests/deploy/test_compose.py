@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -45,6 +46,21 @@ def test_rights_and_limits_are_those_of_a_deployment(make_spec) -> None:
         "limits": {"cpus": "1.5", "memory": "1073741824b"},
         "reservations": {"devices": [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]},
     }
+
+
+def test_all_that_may_be_awake_are_started_and_told_how_that_is_decided(make_spec) -> None:
+    spec = make_spec(image="digits:a", min_replicas=0, max_replicas=4, in_flight=3)
+    services = compose(spec)["services"]
+    replica = services["replica"]
+
+    assert replica["deploy"]["replicas"] == 4
+    policy = json.loads(replica["environment"]["MODELPACK_SLEEPS"].partition(" ")[2])
+    assert (policy["min_replicas"], policy["max_replicas"], policy["in_flight"]) == (0, 4, 3)
+    # The check of the image would ask the service, and nobody would ever sleep.
+    assert all(one["healthcheck"] == {"disable": True} for one in services.values())
+    fixed = compose(make_spec(image="digits:a"))["services"]["replica"]
+    assert "healthcheck" not in fixed
+    assert "MODELPACK_SLEEPS" not in fixed["environment"]
 
 
 def test_nothing_of_a_value_is_expanded(make_spec) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -25,161 +22,7 @@ from modelpack.errors import (
     ToolMissingError,
     UsageError,
 )
-
-
-class Killed(BaseException):
-    """kill -9: nothing of ours runs any more."""
-
-
-class FakeEngine:
-    """Holds containers as an engine would, and fails where it is told to.
-
-    What was done is remembered in short: the keeper is ``port``, the replicas of the group that came
-    first are ``a1``, ``a2`` …
-    """
-
-    def __init__(self, *images: str) -> None:
-        self.images = {image: {"Id": f"sha256:{image}", "Config": {}} for image in images}
-        self.containers: dict[str, dict[str, Any]] = {}
-        self.allowed: dict[str, list[str]] = {}
-        self.groups: list[str] = []
-        self.clock = itertools.count()
-        self.done: list[str] = []
-        self.fails: dict[str, BaseException] = {}
-        self.pieces: dict[str, list[bytes]] = {}
-        self.killed_at: str | None = None
-        self.dies_after = self.is_dead = False
-
-    def short(self, name: str) -> str:
-        _, _, last = name.removeprefix("modelpack-digits").partition("-R")
-        if not last:
-            return "port"
-        group, _, number = last.partition("-")
-        if group not in self.groups:
-            self.groups.append(group)
-        return f"{'abcdefgh'[self.groups.index(group)]}{number}"
-
-    def _do(self, verb: str, name: str) -> None:
-        self._look()
-        what = f"{verb} {self.short(name)}"
-        self.done.append(what)
-        if what in self.fails:
-            raise self.fails[what]
-        if what == self.killed_at:
-            self.is_dead = True
-            if not self.dies_after:
-                raise Killed
-
-    def _look(self) -> None:
-        """Nothing is asked any more by one who was killed after a call."""
-        if self.is_dead:
-            raise Killed
-
-    def host(self) -> str | None:
-        return None
-
-    def image(self, reference: str) -> Mapping[str, Any] | None:
-        self._look()
-        return self.images.get(reference)
-
-    def container(self, name: str) -> Mapping[str, Any] | None:
-        self._look()
-        return self.containers.get(name)
-
-    def names(self, label: str) -> list[str]:
-        self._look()
-        key, is_exact, value = label.partition("=")
-        found = {name: one["Config"]["Labels"] for name, one in self.containers.items()}
-        return [
-            name
-            for name, labels in found.items()
-            if key in labels and (not is_exact or labels[key] == value)
-        ]
-
-    def create(self, name: str, settings, host) -> None:
-        self._do("create", name)
-        if name in self.containers:
-            raise EngineError(f"the name '{name}' is taken")
-        address, port = host["port_bindings"][3000]
-        self.containers[name] = {
-            "Name": f"/{name}",
-            "Created": f"{next(self.clock):06}",
-            "Image": self.images[settings["image"]]["Id"],
-            "Config": {
-                "Image": settings["image"],
-                "Labels": settings["labels"],
-                "Entrypoint": settings.get("entrypoint"),
-            },
-            "HostConfig": {
-                "PortBindings": {"3000/tcp": [{"HostIp": address, "HostPort": str(port)}]},
-                "NanoCpus": host.get("nano_cpus"),
-                "Memory": host.get("mem_limit"),
-                "RestartPolicy": host["restart_policy"],
-            },
-            "NetworkSettings": {"Ports": {}},
-            "State": {"Status": "created"},
-        }
-
-    def start(self, name: str) -> None:
-        self._do("start", name)
-        self.put(name, "running")
-
-    def stop(self, name: str, *, grace_s: int) -> None:
-        self._do("stop", name)
-        self.put(name, "exited")
-
-    def update(self, name: str, *, restart_policy: str) -> None:
-        self._do("keep", name)
-        self.containers[name]["HostConfig"]["RestartPolicy"] = {"Name": restart_policy}
-
-    def run(self, name: str, argv) -> tuple[int, str]:
-        """Answer as the keeper would; replicas that run have joined."""
-        self._look()
-        if "ask" not in argv:  # the probe, from inside
-            document = json.dumps({"openapi": "3.1.0", "paths": {}}).encode()
-            return 0, f"200 {base64.b64encode(document).decode()}"
-        word, *rest = argv[argv.index("ask") + 1 :]
-        allowed = self.allowed.get(name)
-        joined: dict[str, int] = {}
-        for one in self.containers.values():
-            group = one["Config"]["Labels"].get("dev.modelpack.group")
-            if one["Config"]["Labels"].get("dev.modelpack.role") == "replica":
-                joined[group] = joined.get(group, 0) + (one["State"]["Status"] == "running")
-        is_done = True
-        if word == "hold" and allowed is None:
-            self.allowed[name] = rest
-        elif word == "switch":
-            group = self.groups.index(rest[0])
-            self._do("switch", f"modelpack-digits-R{rest[0]}-")
-            assert group >= 0
-            is_done = joined.get(rest[0], 0) >= int(rest[1])
-            if is_done:
-                self.allowed[name] = [rest[0]]
-        said = {"done": is_done, "allowed": self.allowed.get(name), "joined": joined}
-        return 0, json.dumps(said | {"accepting": joined})
-
-    def remove(self, name: str) -> None:
-        if name in self.containers:
-            self._do("remove", name)
-            del self.containers[name]
-
-    def remove_volume(self, name: str) -> None:
-        self.done.append("remove volume")
-
-    def logs(self, name: str, *, follow, tail, timestamps=False) -> Iterator[bytes]:
-        return iter(self.pieces.get(self.short(name), []))
-
-    def put(self, name: str, status: str) -> None:
-        moment = datetime.now(UTC).isoformat()
-        self.containers[name]["State"] = {"Status": status, "StartedAt": moment}
-
-    @property
-    def left(self) -> list[str]:
-        """Everything there is, in short."""
-        return sorted(self.short(name) for name in self.containers)
-
-    def named(self, short: str) -> str:
-        return next(name for name in self.containers if self.short(name) == short)
+from tests.deploy.fake_engine import FakeEngine, Killed
 
 
 @pytest.fixture
@@ -293,14 +136,6 @@ def test_a_spec_without_an_image_is_refused(docker, make_spec) -> None:
 def test_an_accelerator_that_no_engine_has_is_refused_in_the_plan(docker, spec) -> None:
     with pytest.raises(UsageError, match="a container engine has no 'tpu'"):
         actions(docker, spec(accelerator="tpu:1"))
-
-
-def test_an_engine_runs_one_replica_where_none_would_do(docker, spec) -> None:
-    wish = spec(min_replicas=0)
-    settled(docker, wish)
-    plan = docker.plan(wish, docker.read_live(wish))
-    assert plan.is_empty
-    assert any(line.startswith("scaling.min") for line in plan.warnings)
 
 
 # --- steps -------------------------------------------------------------------------------------
