@@ -1,0 +1,171 @@
+"""What a deployment would change: a pure function of a spec and of what stands.
+
+spec + Live ──plan_for──► Plan: repository, image, and what the mode makes, with its cost; a note
+                          says which service was chosen and why
+spec ──render──► the requests of a first apply, each checked against Google's own schema
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from modelpack.deploy import (
+    Capabilities,
+    Change,
+    DeploymentSpec,
+    Fact,
+    Live,
+    Plan,
+    Rendered,
+    change_to,
+)
+from modelpack.errors import UsageError
+from modelpack_gcp import strict
+from modelpack_gcp.choosing import choose, mode_of
+from modelpack_gcp.images import image_tag, repository_body
+from modelpack_gcp.kept import Entry, of_the_revision
+from modelpack_gcp.modes import Mode, Request
+from modelpack_gcp.wanted import Wanted, wanted_from
+
+IMAGE_DIGEST = "image_digest"
+"""Fact: which image runs, and in the surroundings, which one is in the repository."""
+
+_REPOSITORIES = "artifactregistry.projects.locations.repositories"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """What a target knows without asking anybody."""
+
+    target: str
+    allowed: Sequence[str]
+    """Words of the modes that it has."""
+    common: Mapping[str, str]
+    """Options that every mode has."""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def mode(self, spec: DeploymentSpec) -> Mode:
+        """Return the mode that a spec gets; raises UsageError, also for an option of another one."""
+        mode = mode_of(choose(spec, self.allowed)[0])
+        for option in self.options:
+            if option not in self.common and option not in mode.options:
+                raise UsageError(
+                    f"option '{option}': {mode.title} has none of that name",
+                    hint=f"it has {', '.join(sorted(mode.options))}",
+                )
+        return mode
+
+    def wanted(self, spec: DeploymentSpec) -> Wanted:
+        """Return what a spec asks for."""
+        return wanted_from(spec, target=self.target, options=self.options)
+
+    def capabilities(self, spec: DeploymentSpec) -> Capabilities:
+        """Return what the mode does of a spec."""
+        return capabilities_of(self.mode(spec))
+
+    def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
+        """Return what would change; raises UsageError for what cannot be."""
+        word, why = choose(spec, self.allowed)
+        mode, wanted = self.mode(spec), self.wanted(spec)
+        notes = mode.notes(wanted)
+        self.requests(spec)
+        facts = capabilities_of(mode).heeded(spec.facts()) | {"mode": word}
+        facts |= {f"option.{key}": one for key, one in of_the_revision(self.options).items()}
+        if digest := _image_of(spec, live):
+            facts[IMAGE_DIGEST] = digest
+        else:  # not known before it is pushed; that it is has a line of its own
+            live = replace(live, facts={k: v for k, v in live.facts.items() if k != IMAGE_DIGEST})
+        main, *others = mode.resources(wanted)
+        change = change_to(main, live, facts)
+        if change.action == "replace":
+            change = replace(change, action="update")  # the service stays, its revision changes
+        changes = [change]
+        if change.action != "none":
+            more = [Change(action="create", resource=one) for one in others]
+            changes = [
+                *_before(wanted, spec, live),
+                replace(change, cost=mode.cost(wanted)),
+                *(more if live.is_absent else ()),
+            ]
+        return Plan(
+            target=self.target,
+            spec=spec,
+            changes=tuple(changes),
+            warnings=tuple(mode.warnings(wanted)),
+            notes=(f"{word}: {why}", *notes),
+        )
+
+    def requests(self, spec: DeploymentSpec) -> list[Request]:
+        """Return what a first apply would send; raises UsageError for what Google would refuse."""
+        wanted = self.wanted(spec)
+        project = self.options.get("project", "PROJECT")
+        region = spec.settings.region or self.options.get("region", "REGION")
+        parent = f"projects/{project}/locations/{region}"
+        repository = Request(
+            file="repository.json",
+            method=f"{_REPOSITORIES}.create",
+            parameters={"parent": parent, "repositoryId": wanted.id},
+            body=repository_body(wanted),
+        )
+        uri = f"{region}-docker.pkg.dev/{project}/{wanted.id}/{wanted.id}"
+        image = f"{uri}:{image_tag(spec)}"
+        found = [repository, *self.mode(spec).requests(parent, wanted, image)]
+        for one in found:
+            strict.require(one.method, one.parameters, one.body)
+        return found
+
+    def render(self, spec: DeploymentSpec) -> Rendered:
+        """Return the bodies as files, and in ``requests.json`` where each of them goes."""
+        requests = self.requests(spec)
+        listed = [{"file": one.file, "request": _line_of(one)} for one in requests]
+        files = {one.file: _json(one.body) for one in requests}
+        return Rendered(files=files | {"requests.json": _json(listed)})
+
+
+def capabilities_of(mode: Mode) -> Capabilities:
+    """Return what a mode does of a spec."""
+    return Capabilities(heeds=mode.heeds, reasons=mode.reasons, secret_schemes=mode.schemes)
+
+
+def facts_of(entry: Entry) -> dict[str, Fact]:
+    """Return the facts of a revision that was applied, its image by digest."""
+    heeded = capabilities_of(mode_of(entry.mode)).heeded(entry.spec.facts())
+    chosen = {f"option.{key}": value for key, value in entry.options.items()}
+    return heeded | chosen | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
+
+
+def _image_of(spec: DeploymentSpec, live: Live) -> Fact:
+    """Return the digest of the image that would run, as far as it is known before it is pushed."""
+    pushed = live.surroundings.get(IMAGE_DIGEST)
+    if pushed is None and live.facts.get("digest") == spec.digest:
+        return live.facts.get(IMAGE_DIGEST)
+    return pushed
+
+
+def _before(wanted: Wanted, spec: DeploymentSpec, live: Live) -> list[Change]:
+    """Return what is made before all else: the repository, and the image in it."""
+    found = []
+    if live.surroundings.get("repository") is None:
+        found.append(Change(action="create", resource=f"repository/{wanted.id}"))
+    if live.surroundings.get(IMAGE_DIGEST) is None:
+        name = f"pushed-image/{wanted.id}:{image_tag(spec)}"
+        found.append(Change(action="create", resource=name, after={"bundle": spec.digest}))
+    return found
+
+
+def _line_of(request: Request) -> str:
+    """Return method and address of a request, as curl would be told."""
+    known = strict.method(request.method)
+    document = strict.document(request.method.partition(".")[0])
+    path, left = str(known["path"]), dict(request.parameters)
+    for name in list(left):
+        if f"{{+{name}}}" in path:
+            path = path.replace(f"{{+{name}}}", str(left.pop(name)))
+    query = "&".join(f"{name}={value}" for name, value in sorted(left.items()))
+    return f"{known['httpMethod']} {document['rootUrl']}{path}{'?' if query else ''}{query}"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
