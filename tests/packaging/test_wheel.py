@@ -35,7 +35,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment that holds the wheel, what it asks for, and nothing else."""
     venv = tmp_path_factory.mktemp("venv") / "venv"
     run(sys.executable, "-m", "venv", venv)
-    run(venv / "bin" / "python", "-m", "pip", "install", "--quiet", wheel)
+    run(venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile", wheel)
     return venv / "bin"
 
 
