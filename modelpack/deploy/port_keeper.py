@@ -26,8 +26,8 @@ Lines are SOCK_SEQPACKET on ``MODELPACK_PORT_KEEPER``, one packet a message, wor
   highest serial number counts), then ``awake``, ``ending``, ``asleep``, ``crashed STATUS``.  It is
   told ``start``, ``stop``, and ``ready`` once its server has joined.
 * Orders: ``hold GROUP …``, ``wake GROUP COUNT`` (for a trial, whatever the load: as many as the
-  group that has the port, if that has more; not done: no policy of it is known yet), ``switch GROUP COUNT SECONDS`` (COUNT 0: as many as
-  are wanted of it), ``scale GROUP SERIAL POLICY``, ``status``.
+  group that has the port, if that has more; not done: no policy of it is known yet), ``switch GROUP COUNT SECONDS`` (of a group that is scaled as many as
+  are wanted, whatever COUNT says), ``scale GROUP SERIAL POLICY``, ``status``.
 
 Without an order ever, as after a restart of the machine, every group accepts: what an engine
 starts again by itself was found healthy once.  The parts are in ``modelpack.deploy.keeping``.
@@ -242,8 +242,8 @@ class Keeper:
             self._answer(line, is_done=False)
             return
         scaled = self.scaling.groups.get(group)
-        wanted = count or (max(scaled.wanted, 1) if scaled is not None else 1)
-        self.switch = Switch(line, group, wanted, time.monotonic() + seconds)
+        count = count if scaled is None else scaled.wanted  # one that sleeps wakes when it has to
+        self.switch = Switch(line, group, count, time.monotonic() + seconds)
         self.order_all()
 
     def _lose(self, line: socket.socket) -> None:

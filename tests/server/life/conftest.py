@@ -384,3 +384,15 @@ def stopped(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Any]:
+    """The keeper of a port, in a process of its own."""
+    from tests.server.life.kept import Keeper  # it needs what is above
+
+    keeper = Keeper(tmp_path / "port.sock")
+    keeper.start()
+    yield keeper
+    if keeper.process is not None and keeper.process.poll() is None:
+        keeper.stop(signal.SIGKILL)

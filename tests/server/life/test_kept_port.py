@@ -7,74 +7,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelpack.deploy.keeping.program import program
-
-PROGRAM = [sys.executable, "-I", "-S", "-c", program()]
-
-
-@dataclass
-class Keeper:
-    """The keeper in a process of its own."""
-
-    path: Path
-    port: int = 0
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            "MODELPACK_PORT_KEEPER": str(self.path),
-            "MODELPACK_HOST": "127.0.0.1",
-            "MODELPACK_PORT": str(self.port),
-        }
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, "serve"], env=self.env, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.port = json.loads(self.process.stdout.readline())["port"]
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.process.wait(10)
-
-    def ask(self, *words: object) -> dict[str, Any]:
-        done = subprocess.run(
-            [*PROGRAM, "ask", *map(str, words)],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path / "port.sock")
-    keeper.start()
-    yield keeper
-    if keeper.process is not None and keeper.process.poll() is None:
-        keeper.stop(signal.SIGKILL)
+from tests.server.life.kept import PROGRAM, Keeper, Member
 
 
 @pytest.fixture
@@ -296,28 +237,6 @@ def test_a_keeper_uses_no_processor_time_while_nothing_happens(keeper) -> None:
     time.sleep(0.5)
 
     assert used() - before <= 0.01
-
-
-class Member:
-    """A replica that is only a line to the keeper."""
-
-    def __init__(self, keeper: Keeper, group: str) -> None:
-        self.line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.line.settimeout(10)
-        self.line.connect(str(keeper.path))
-        self.say(f"join {group}")
-
-    def say(self, words: str, *descriptors: int) -> None:
-        socket.send_fds(self.line, [words.encode()], descriptors)
-
-    def hear(self) -> str:
-        """Return the first word of the next message; do what it says, but for accepting."""
-        data, descriptors, _, _ = socket.recv_fds(self.line, 4096, 2)
-        for one in descriptors:
-            os.close(one)
-        word = data.decode().partition(" ")[0]
-        self.say({"accept": "accepting", "pause": "paused"}.get(word, "ready"))
-        return word
 
 
 @pytest.fixture
