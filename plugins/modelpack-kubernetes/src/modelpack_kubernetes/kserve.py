@@ -111,13 +111,14 @@ def _check(wanted: Wanted) -> None:
             "deploy.network.allow: KServe's gateway hides who calls",
             hint="limit it at the gateway, and set network.public",
         )
-    for key in ("ingress", "gateway", "monitoring"):
+    for key, why in (
+        ("ingress", "KServe makes the way in itself"),
+        ("gateway", "KServe makes the way in itself"),
+        ("monitoring", "KServe's services have names of their own"),
+    ):
         if getattr(wanted.options, key) is not None:
             raise UsageError(
-                f"option '{key}': KServe makes the way in itself"
-                if key != "monitoring"
-                else "option 'monitoring': KServe's services have names of its own",
-                hint="leave it out; it goes with the mode 'deployment'",
+                f"option '{key}': {why}", hint="leave it out; it goes with the mode 'deployment'"
             )
 
 

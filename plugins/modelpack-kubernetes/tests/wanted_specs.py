@@ -1,0 +1,101 @@
+"""Deployments that the tests render: one for each thing that can be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelpack_kubernetes.wanted import Wanted, wanted_from
+
+from modelpack.deploy import DeploymentSpec, DeploySettings
+
+BUNDLE = "digits:7c1f0b2e9a44"
+KEDA = {"scaler": "keda", "prometheus": "http://prometheus.monitoring:9090"}
+
+
+def spec(*, name: str = "digits", bundle: str = BUNDLE, **settings: Any) -> DeploymentSpec:
+    """Return a spec of one bundle with these settings."""
+    return DeploymentSpec(
+        name=name,
+        bundle=bundle,
+        digest="sha256:" + "ab" * 32,
+        image="registry.example/team/digits:1",
+        settings=DeploySettings(**settings),
+    )
+
+
+def wanted(
+    options: dict[str, str] | None = None, *, name: str = "digits", **settings: Any
+) -> Wanted:
+    """Return what a spec with these settings asks for."""
+    return wanted_from(spec(name=name, **settings), options)
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "as it comes": ({}, {}),
+    "limits": ({"cpu": 1.5, "memory_bytes": 512 * 2**20, "min_replicas": 3}, {}),
+    "by processor time": ({"cpu": 0.5, "max_replicas": 4}, {}),
+    "by processor time without a limit": ({"max_replicas": 4, "cooldown_down_s": 60.5}, {}),
+    "by requests": ({"max_replicas": 9, "in_flight": 4}, {"scaler": "adapter"}),
+    "by KEDA": ({"max_replicas": 9, "in_flight": 4, "cooldown_up_s": 30.0}, KEDA),
+    "by KEDA to zero": (
+        {"min_replicas": 0, "idle_s": 60.0},
+        {**KEDA, "wake": 'sum(rate(nginx_ingress_controller_requests{ingress="digits"}[1m]))'},
+    ),
+    "public": ({"public": True}, {}),
+    "for some": ({"allow": ("10.0.0.0/8", "fd00::/8")}, {}),
+    "ingress": (
+        {"public": True},
+        {"ingress": "nginx", "hostname": "digits.example.com", "tls": "digits-tls"},
+    ),
+    "ingress for some": ({"allow": ("10.0.0.0/8",)}, {"ingress": "nginx"}),
+    "gateway": ({"public": True}, {"gateway": "edge/public", "hostname": "digits.example.com"}),
+    "monitored": ({"labels": {"release": "prometheus", "example.com/team": "a.b_c"}},
+                  {"monitoring": "monitoring"}),
+    "monitored from outside": ({"public": True}, {"monitoring": "monitoring"}),
+    "a GPU": ({"accelerator": "nvidia-l4:2", "max_replicas": 2}, {"runtime_class": "nvidia"}),
+    "any GPU of a machine": ({"accelerator": "nvidia", "instance": "g6.xlarge"}, {}),
+    "a TPU": ({"accelerator": "tpu-v5e:4"}, {}),
+    "Neuron": ({"accelerator": "inferentia2:1"}, {}),
+    "secrets": (
+        {"secrets": {"TOKEN": "env:TOKEN", "KEY": "k8s:digits-keys/api.key", "P": "file:/run/p"}},
+        {},
+    ),
+    "variables": ({"env": {"GREETING": "$(HOME) {{ .Values }} 'a\" : #", "NUMBER": "007"}}, {}),
+    "other ports": (
+        {"env": {"MODELPACK_GRPC_PORT": "9000", "MODELPACK_METRICS_PORT": "9001",
+                 "MODELPACK_GRACE_S": "90"}},
+        {"monitoring": "monitoring"},
+    ),
+    "a registry with a password": (
+        {}, {"registry": "registry.example:5000/team", "pull_secret": "pull", "namespace": "ml"}
+    ),
+    "models of another image": (
+        {}, {"weights": "init", "weights_from": "registry.example/digits-models:2"}
+    ),
+    "models as a volume": (
+        {},
+        {"weights": "volume", "weights_from": "registry.example/digits-models@sha256:" + "cd" * 32,
+         "kubernetes": "1.35"},
+    ),
+    "newer clusters": ({}, {"kubernetes": "1.30"}),
+    "kserve": ({"mode": "kserve", "cpu": 1, "min_replicas": 2, "max_replicas": 5}, {}),
+    "kserve by requests": ({"mode": "kserve", "min_replicas": 0, "in_flight": 5, "public": True}, {}),
+    "kserve canary": ({"mode": "kserve", "canary_percent": 10}, {}),
+    "kserve GPU": ({"mode": "kserve", "accelerator": "nvidia-t4:1", "in_flight": 1}, {}),
+    "kserve storage": ({"mode": "kserve"}, {"storage": "s3://bucket/digits"}),
+    "kserve transformer": (
+        {"mode": "kserve"}, {"transformer": "registry.example/prepare:3", "pull_secret": "pull"}
+    ),
+    "knative": ({"mode": "knative", "min_replicas": 0, "idle_s": 90.0, "cooldown_down_s": 30.0}, {}),
+    "knative GPU": (
+        {"mode": "knative", "accelerator": "nvidia-l4:1", "public": True, "max_replicas": 3},
+        {"pull_secret": "pull", "runtime_class": "nvidia"},
+    ),
+}  # fmt: skip
+"""Settings and options, by what they show."""
+
+
+def of_case(name: str) -> Wanted:
+    """Return what a case asks for."""
+    settings, options = CASES[name]
+    return wanted(options, **settings)
