@@ -29,6 +29,8 @@ BROUGHT_BY = {
     "aws-ecs": "modelpack-aws",
     "aws-lambda": "modelpack-aws",
     "aws-sagemaker": "modelpack-aws",
+    "azure": "modelpack-azure",
+    "azure-container-apps": "modelpack-azure",
     "ray": "modelpack-ray",
 }
 """Targets of distributions of our own, so that one that is not installed can be named."""

@@ -1,0 +1,185 @@
+"""What Azure says of a container app, in our words; reads only.
+
+app + its revisions ──standing_of──► Standing: the newest active revision, how it is, which were healthy
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from modelpack.deploy import Fact, State
+from modelpack_azure.app_body import API, CONTAINER, KIND
+from modelpack_azure.arm import Json
+from modelpack_azure.kept import VARIABLE, Entry
+from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.naming import app_name, settled_of
+from modelpack_azure.refusals import one_line
+from modelpack_azure.sizes import size_of
+
+_RUNNING = {"Running", "RunningAtMaxScale", "ScaledToZero", "Unknown"}
+
+
+def app_path(place: Place, name: str) -> str:
+    """Return the path of the app of a deployment; raises TagError."""
+    return place.account.path(KIND, app_name(name))
+
+
+def properties_of(resource: Mapping[str, Any]) -> Json:
+    """Return the properties of a resource, empty where it has none."""
+    found = resource.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> Standing:
+    """Return what an app with these revisions, oldest first, means to us."""
+    newest = newest_active(revisions)
+    settled = settled_of(app.get("tags") or {})
+    known = {
+        entry.mark: (entry, _time(properties_of(one).get("createdTime")))
+        for one in revisions
+        if (entry := _entry(one)) is not None
+    }
+    entry = None if newest is None else _entry(newest)
+    if entry is None and settled[-1:] and settled[-1] in known:
+        entry = known[settled[-1]][0]  # somebody has stopped it
+    sight = _sight(
+        place, name, app, newest, entry, is_settled=bool(entry and settled[-1:] == (entry.mark,))
+    )
+    return Standing(
+        name=name,
+        entry=entry,
+        sight=sight,
+        settled=settled,
+        known=known,
+        since=None if newest is None else _time(properties_of(newest).get("createdTime")),
+        found=(app, revisions),
+    )
+
+
+def newest_active(revisions: list[Json]) -> Json | None:
+    """Return the revision that is meant to run; None when none is."""
+    return next((one for one in reversed(revisions) if properties_of(one).get("active")), None)
+
+
+def revision_of(revisions: list[Json], marks: tuple[str, ...], *, but: str = "") -> Json | None:
+    """Return the newest revision of a mark, one that is active before all others."""
+    found = [
+        one
+        for one in revisions
+        if (entry := _entry(one)) is not None and entry.mark in marks and one["name"] != but
+    ]
+    return (
+        max(found, key=lambda one: bool(properties_of(one).get("active")), default=None)
+        if found
+        else None
+    )
+
+
+def _container(revision: Json) -> Json:
+    containers = (properties_of(revision).get("template") or {}).get("containers") or []
+    return next((one for one in containers if one.get("name") == CONTAINER), {})
+
+
+def _entry(revision: Json) -> Entry | None:
+    env = {one.get("name"): one.get("value") for one in _container(revision).get("env") or ()}
+    return Entry.read(env.get(VARIABLE))
+
+
+def shares_of(app: Json) -> list[Json]:
+    """Return who gets calls, as the app has it."""
+    ingress = (properties_of(app).get("configuration") or {}).get("ingress") or {}
+    return [one for one in ingress.get("traffic") or () if one.get("weight")]
+
+
+def share(revision: Json, weight: int, label: str) -> Json:
+    """Return the entry that gives a revision a share of the calls, in percent."""
+    return {"revisionName": str(revision["name"]), "weight": weight, "label": label}
+
+
+def _sight(
+    place: Place,
+    name: str,
+    app: Json,
+    revision: Json | None,
+    entry: Entry | None,
+    *,
+    is_settled: bool,
+) -> Sight:
+    fqdn = ((properties_of(app).get("configuration") or {}).get("ingress") or {}).get("fqdn")
+    if revision is None:
+        state = str(properties_of(app).get("provisioningState"))
+        if state == "InProgress":
+            return Sight(state=State.STARTING, detail="Azure makes the app")
+        if state == "Failed":
+            return Sight(state=State.FAILED, detail="Azure could not make the app")
+        return Sight(state=State.STOPPED, detail="no revision is active")
+    found = properties_of(revision)
+    host = fqdn if is_settled else found.get("fqdn") or fqdn
+    url = f"https://{host}" if host else None
+    state, detail = _state(found)
+    restarts = 0
+    if state is not State.RUNNING:
+        restarts, why = replicas_of(place, name, str(revision["name"]))
+        detail = why or detail
+    facts = {} if entry is None else _changed(entry, found, _container(revision))
+    return Sight(state=state, detail=detail, url=url, restarts=restarts, facts=facts)
+
+
+def _state(found: Json) -> tuple[State, str | None]:
+    """Return how a revision is, by its own words, and why."""
+    made, runs = str(found.get("provisioningState")), str(found.get("runningState"))
+    health, error = str(found.get("healthState")), found.get("provisioningError")
+    why = one_line(str(error)) if error else None
+    if "Failed" in (made, runs) or runs == "ActivationFailed":
+        return State.FAILED, why or "the revision failed"
+    if made == "Provisioning" or runs in ("Processing", "Activating"):
+        return State.STARTING, why
+    if health == "Unhealthy" or runs == "Degraded":
+        return State.UNHEALTHY, why or "its replicas are not ready"
+    if runs in _RUNNING:
+        return State.RUNNING, "asleep" if runs == "ScaledToZero" else None
+    return State.STOPPED, why or runs
+
+
+def replicas_of(place: Place, name: str, revision: str) -> tuple[int, str | None]:
+    """Return how often containers of a revision ended, and what they say of it."""
+    path = f"{app_path(place, name)}/revisions/{revision}/replicas"
+    restarts, why = 0, None
+    for replica in place.calls.pages(path, API):
+        for one in properties_of(replica).get("containers") or ():
+            restarts = max(restarts, int(one.get("restartCount") or 0))
+            if one.get("runningStateDetails"):
+                why = one_line(str(one["runningStateDetails"]))
+    return restarts, why
+
+
+def _changed(entry: Entry, found: Json, container: Json) -> dict[str, Fact]:
+    """Return the facts of a revision that are not those that it was made of: somebody's changes."""
+    settings = entry.spec.settings
+    facts: dict[str, Fact] = {}
+    scale = (found.get("template") or {}).get("scale") or {}
+    if int(scale.get("minReplicas") or 0) != settings.min_replicas:
+        facts["min_replicas"] = int(scale.get("minReplicas") or 0)
+    if int(scale.get("maxReplicas") or 10) != settings.most_replicas:
+        facts["max_replicas"] = int(scale.get("maxReplicas") or 10)
+    if (cpu := (container.get("resources") or {}).get("cpu")) is not None and (
+        float(cpu) != size_of(settings).cpu
+    ):
+        facts["cpu"] = float(cpu)
+    if container.get("image") != entry.image:
+        facts["image"] = str(container.get("image"))
+    given = {one.get("name"): one.get("value") for one in container.get("env") or ()}
+    for variable in {*settings.env, *(key for key, one in given.items() if one is not None)}:
+        if variable in (VARIABLE, "MODELPACK_TAG") or variable is None:
+            continue
+        if given.get(variable) != settings.env.get(variable):
+            facts[f"env.{variable}"] = given.get(variable)
+    return facts
+
+
+def _time(text: Any) -> str | None:
+    """Return a time of Azure as RFC 3339 in UTC, to the second."""
+    match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text or ""))
+    return f"{match[0]}Z" if match else None

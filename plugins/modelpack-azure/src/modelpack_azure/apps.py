@@ -1,0 +1,301 @@
+"""Azure Container Apps: one app a deployment, one revision of Azure's for each of ours.
+
+    bring     PUT the app ──► revision modelpack-digits--r4be5…-1 beside the former one, without a call
+    promote   PATCH its traffic: all calls, or a canary's share first ──► the former one is deactivated
+    go_back   PATCH: all calls to the one that was healthy ──► the other one is deactivated
+
+What always holds: a revision that stands is never changed, so going back is moving calls; a suffix is
+never used twice, for an app that gets a former suffix again does nothing and says that it has; what is
+newest and active is what is meant to run.
+
+Facts: Azure Container Apps, "Revisions", "Traffic splitting" and "Application lifecycle management";
+the API's models for what a revision says of itself.  That a suffix which was used silently does nothing
+is issue 650 of microsoft/azure-container-apps; that a first revision takes no calls by its name but as
+the latest one is issue 27221 of hashicorp/terraform-provider-azurerm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import ClassVar
+
+from modelpack.deploy import DeploymentSpec, Journal, Progress, Rendered, State
+from modelpack.errors import DeployError
+from modelpack_azure import app_body
+from modelpack_azure.app_around import around_of, where_it_is
+from modelpack_azure.app_body import API, KIND, Where
+from modelpack_azure.app_logs import log_lines
+from modelpack_azure.app_seen import (
+    app_path,
+    newest_active,
+    properties_of,
+    revision_of,
+    share,
+    shares_of,
+    standing_of,
+)
+from modelpack_azure.app_shares import canary, move, rest
+from modelpack_azure.arm import Json
+from modelpack_azure.identity import KIND as IDENTITY
+from modelpack_azure.kept import Entry
+from modelpack_azure.modes import (
+    COMMON,
+    NETWORK,
+    PULL_S,
+    Around,
+    Mode,
+    Place,
+    Sight,
+    Standing,
+    await_running,
+)
+from modelpack_azure.naming import NAME_TAG, TARGET_TAG, app_name, tags_of
+from modelpack_azure.sizes import profile_of, size_notes, size_of
+from modelpack_azure.strict import require
+
+_ROLE_POLL_S = 15.0
+_ROLE_S = 300.0
+"""What Azure may take until a role that was given is known everywhere."""
+
+
+class AppsMode(Mode):
+    """Container Apps."""
+
+    word: ClassVar[str] = "container-apps"
+    heeds: ClassVar[frozenset[str]] = COMMON | {
+        "max_replicas",
+        "in_flight",
+        "idle_s",
+        "secrets",
+        "allow",
+    }
+    reasons: ClassVar[Mapping[str, str]] = {
+        "cooldown_up_s": "Container Apps looks every 30 s and grows at once",
+        "cooldown_down_s": "Container Apps has one wait alone, before the last replica goes: idle_s",
+        "vpc": NETWORK,
+        "subnets": NETWORK,
+        "security_groups": NETWORK,
+    }
+    schemes: ClassVar[tuple[str, ...]] = ("keyvault",)
+    options: ClassVar[Mapping[str, str]] = {
+        "environment": "Container Apps environment that it stands in, by name or id",
+    }
+
+    def resource(self, name: str) -> str:
+        """Return ``container-app/NAME``."""
+        return f"container-app/{app_name(name)}"
+
+    def notes(self, spec: DeploymentSpec, options: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+        """Return the size, and who may call it; raises UsageError for what cannot be."""
+        settings = spec.settings
+        size_of(settings)
+        found = size_notes(settings)
+        profile = profile_of(settings)
+        if profile is not None:
+            found.append(f"it runs in the environment's workload profile '{profile}'")
+        if not settings.public:
+            found.append(
+                "it answers inside its environment alone; from outside, its own probes decide"
+            )
+        return found
+
+    def render(self, place: Place, spec: DeploymentSpec) -> Rendered:
+        """Return a template of Azure Resource Manager, which ``az deployment group create`` takes."""
+        given = place.account.options.get("identity")
+        entry = Entry(spec=spec, image="@image@", options=place.options)
+        template = app_body.arm_template(
+            entry,
+            place.target,
+            None if given is None else place.account.path_of("identity", given, IDENTITY),
+        )
+        _check(template["resources"][-1])
+        return Rendered(files={"template.json": app_body.text_of(template).encode()})
+
+    def around(self, place: Place, spec: DeploymentSpec) -> Around:
+        """Return registry, environment and identity; raises NotFoundError, UsageError."""
+        return around_of(place, spec)
+
+    def read(self, place: Place, name: str) -> Standing | None:
+        """Return the app, with what its revisions were made of."""
+        path = app_path(place, name)
+        app = place.calls.get(path, API)
+        if app is None:
+            return None
+        tags = app.get("tags") or {}
+        place.require_ours(f"container app '{app_name(name)}'", name, tags)
+        revisions = sorted(
+            place.calls.pages(f"{path}/revisions", API),
+            key=lambda one: (
+                str(properties_of(one).get("createdTime") or ""),
+                str(one.get("name")),
+            ),
+        )
+        return standing_of(place, name, app, revisions)
+
+    def bring(
+        self, place: Place, entry: Entry, around: Around, journal: Journal, progress: Progress
+    ) -> None:
+        """Make a revision of the app, without a call unless it is the first one."""
+        name = entry.spec.name
+        journal.step(
+            f"update/{self.resource(name)}", lambda: self._make(place, entry, around.found)
+        )
+        with progress.step("wait until the revision runs"):
+            journal.step(f"wait/{self.resource(name)}", lambda: self._await(place, entry.spec))
+
+    def promote(self, place: Place, standing: Standing, progress: Progress) -> None:
+        """Move the calls, at once or by way of a canary, and mark the revision as healthy."""
+        entry = standing.entry
+        app, revisions = standing.found
+        new = newest_active(revisions)
+        if entry is None or new is None:
+            raise DeployError(f"no revision of '{standing.name}' is active")
+        settings, name = entry.spec.settings, str(new["name"])
+        former = revision_of(revisions, standing.settled[-1:], but=name)
+        stays = settings.canary_percent is not None and settings.bake_s is None
+        if standing.is_settled:
+            if stays and len(shares_of(app)) > 1:
+                return
+        elif former is not None and settings.canary_percent is not None:
+            beside = str(former["name"])
+            look = partial(self._sight, place, standing.name)
+            canary(place, standing, entry, former=beside, new=name, look=look, progress=progress)
+            if stays:
+                rest(place, standing.name, revisions, but=(beside, name))
+                progress.note("the canary stays until the next deploy")
+                return
+        move(place, standing, entry, [share(new, 100, "live")], settle=True)
+        rest(place, standing.name, revisions, but=(name,))
+
+    def go_back(self, place: Place, standing: Standing) -> None:
+        """Give all calls back to who had them; without a healthy revision, remove the app."""
+        if not standing.settled:
+            self.remove(place, standing.name)
+            return
+        app, revisions = standing.found
+        good, last = revision_of(revisions, standing.settled[-1:]), standing.last
+        if good is None or last is None or standing.is_settled:
+            return
+        path = app_path(place, standing.name)
+        if not properties_of(good).get("active"):
+            place.calls.post(f"{path}/revisions/{good['name']}/activate", API)
+        failed = str((newest_active(revisions) or {}).get("name"))
+        shares = shares_of(app)
+        if failed in [one.get("revisionName", failed) for one in shares]:
+            shares = [share(good, 100, "live")]
+        config = app_body.configuration(last, where_it_is(place, app), shares)
+        tags = tags_of(standing.name, place.target, last.spec.settings.labels, standing.settled)
+        place.calls.patch(path, API, {"tags": tags, "properties": {"configuration": config}})
+        kept = {str(one["revisionName"]) for one in shares} | {str(good["name"])}
+        rest(place, standing.name, revisions, but=kept)
+
+    def remove(self, place: Place, name: str) -> None:
+        """Delete the app with all its revisions."""
+        place.calls.delete(app_path(place, name), API)
+
+    def names(self, place: Place) -> list[str]:
+        """Return the deployments whose apps this target made in the resource group."""
+        found = place.calls.pages(f"{place.account.root}/providers/{KIND}", API)
+        return _ours(place, found)
+
+    def lines(
+        self, place: Place, standing: Standing, *, follow: bool, tail: int | None
+    ) -> Iterator[str]:
+        """Yield what all replicas of the newest revision wrote."""
+        revision = newest_active(standing.found[1])
+        if revision is None:
+            return iter(())
+        return log_lines(
+            place, app_path(place, standing.name), str(revision["name"]), follow=follow, tail=tail
+        )
+
+    def inventory(self, standing: Standing) -> list[str]:
+        """Return the app and its revisions."""
+        names = [str(one["name"]) for one in standing.found[1]]
+        return [self.resource(standing.name), *(f"revision/{one}" for one in names)]
+
+    # Inside.
+
+    def _make(self, place: Place, entry: Entry, where: Where) -> Json:
+        """Bring the app to a revision; one of the same mark that comes up is taken as it is."""
+        name = entry.spec.name
+        deadline = place.clock.now() + _ROLE_S
+        while True:
+            standing = self.read(place, name)
+            if standing is not None and _is_there(standing, entry):
+                return {"revision": str((newest_active(standing.found[1]) or {}).get("name"))}
+            body = _body(place, entry, where, standing)
+            try:
+                place.calls.put(app_path(place, name), API, require("ContainerApp", body))
+                return {"revision": body["properties"]["template"]["revisionSuffix"]}
+            except DeployError as error:
+                # The registry may not know yet that the identity may pull.
+                waits = "UNAUTHORIZED" in error.message.upper() and place.clock.now() < deadline
+                if not waits:
+                    raise
+            place.clock.sleep(_ROLE_POLL_S)
+
+    def _sight(self, place: Place, name: str) -> Sight:
+        standing = self.read(place, name)
+        return standing.sight if standing else Sight(state=State.ABSENT, detail="it is gone")
+
+    def _await(self, place: Place, spec: DeploymentSpec) -> None:
+        await_running(
+            place,
+            spec.name,
+            partial(self._sight, place, spec.name),
+            spec.settings.ready_timeout_s + PULL_S,
+            "'az containerapp logs show --type system' may say more",
+        )
+
+
+def _check(resource: Json) -> None:
+    """Hold the body of a resource in a template against the model of the service."""
+    extra = ("type", "apiVersion", "name", "dependsOn")
+    require("ContainerApp", {key: one for key, one in resource.items() if key not in extra})
+
+
+def _is_there(standing: Standing, entry: Entry) -> bool:
+    """Return whether the newest revision is the wanted one, unchanged, and comes up or runs."""
+    now = standing.entry
+    if now is None or now.mark != entry.mark or standing.sight.facts:
+        return False
+    return standing.sight.state in (State.RUNNING, State.STARTING) and now.image == entry.image
+
+
+def _body(place: Place, entry: Entry, where: Where, standing: Standing | None) -> Json:
+    revisions = standing.found[1] if standing else []
+    numbers = [
+        int(match[1])
+        for one in revisions
+        if (match := re.search(rf"--r{entry.mark}-(\d+)$", str(one.get("name"))))
+    ]
+    return app_body.container_app(
+        entry,
+        where,
+        target=place.target,
+        suffix=f"r{entry.mark}-{max(numbers, default=0) + 1}",
+        traffic=_kept_traffic(standing),
+        settled=standing.settled if standing else (),
+    )
+
+
+def _kept_traffic(standing: Standing | None) -> list[Json]:
+    """Return who gets the calls while a new revision comes up: whoever has them."""
+    latest = [{"latestRevision": True, "weight": 100}]
+    if standing is None or not standing.settled:
+        return latest
+    app, revisions = standing.found
+    active = {str(one["name"]) for one in revisions if properties_of(one).get("active")}
+    shares = [one for one in shares_of(app) if one.get("revisionName") in active]
+    if sum(int(one["weight"]) for one in shares) == 100:
+        return shares
+    good = revision_of(revisions, standing.settled[-1:])
+    return latest if good is None else [share(good, 100, "live")]
+
+
+def _ours(place: Place, found: list[Json]) -> list[str]:
+    tags = [one.get("tags") or {} for one in found]
+    return sorted(str(one[NAME_TAG]) for one in tags if one.get(TARGET_TAG) == place.target)

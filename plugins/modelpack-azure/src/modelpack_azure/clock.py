@@ -1,0 +1,30 @@
+"""Time as an argument, so that tests need not wait; and who can be reached from here."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_REACH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Gives the time in seconds, and waits."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def is_reachable(url: str) -> bool:
+    """Return whether somebody listens at a URL, seen from this machine."""
+    parts = urlsplit(url)
+    where = (parts.hostname or "", parts.port or 443)
+    try:
+        socket.create_connection(where, timeout=_REACH_S).close()
+    except OSError:
+        return False
+    return True

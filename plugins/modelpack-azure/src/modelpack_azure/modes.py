@@ -1,0 +1,234 @@
+"""What a service of Azure must be able to do to run deployments: the seam inside this package.
+
+target (one flow for all) ──► Mode: container-apps, ml
+    notes, render                 pure: from a revision
+    around                        reads: what it stands on, and whether that is there
+    read                          reads: what stands under a name
+    bring, promote, go_back       changes: beside the former one ─► all calls ─► or back
+    lines, verify, fetch, remove
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from modelpack.deploy import Answer, DeploymentSpec, Fact, Journal, Progress, Rendered, State
+from modelpack.errors import ConflictError, DeployError
+from modelpack_azure.account import Account
+from modelpack_azure.arm import Calls
+from modelpack_azure.clock import Clock
+from modelpack_azure.identity import Identities
+from modelpack_azure.kept import Entry
+from modelpack_azure.naming import NAME_TAG, TARGET_TAG, of_what_runs
+from modelpack_azure.registry import Push, Registries, Registry, push_bundle
+
+COMMON = frozenset(
+    {"mode", "region", "env", "labels", "cpu", "memory_bytes", "accelerator", "instance"}
+) | {"min_replicas", "public", "canary_percent", "bake_s"}
+"""Settings that every mode heeds."""
+
+NETWORK = "the network is that of the environment or workspace, which an option names"
+
+PULL_S = 900.0
+"""What a machine and an image may take before a service can start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a target deploys to."""
+
+    calls: Calls
+    account: Account
+    target: str
+    """Name of the target."""
+    push: Push = push_bundle
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def identities(self) -> Identities:
+        """The identities of the account."""
+        return Identities(self.calls, self.account)
+
+    @property
+    def registries(self) -> Registries:
+        """The registries of the account."""
+        return Registries(self.calls, self.account, self.push)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options that decide what runs."""
+        return of_what_runs(self.account.options)
+
+    def require_ours(self, what: str, name: str, tags: Mapping[str, str]) -> None:
+        """Raise ConflictError for something that this target did not make for this deployment."""
+        if tags.get(NAME_TAG) != name:
+            raise ConflictError(
+                f"the {what} was not made by modelpack",
+                hint="remove it, or give the deployment another '--name'",
+            )
+        made_by = tags.get(TARGET_TAG)
+        if made_by != self.target:
+            raise ConflictError(
+                f"the deployment '{name}' stands at target '{made_by}'",
+                hint=f"deploy to '{made_by}', or destroy it there first",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """How the newest revision of a deployment is."""
+
+    state: State
+    detail: str | None = None
+    url: str | None = None
+    """Where it answers."""
+    restarts: int = 0
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    """What runs, where it may differ from what was applied: under the keys of a spec's facts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What stands under a name."""
+
+    name: str
+    entry: Entry | None
+    """The newest revision that is meant to run; None: nothing of ours can be read."""
+    sight: Sight
+    settled: tuple[str, ...] = ()
+    """Marks of the revisions that were found healthy, newest last."""
+    known: Mapping[str, tuple[Entry, str | None]] = field(default_factory=dict)
+    """By mark: every revision that Azure still has, and since when."""
+    since: str | None = None
+    registry_id: str | None = None
+    found: Any = None
+    """What the mode itself needs."""
+
+    @property
+    def is_settled(self) -> bool:
+        """True when the newest revision was found healthy."""
+        return self.entry is not None and self.settled[-1:] == (self.entry.mark,)
+
+    @property
+    def last(self) -> Entry | None:
+        """The revision that was found healthy last, if Azure still has it."""
+        if not self.settled or self.settled[-1] not in self.known:
+            return None
+        return self.known[self.settled[-1]][0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What a deployment stands on in its account."""
+
+    registry: Registry
+    location: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    """Of it, what a plan depends on."""
+    found: Any = None
+    """What the mode itself needs."""
+
+
+class Mode(ABC):
+    """One service of Azure; has no state."""
+
+    word: ClassVar[str]
+    """What ``deploy.mode`` says, such as ``container-apps``."""
+
+    heeds: ClassVar[frozenset[str]] = COMMON
+    reasons: ClassVar[Mapping[str, str]] = {}
+    schemes: ClassVar[tuple[str, ...]] = ()
+    """What may stand before the colon of a secret's reference."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of the target that it knows beside those of all modes, and what they mean."""
+
+    @abstractmethod
+    def resource(self, name: str) -> str:
+        """Return ``KIND/NAME`` of what is made for a deployment."""
+
+    @abstractmethod
+    def notes(self, spec: DeploymentSpec, options: Mapping[str, str]) -> list[str]:
+        """Return what is chosen or done otherwise; raises UsageError for what cannot be."""
+
+    @abstractmethod
+    def render(self, place: Place, spec: DeploymentSpec) -> Rendered:
+        """Return what would be sent as files; pure; held against the services' own models."""
+
+    @abstractmethod
+    def around(self, place: Place, spec: DeploymentSpec) -> Around:
+        """Return what it stands on; raises NotFoundError, UsageError when that is not there."""
+
+    @abstractmethod
+    def read(self, place: Place, name: str) -> Standing | None:
+        """Return what stands under a name, None for nothing; raises ConflictError."""
+
+    @abstractmethod
+    def bring(
+        self, place: Place, entry: Entry, around: Around, journal: Journal, progress: Progress
+    ) -> None:
+        """Start a revision beside the former one and wait until it runs; no call moves yet."""
+
+    @abstractmethod
+    def promote(self, place: Place, standing: Standing, progress: Progress) -> None:
+        """Give the newest revision its calls, and let go of the former one; safe to repeat."""
+
+    @abstractmethod
+    def go_back(self, place: Place, standing: Standing) -> None:
+        """Let the revision run alone that was found healthy last; safe to repeat."""
+
+    @abstractmethod
+    def remove(self, place: Place, name: str) -> None:
+        """Remove everything but identity and images; what is not there is no mistake."""
+
+    @abstractmethod
+    def names(self, place: Place) -> list[str]:
+        """Return the names of the deployments that the target made here."""
+
+    @abstractmethod
+    def lines(
+        self, place: Place, standing: Standing, *, follow: bool, tail: int | None
+    ) -> Iterator[str]:
+        """Yield the lines of its log, oldest first."""
+
+    def inventory(self, standing: Standing) -> list[str]:
+        """Return what stands, as ``KIND/NAME``."""
+        return [self.resource(standing.name)]
+
+    def verify(self, place: Place, standing: Standing) -> tuple[str, ...] | None:  # noqa: ARG002
+        """Check it in its own way, as ``Target.verify`` does; None: by the common probe."""
+        return None
+
+    def fetch(
+        self,
+        place: Place,  # noqa: ARG002
+        url: str,  # noqa: ARG002
+        *,
+        body: bytes | None = None,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+    ) -> Answer | None:
+        """Make one call of the probe; None: in the plain way.  Raises OSError without an answer."""
+        return None
+
+
+def await_running(
+    place: Place, name: str, look: Callable[[], Sight], timeout_s: float, journal_note: str
+) -> None:
+    """Wait until a revision runs; raises DeployError when it does not."""
+    deadline = place.clock.now() + timeout_s
+    while True:
+        sight = look()
+        if sight.state is State.RUNNING:
+            return
+        if sight.state not in (State.STARTING, State.UNHEALTHY):
+            raise DeployError(f"'{name}' does not run: {sight.detail or sight.state}")
+        if place.clock.now() >= deadline:
+            raise DeployError(
+                f"'{name}' did not come up: {sight.detail or sight.state}", hint=journal_note
+            )
+        place.clock.sleep(POLL_S)
+
+
+POLL_S = 5.0
