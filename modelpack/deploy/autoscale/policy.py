@@ -79,11 +79,13 @@ class Policy:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Policy:
+    def from_json(cls, value: Any) -> Policy:
         """Read what ``to_json`` returned; raises ValueError.
 
         What is not known is passed over: a newer modelpack may have written it.
         """
+        if not isinstance(value, dict):
+            raise ValueError("a policy is an object of numbers")
         known: dict[str, Any] = {}
         for item in fields(cls):
             if item.name in value:

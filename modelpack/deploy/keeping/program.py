@@ -17,6 +17,7 @@ PARTS = (
     "modelpack.deploy.keeping.parked",
     "modelpack.deploy.keeping.scaling",
     "modelpack.deploy.keeping.sleepers",
+    "modelpack.deploy.keeping.keeper",
 )
 """What the keeper is made of; each needs the standard library and those before it."""
 

@@ -74,6 +74,7 @@ class Line:
     def open(self, state: str) -> None:
         """Look for the keeper."""
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        line.setblocking(False)  # a keeper that has its hands full is looked for again
         try:
             line.connect(self._path)
             line.send((self._greeting % state).encode())
@@ -81,7 +82,7 @@ class Line:
             line.close()
             return
         fcntl(line, F_SETOWN, os.getpid())
-        fcntl(line, F_SETFL, fcntl(line, F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+        fcntl(line, F_SETFL, fcntl(line, F_GETFL) | os.O_ASYNC)
         self._socket = line
 
     def say(self, words: str) -> None:
