@@ -61,6 +61,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {},
     ),
     "variables": ({"env": {"GREETING": "$(HOME) {{ .Values }} 'a\" : #", "NUMBER": "007"}}, {}),
+    "text like numbers": (
+        {"env": {"A": "1e3", "B": "y", "C": "0o7", "D": "1_000", "E": "null", "F": "0x1F", "G": "",
+                 "H": "2026-01-01", "I": "~", "J": "NO", "K": "-1", "L": ".5", "M": "# no", "N": " a "},
+         "labels": {"a": "1e5", "b": "y", "c": "007"}},
+        {},
+    ),
     "other ports": (
         {"env": {"MODELPACK_GRPC_PORT": "9000", "MODELPACK_METRICS_PORT": "9001",
                  "MODELPACK_GRACE_S": "90"}},

@@ -21,8 +21,9 @@ from typing import Any
 
 from modelpack_kubernetes.manifests import checked, manifests
 from modelpack_kubernetes.wanted import Wanted
-from modelpack_kubernetes.words import SPEC, Json, as_yaml
+from modelpack_kubernetes.words import SPEC, Json
 from modelpack_kubernetes.workload import given_variables
+from modelpack_kubernetes.yaml_text import as_yaml
 
 # Words that are nothing but letters, so that YAML has no quotes around them.
 _MARK = "Qvalue{}Qend"
@@ -174,8 +175,10 @@ def _template(one: Json) -> str:
         rf"^( *)(- )?resources: {_BLOCK.format('Resources')}\n", _block, text, flags=re.MULTILINE
     )
     text = re.sub(rf"^( *)- {_LIST}\n", _listed, text, flags=re.MULTILINE)
-    text = text.replace(_HOSTNAME, "{{ .Values.hostname }}")
-    return text.replace(_NAMESPACE, "{{ .Release.Namespace }}")
+    for word, place in ((_HOSTNAME, ".Values.hostname"), (_NAMESPACE, ".Release.Namespace")):
+        text = re.sub(rf"(?<=: |- ){word}$", f"{{{{ {place} | quote }}}}", text, flags=re.MULTILINE)
+        text = text.replace(word, f"{{{{ {place} }}}}")
+    return text
 
 
 def _block(match: re.Match[str]) -> str:

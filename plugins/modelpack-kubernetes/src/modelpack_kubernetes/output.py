@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import yaml
-
 from modelpack_kubernetes import chart
 from modelpack_kubernetes.manifests import checked
 from modelpack_kubernetes.wanted import Wanted
-from modelpack_kubernetes.words import Json, as_yaml
+from modelpack_kubernetes.words import Json
+from modelpack_kubernetes.yaml_text import as_yaml
 
 
 def files(wanted: Wanted) -> dict[str, bytes]:
@@ -27,7 +26,7 @@ def files(wanted: Wanted) -> dict[str, bytes]:
     objects = checked(wanted)
     if wanted.options.format == "kustomize":
         return _kustomization(wanted, objects)
-    text = yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True, width=_WIDE)
+    text = as_yaml(*objects)
     how = "#   kubectl apply --server-side -f manifests.yaml\n"
     return {"manifests.yaml": (head(wanted) + how + text).encode()}
 
@@ -84,7 +83,6 @@ def _split(image: str) -> tuple[str, str, str]:
     return (repository, ":", tag) if colon and "/" not in tag else (image, "", "")
 
 
-_WIDE = 10_000
 _KUSTOMIZATION: Mapping[str, str] = {
     "apiVersion": "kustomize.config.k8s.io/v1beta1",
     "kind": "Kustomization",

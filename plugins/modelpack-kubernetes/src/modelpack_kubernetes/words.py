@@ -99,10 +99,3 @@ def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
                 hint="take 63 letters, digits, '.', '_' and '-' at most",
             )
     return dict(labels)
-
-
-def as_yaml(value: Json) -> str:
-    """Return an object as YAML, its keys in their order, no line folded."""
-    import yaml  # here: the names alone are wanted quickly
-
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000))
