@@ -10,10 +10,14 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from modelpack.deploy import DeploymentSpec, DeploySettings, Progress, Target
+
+if TYPE_CHECKING:
+    from tests.deploy.traffic import TrafficImages
 
 SERVICE = Path(__file__).parent / "service" / "service.py"
 
@@ -130,3 +134,13 @@ def service_image() -> Iterator[Callable[[str, str], None]]:
     with connect() as engine:
         for image in dict.fromkeys(made):
             engine.remove_image(image, force=True)
+
+
+@pytest.fixture(scope="session")
+def traffic_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrafficImages]:
+    """Images of a real service, made when they are asked for."""
+    from tests.deploy.traffic import TrafficImages
+
+    images = TrafficImages(tmp_path_factory.mktemp("traffic"))
+    yield images
+    images.remove()
