@@ -182,13 +182,13 @@ def test_what_an_older_keeper_wrote_is_understood(keeper, text) -> None:
     assert keeper.ask("status")["allowed"] == ["a"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", '{"allowed":3}', '{"allowed":null}', "[[1]]"])
-def test_a_file_that_cannot_be_read_is_as_none(keeper, text) -> None:
-    keeper.stop()
-    keeper.path.with_suffix(".json").write_text(text)
-    keeper.start()
+def test_a_file_that_cannot_be_read_is_as_none(keeper) -> None:
+    for text in ("", "{", "null", '{"allowed":3}', '{"allowed":null}', "[[1]]"):
+        keeper.stop()
+        keeper.path.with_suffix(".json").write_text(text)
+        keeper.start()
 
-    assert keeper.ask("status")["allowed"] is None
+        assert keeper.ask("status")["allowed"] is None, text
 
 
 NONSENSE = [
@@ -213,27 +213,26 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("said", NONSENSE, ids=lambda said: said.decode(errors="replace"))
-def test_what_makes_no_sense_ends_that_line_and_nothing_else(keeper, sleeper, said) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
-        line.settimeout(10)
-        line.connect(str(keeper.path))
-        line.send(said)
-        assert is_over(line)
+def test_what_makes_no_sense_ends_that_line_and_nothing_else(keeper, sleeper) -> None:
+    for said in NONSENSE:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+            line.settimeout(10)
+            line.connect(str(keeper.path))
+            line.send(said)
+            assert is_over(line), said
 
     sleeper("1")
     wait_until(lambda: keeper.scaled("a").get("places") == 1)
     assert keeper.stop() == 0
 
 
-@pytest.mark.parametrize("said", ["load", "load x 1", "load -1 2", "load 1", "load 1 -2"])
-def test_a_server_that_makes_no_sense_is_let_go(keeper, member, said) -> None:
-    one = member("a 1")
-    assert one.hear() == "accept"
-    wait_until(lambda: keeper.ask("status")["accepting"] == {"a": 1})
-    one.say(said)
+def test_a_server_that_makes_no_sense_is_let_go(keeper, member) -> None:
+    for said in ("load", "load x 1", "load -1 2", "load 1", "load 1 -2"):
+        one = member("a 1")
+        assert one.hear() == "accept"
+        one.say(said)
+        assert is_over(one.line), said
 
-    assert is_over(one.line)
     assert keeper.ask("status")["joined"] == {}
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -41,6 +42,7 @@ STABLE_S = 10.0
 """A server that was ready and lived so long begins a new row."""
 
 _MOST_BYTES = 4096
+_EXIT_NOT_STARTED = 126  # as shells have it
 
 
 def sleep() -> None:
@@ -148,15 +150,26 @@ class Sleep:
             for word in self._line.hear():
                 self._obey(word)
             if self._is_due():
-                self._child, self._was_ready, self._born = self._start(), False, self._clock()
-                self._start_at = None
-                if self._child == 0:
-                    return None
-                self._line.say("awake")
+                status = self._begin()
+                if self._child == 0 or status is not None:
+                    return status
             told = signal.sigtimedwait((*HEARD, signal.SIGIO), self._longest_wait_s())
             status = self._heed(told.si_signo) if told is not None else None
             if status is not None:
                 return status
+
+    def _begin(self) -> int | None:
+        """Start a server; returns a status when that fails too often."""
+        self._was_ready, self._born, self._start_at = False, self._clock(), None
+        try:
+            self._child = self._start()
+        except OSError as error:  # no memory, or the limit on processes
+            sys.stderr.write(f"error[not-started]: no process for the server: {error.strerror}\n")
+            sys.stderr.flush()
+            return self._ended(_EXIT_NOT_STARTED)
+        if self._child:
+            self._line.say("awake")
+        return None
 
     def _obey(self, word: str) -> None:
         if word == "start":
