@@ -31,6 +31,7 @@ BROUGHT_BY = {
     "aws-sagemaker": "modelpack-aws",
     "azure": "modelpack-azure",
     "azure-container-apps": "modelpack-azure",
+    "kubernetes": "modelpack-kubernetes",
     "ray": "modelpack-ray",
 }
 """Targets of distributions of our own, so that one that is not installed can be named."""

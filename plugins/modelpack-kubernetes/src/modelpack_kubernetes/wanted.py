@@ -14,9 +14,9 @@ A ``Wanted`` has nothing of a cluster in it: the same spec with the same options
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from modelpack.deploy import DeploymentSpec, DeploySettings
+from modelpack.deploy import GROUPS, DeploymentSpec, DeploySettings
 from modelpack.errors import UsageError
 from modelpack_kubernetes.options import Options, read
 from modelpack_kubernetes.words import (
@@ -71,6 +71,8 @@ class Wanted:
     bundle: str
     """``NAME:VERSION``."""
     revision: str
+    pods: str
+    """Digits that name the pods: another number of replicas makes no other pods."""
     image: str
     """Reference that nodes pull."""
     mode: str
@@ -138,7 +140,7 @@ class Wanted:
 
     def pod_metadata(self, track: str = STABLE) -> dict[str, object]:
         """Return the metadata of the pods of a track."""
-        return {"labels": self.pod_labels(track), "annotations": {REVISION: self.revision}}
+        return {"labels": self.pod_labels(track), "annotations": {REVISION: self.pods}}
 
     @property
     def other_ports(self) -> dict[str, int]:
@@ -171,6 +173,7 @@ def wanted_from(spec: DeploymentSpec, options: Mapping[str, str] | None = None) 
         deployment=spec.name,
         bundle=spec.bundle,
         revision=spec.revision,
+        pods=pods_of(spec),
         image=image_of(spec, chosen),
         mode=mode,
         settings=spec.settings,
@@ -199,12 +202,19 @@ def selector_of(name: str) -> dict[str, str]:
 
 def own_secret(wanted: Wanted) -> str:
     """Return the name of the Secret that an apply makes for ``env:`` and ``file:``."""
-    return own_secret_name(wanted.deployment, wanted.revision)
+    return own_secret_name(wanted.deployment, wanted.pods)
 
 
-def own_secret_name(deployment: str, revision: str) -> str:
-    """Return the name of a revision's Secret."""
-    return f"{resource_name(deployment)}-{revision}"
+def own_secret_name(deployment: str, pods: str) -> str:
+    """Return the name of the Secret of a revision's pods."""
+    return f"{resource_name(deployment)}-{pods}"
+
+
+def pods_of(spec: DeploymentSpec) -> str:
+    """Return twelve hex digits of all that the pods depend on: what scales them does not count."""
+    plain = DeploySettings()
+    same = {name: getattr(plain, name) for name in (*GROUPS["scaling"], "canary_percent", "bake_s")}
+    return replace(spec, settings=replace(spec.settings, **same)).revision
 
 
 def _secrets(spec: DeploymentSpec) -> dict[str, SecretKey]:
@@ -212,7 +222,7 @@ def _secrets(spec: DeploymentSpec) -> dict[str, SecretKey]:
     for variable, reference in spec.settings.secrets.items():
         scheme, _, rest = reference.partition(":")
         if scheme in ("env", "file"):
-            own = own_secret_name(spec.name, spec.revision)
+            own = own_secret_name(spec.name, pods_of(spec))
             found[variable] = SecretKey(secret=own, key=variable)
         elif scheme == "k8s":
             found[variable] = _of_the_cluster(variable, rest)

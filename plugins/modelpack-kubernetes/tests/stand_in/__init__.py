@@ -128,6 +128,18 @@ class StandIn:
         self._server.server_close()
         self._thread.join()
 
+    def reset(self) -> None:
+        """Be as new: nothing stands but the namespaces, nothing is forbidden, nothing goes wrong."""
+        with self.store.changed:
+            kept = [one for one in self.store.items.values() if one.kind.kind == "Namespace"]
+            self.store.items.clear()
+            for one in kept:
+                self.store.items[one.kind.key, one.namespace, one.name] = one
+        self.forbidden.clear()
+        self.calls.clear()
+        self.on_call = lambda _: None
+        self.controllers.is_paused = False
+
     @property
     def authority(self) -> bytes:
         """What has signed its certificate, as PEM."""

@@ -113,7 +113,8 @@ def apply(
     result = merge(live, config, schema)
     left = (former.fields if former else frozenset()) - fields
     kept = frozenset().union(*(one.fields for one in managed.entries if one is not former))
-    for path in sorted(left - kept, key=len, reverse=True):
+    # What is deeper goes first; of one depth, an item of a list before the fields that name it.
+    for path in sorted(left - kept, key=lambda one: (len(one), one[-1] == "."), reverse=True):
         result = _without(result, path, schema, kept | fields)
     entry.fields = fields
     managed.put(entry)

@@ -146,16 +146,13 @@ class Controllers:
         there = self._pods(item)
         for _ in range(count - len(there)):
             template = item.value["spec"]["template"]
-            self._make_pod(item, template["spec"], template["metadata"]["labels"])
+            self._make_pod(item, template["spec"], template["metadata"])
         for pod in sorted(there, key=pods.is_ready)[: max(0, len(there) - count)]:
             store.delete(pod.kind, pod.namespace, pod.name)
 
-    def _make_pod(self, owner: Item, spec: Json, labels: Json) -> None:
-        meta = {
-            "generateName": f"{owner.name}-",
-            "labels": labels,
-            "ownerReferences": [_owner(owner)],
-        }
+    def _make_pod(self, owner: Item, spec: Json, template: Json) -> None:
+        names = {"generateName": f"{owner.name}-", "ownerReferences": [_owner(owner)]}
+        meta = {**template, **names}
         value = {"metadata": meta, "spec": json.loads(json.dumps(spec))}
         self.store.create(
             self.store.named("Pod"), owner.namespace, value, "kube-controller-manager"
@@ -213,7 +210,7 @@ class Controllers:
         there = self._pods(item)
         mine = [one for one in there if one.value["metadata"]["labels"][HASH] == digits]
         if not mine:
-            self._make_pod(item, spec, {label: item.name, HASH: digits})
+            self._make_pod(item, spec, {"labels": {label: item.name, HASH: digits}})
         well = any(map(pods.is_ready, mine))
         if well:
             for one in there:

@@ -71,6 +71,19 @@ def _set(target: dict[str, Any], **values: Any) -> None:
             target[key] = value
 
 
+def shortened(value: Any) -> Any:
+    """Return a configuration with its quantities as they are kept, so that they compare."""
+    if isinstance(value, list):
+        return [shortened(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: shortened(one) for key, one in value.items()}
+    for sort in ("limits", "requests"):
+        if isinstance(found.get(sort), dict):
+            found[sort] = {key: _short(one) for key, one in found[sort].items()}
+    return found
+
+
 def _short(value: Any) -> str:
     """Return a quantity as the API server writes it: ``1000m`` is ``1``, ``1024Mi`` is ``1Gi``."""
     text = str(value)

@@ -48,6 +48,8 @@ class Asked:
     query: dict[str, str]
     body: bytes
     type: str
+    agent: str = "unknown"
+    """What the client calls itself."""
 
     @property
     def is_dry(self) -> bool:
@@ -55,10 +57,10 @@ class Asked:
 
     @property
     def manager(self) -> str:
-        return self.query.get("fieldManager") or "unknown"
+        return self.query.get("fieldManager") or self.agent
 
 
-def parse(store: Store, method: str, url: str, body: bytes, type_: str) -> Asked:
+def parse(store: Store, method: str, url: str, body: bytes, headers: Any) -> Asked:
     """Read a request; raises Refused for a path that leads nowhere."""
     parts = urlsplit(url)
     match = _RESOURCE.fullmatch(parts.path)
@@ -72,7 +74,10 @@ def parse(store: Store, method: str, url: str, body: bytes, type_: str) -> Asked
     verb = _verb(method, name, query)
     namespace = match["ns"] or ("" if not kind.is_namespaced else None)
     sub = match["sub"] or ""
-    return Asked(verb, kind, namespace, name, sub, match["rest"] or "/", query, body, type_)
+    type_ = (headers.get("content-type") or "").partition(";")[0]
+    agent = (headers.get("user-agent") or "unknown").partition("/")[0]
+    rest = match["rest"] or "/"
+    return Asked(verb, kind, namespace, name, sub, rest, query, body, type_, agent)
 
 
 def _verb(method: str, name: str | None, query: dict[str, str]) -> str:
@@ -306,6 +311,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection; ``server.cluster`` is the stand-in."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
     server: Any
 
     def log_message(self, *_: object) -> None:
@@ -336,8 +343,7 @@ class Handler(BaseHTTPRequestHandler):
         if known is not None and self.command == "GET":
             self._json(200, known)
             return
-        type_ = (self.headers.get("content-type") or "").partition(";")[0]
-        asked = parse(cluster.store, self.command, self.path, body, type_)
+        asked = parse(cluster.store, self.command, self.path, body, self.headers)
         self._allowed(cluster, asked)
         fault = cluster.fault(asked)
         if fault == "refused":

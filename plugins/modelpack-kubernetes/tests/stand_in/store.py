@@ -167,7 +167,7 @@ class Store:
         if asked is not None and asked != live["metadata"].get("resourceVersion"):
             raise refusals.stale(_full(kind), name)
         managed = former.managed.copy() if former else Managed()
-        config = {key: one for key, one in config.items() if key != "status"}
+        config = defaults.shortened({key: one for key, one in config.items() if key != "status"})
         entry = self._entry(kind, manager, "Apply")
         try:
             value = applying.apply(live, config, managed, entry, schema_of(kind), force=force)

@@ -1,0 +1,63 @@
+"""How the probe reaches a service that has no address outside its cluster.
+
+    http://NAME.NAMESPACE.svc/readyz ──► …/services/http:NAME:http/proxy/readyz of the API server
+
+The URL is the one that callers in the cluster use; from here the API server passes the call on.  Where
+it may not, or does not reach the pods, the cluster's own readiness probe decides alone.  A URL of
+KServe or Knative is asked as it is.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from modelpack.deploy import Answer
+from modelpack_kubernetes.cluster import Cluster
+from modelpack_kubernetes.kinds import SERVICE
+from modelpack_kubernetes.wanted import PORT_NAME
+
+_REACH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Asks the services of one namespace."""
+
+    cluster: Cluster
+
+    def url_of(self, service: str) -> str:
+        """Return the URL of a service inside its cluster."""
+        return f"http://{service}.{self.cluster.namespace}.svc"
+
+    def fetch(self, url: str, *, body: bytes | None, timeout_s: float) -> Answer | None:
+        """Ask through the API server; None: the URL is none of the cluster's own.
+
+        Raises OSError when the service is not reached.
+        """
+        service = self._service(url)
+        if service is None:
+            return None
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        name = f"http:{service}:{PORT_NAME}"
+        return self.cluster.proxy(SERVICE, name, path, body=body, timeout_s=timeout_s)
+
+    def reaches(self, url: str) -> bool:
+        """Return whether a service answers from here at all, whatever it says."""
+        try:
+            if self.fetch(f"{url}/readyz", body=None, timeout_s=_REACH_S) is not None:
+                return True
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname or "", port), timeout=_REACH_S).close()
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+    def _service(self, url: str) -> str | None:
+        host = urlsplit(url).hostname or ""
+        suffix = f".{self.cluster.namespace}.svc"
+        return host.removesuffix(suffix) if host.endswith(suffix) else None

@@ -1,0 +1,34 @@
+"""What of the settings each mode does, and why not of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelpack.deploy import GROUPS, Capabilities, DeploymentSpec
+from modelpack_kubernetes.wanted import SCHEMES
+
+_COMMON = frozenset(
+    {"mode", "cpu", "memory_bytes", "accelerator", "env", "secrets", "labels", "public", "allow"}
+)
+_SCALING = frozenset(GROUPS["scaling"])
+_TRAFFIC = frozenset({"canary_percent", "bake_s"})
+
+_INSTANCE = "a cluster chooses its nodes itself; 'resources.accelerator' takes those that have one"
+_NETWORK = "a pod stands in the network of its cluster"
+
+_REASONS: Mapping[str, str] = {
+    "instance": _INSTANCE,
+    "region": "a cluster stands where it stands; choose it with '--option context=NAME'",
+    "vpc": _NETWORK,
+    "subnets": _NETWORK,
+    "security_groups": _NETWORK + "; 'network.allow' becomes a NetworkPolicy",
+    "host": "a service has the address that its cluster gives it",
+    "port": "a service has port 80 in its cluster",
+}
+
+
+def capabilities_of(spec: DeploymentSpec) -> Capabilities:  # noqa: ARG001  every mode does the same
+    """Return what is done of the settings; pure."""
+    return Capabilities(
+        heeds=_COMMON | _SCALING | _TRAFFIC, reasons=_REASONS, secret_schemes=SCHEMES
+    )
