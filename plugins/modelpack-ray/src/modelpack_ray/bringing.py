@@ -238,9 +238,9 @@ def _scale(site: Site, name: str, spec: DeploymentSpec) -> None:
         app = _app_of(name, configs.get(name))
         if app is None:
             return configs
-        kept = app.kept if app.kept.spec == spec else app.kept.scaled(spec)
+        kept = app.kept if app.kept.spec == spec else app.kept.scaled(spec, _now())
         config = changed(app.config, kept)
-        return configs if _is_alike(config, app.config) else {**configs, name: config}
+        return configs if config == app.config else {**configs, name: config}
 
     site.applications.change(edit)
 
@@ -299,11 +299,6 @@ def _await_route(site: Site, app: App) -> None:
         if site.clock.now() > deadline:
             return  # it drains, and takes what comes by then
         site.clock.sleep(_LOOK_EVERY_S)
-
-
-def _is_alike(one: Json, other: Json) -> bool:
-    """Return whether two configs say the same, however Serve writes its numbers."""
-    return one == other
 
 
 def _apps(found: Json) -> list[App]:

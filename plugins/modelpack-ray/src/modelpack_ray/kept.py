@@ -31,6 +31,15 @@ class Past:
     spec: DeploymentSpec
     since: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"spec": self.spec.to_json(), "since": self.since}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Past:
+        """Read what ``to_json`` wrote; raises KeyError, TypeError or DeployError."""
+        return cls(spec=DeploymentSpec.from_json(value["spec"]), since=str(value["since"]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
@@ -44,7 +53,7 @@ class Kept:
     """When it was begun, UTC, RFC 3339."""
     is_settled: bool = False
     """True once it was found healthy."""
-    former: DeploymentSpec | None = None
+    former: Past | None = None
     """What the same application was before a scaling that nobody has found healthy yet."""
     history: tuple[Past, ...] = ()
     """What was healthy before, oldest first."""
@@ -56,15 +65,15 @@ class Kept:
 
     def past(self) -> tuple[Past, ...]:
         """Return the history with what stands now at its end, if that was found healthy."""
-        if self.former is not None:
-            now: tuple[Past, ...] = (Past(spec=self.former, since=self.since),)
-        else:
-            now = (Past(spec=self.spec, since=self.since),) if self.is_settled else ()
-        return (*self.history, *now)[-MOST:]
+        if not self.is_settled:
+            return self.history
+        now = self.former or Past(spec=self.spec, since=self.since)
+        return (*self.history, now)[-MOST:]
 
-    def scaled(self, spec: DeploymentSpec) -> Kept:
+    def scaled(self, spec: DeploymentSpec, now: str) -> Kept:
         """Return what is kept while the same replicas are on trial for another spec."""
-        return replace(self, spec=spec, former=self.former or self.spec)
+        former = self.former or Past(spec=self.spec, since=self.since)
+        return replace(self, spec=spec, since=now, former=former)
 
     def settled(self) -> Kept:
         """Return what is kept once it is healthy."""
@@ -73,7 +82,9 @@ class Kept:
 
     def reverted(self) -> Kept:
         """Return what was kept before a scaling."""
-        return self if self.former is None else replace(self, spec=self.former, former=None)
+        if self.former is None:
+            return self
+        return replace(self, spec=self.former.spec, since=self.former.since, former=None)
 
     def to_config(self) -> dict[str, Any]:
         """Return the ``user_config``."""
@@ -83,7 +94,7 @@ class Kept:
             "since": self.since,
             "settled": self.is_settled,
             "former": None if self.former is None else self.former.to_json(),
-            "history": [{"spec": one.spec.to_json(), "since": one.since} for one in self.history],
+            "history": [one.to_json() for one in self.history],
         }
         return {_KEY: value}
 
@@ -100,11 +111,8 @@ class Kept:
                 route=str(value["route"]),
                 since=str(value["since"]),
                 is_settled=value["settled"] is True,
-                former=None if former is None else DeploymentSpec.from_json(former),
-                history=tuple(
-                    Past(spec=DeploymentSpec.from_json(one["spec"]), since=str(one["since"]))
-                    for one in value["history"]
-                ),
+                former=None if former is None else Past.from_json(former),
+                history=tuple(Past.from_json(one) for one in value["history"]),
             )
         except (KeyError, TypeError, AttributeError, DeployError):
             return None

@@ -36,14 +36,12 @@ class Logs(Protocol):
 def lines_of(logs: Logs, application: str, tail: int | None = None) -> list[str]:
     """Return the lines of all replicas of an application, oldest first."""
     glob = f"serve/modelpack_{application}_*"
-    files = dict.fromkeys(
-        # Nodes that share a machine share its folder of logs.
-        (file, node)
-        for node in reversed(logs.nodes())
+    of_files = {  # nodes that share a machine share its folder of logs
+        file: node
+        for node in logs.nodes()
         for file in logs.log_files(node, glob)
         if not file.endswith(".1")
-    )
-    of_files = dict(files)
+    }
     found: list[tuple[str, int, str]] = []
     for number, (file, node) in enumerate(sorted(of_files.items()), 1):
         time = ""

@@ -24,6 +24,7 @@ import os
 import secrets
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -120,7 +121,8 @@ def write_package(folder: Path, name: str, data: bytes) -> None:
         staged.chmod(0o644)  # Ray may run as somebody else
         staged.replace(folder / name)
     except OSError as cause:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
         raise DeployError(
             f"cannot write the package into '{folder}': {cause.strerror or cause}",
             hint="'--option packages=' names a folder that you may write and every node may read",

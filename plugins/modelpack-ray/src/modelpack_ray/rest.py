@@ -197,9 +197,9 @@ def checked_address(text: str) -> str:
 
 def last_line(text: str) -> str:
     """Return the last line that says something, short enough to be read and fit for a terminal."""
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    lines = [" ".join(line.split()) for line in plain.splitlines()]
     line = next((line for line in reversed(lines) if line), "")
-    line = "".join(c if c.isprintable() else " " for c in line)
     return line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…"
 
 

@@ -23,6 +23,7 @@ from modelpack_ray.rest import Json, last_line
 from modelpack_ray.wanted import is_name_of
 
 _REASON = "modelpack: "
+_TAKING = ("RUNNING", "UPDATING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class App:
     @property
     def running(self) -> int:
         """How many of them take requests."""
-        return sum(one.get("state") == "RUNNING" for one in self.replicas)
+        return sum(one.get("state") in _TAKING for one in self.replicas)
 
     @property
     def wanted(self) -> int:

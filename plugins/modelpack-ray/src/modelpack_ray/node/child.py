@@ -59,7 +59,7 @@ class Child:
         self._argv = [str(python), "-I", "-u", "-m", "modelpack.server"]
         self._env = {**env, "MODELPACK_RUN_RECORD": str(self._record)}
         self._folder, self._grace_s = folder, grace_s
-        self._log = _log_to(log_file)
+        self._log = _Log(log_file)
         self._last: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
         self._is_wanted = True
         self._is_ready = False
@@ -105,11 +105,12 @@ class Child:
             return
         self._process = process
         self._begun.set()
-        for line in process.stdout or ():
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
-            self._last.append(text)
-            self._log(text)
-        process.wait()
+        with process:
+            for line in process.stdout or ():
+                text = line.decode("utf-8", "replace").rstrip("\r\n")
+                self._last.append(text)
+                self._log.write(text)
+        self._log.close()
         self._ended.set()
         if self._is_wanted and self._is_ready:
             os._exit(1)  # a replica without its server is none
@@ -161,15 +162,24 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _log_to(file: Path | None) -> collections.abc.Callable[[str], None]:
-    """Return what takes a line: a file that does not grow for ever, else the worker's own output."""
-    if file is None:
-        return lambda line: print(line, file=sys.stderr, flush=True)  # noqa: T201
-    handler = logging.handlers.RotatingFileHandler(
-        file, maxBytes=_LOG_BYTES, backupCount=1, delay=True
-    )
+class _Log:
+    """Takes lines: a file that does not grow for ever, else the worker's own output."""
 
-    def write(line: str) -> None:
-        handler.emit(logging.LogRecord("modelpack", logging.INFO, "", 0, "%s", (line,), None))
+    def __init__(self, file: Path | None) -> None:
+        self._file = None
+        if file is not None:
+            self._file = logging.handlers.RotatingFileHandler(
+                file, maxBytes=_LOG_BYTES, backupCount=1, delay=True
+            )
 
-    return write
+    def write(self, line: str) -> None:
+        if self._file is None:
+            sys.stderr.write(f"{line}\n")
+        else:
+            self._file.emit(
+                logging.LogRecord("modelpack", logging.INFO, "", 0, "%s", (line,), None)
+            )
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
