@@ -31,6 +31,7 @@ BROUGHT_BY = {
     "aws-sagemaker": "modelpack-aws",
     "azure": "modelpack-azure",
     "azure-container-apps": "modelpack-azure",
+    "azure-ml": "modelpack-azure",
     "kubernetes": "modelpack-kubernetes",
     "ray": "modelpack-ray",
 }

@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 from modelpack_aws import sagemaker, sagemaker_mode
 from modelpack_aws.sagemaker_mode import SagemakerMode
-from modelpack_aws.samples import default_api, sample
 from modelpack_aws.wanted import Accelerator, Scaling, Traffic, Wanted
 
 from modelpack.deploy import SILENT, State, Status
+from modelpack.deploy.samples import default_api, sample
 from modelpack.errors import DeployError, RefusedError, UnreachableError
 
 from .clouds import Clouds, Hands, RecordingStacks, ringing, stack

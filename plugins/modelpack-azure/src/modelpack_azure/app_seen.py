@@ -5,13 +5,13 @@ app + its revisions ──standing_of──► Standing: the newest active revis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from modelpack.deploy import Fact, State
 from modelpack_azure.app_body import API, CONTAINER, KIND
 from modelpack_azure.arm import Json
+from modelpack_azure.clock import time_of
 from modelpack_azure.kept import VARIABLE, Entry
 from modelpack_azure.modes import Place, Sight, Standing
 from modelpack_azure.naming import app_name, settled_of
@@ -37,7 +37,7 @@ def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> St
     newest = newest_active(revisions)
     settled = settled_of(app.get("tags") or {})
     known = {
-        entry.mark: (entry, _time(properties_of(one).get("createdTime")))
+        entry.mark: (entry, time_of(properties_of(one).get("createdTime")))
         for one in revisions
         if (entry := _entry(one)) is not None
     }
@@ -53,7 +53,7 @@ def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> St
         sight=sight,
         settled=settled,
         known=known,
-        since=None if newest is None else _time(properties_of(newest).get("createdTime")),
+        since=None if newest is None else time_of(properties_of(newest).get("createdTime")),
         found=(app, revisions),
     )
 
@@ -177,9 +177,3 @@ def _changed(entry: Entry, found: Json, container: Json) -> dict[str, Fact]:
         if given.get(variable) != settings.env.get(variable):
             facts[f"env.{variable}"] = given.get(variable)
     return facts
-
-
-def _time(text: Any) -> str | None:
-    """Return a time of Azure as RFC 3339 in UTC, to the second."""
-    match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text or ""))
-    return f"{match[0]}Z" if match else None

@@ -50,14 +50,11 @@ from modelpack_azure.modes import (
     Sight,
     Standing,
     await_running,
+    patiently,
 )
 from modelpack_azure.naming import NAME_TAG, TARGET_TAG, app_name, tags_of
 from modelpack_azure.sizes import profile_of, size_notes, size_of
 from modelpack_azure.strict import require
-
-_ROLE_POLL_S = 15.0
-_ROLE_S = 300.0
-"""What Azure may take until a role that was given is known everywhere."""
 
 
 class AppsMode(Mode):
@@ -221,21 +218,15 @@ class AppsMode(Mode):
     def _make(self, place: Place, entry: Entry, where: Where) -> Json:
         """Bring the app to a revision; one of the same mark that comes up is taken as it is."""
         name = entry.spec.name
-        deadline = place.clock.now() + _ROLE_S
-        while True:
+
+        def do() -> None:
             standing = self.read(place, name)
-            if standing is not None and _is_there(standing, entry):
-                return {"revision": str((newest_active(standing.found[1]) or {}).get("name"))}
-            body = _body(place, entry, where, standing)
-            try:
-                place.calls.put(app_path(place, name), API, require("ContainerApp", body))
-                return {"revision": body["properties"]["template"]["revisionSuffix"]}
-            except DeployError as error:
-                # The registry may not know yet that the identity may pull.
-                waits = "UNAUTHORIZED" in error.message.upper() and place.clock.now() < deadline
-                if not waits:
-                    raise
-            place.clock.sleep(_ROLE_POLL_S)
+            if standing is None or not _is_there(standing, entry):
+                body = require("ContainerApp", _body(place, entry, where, standing))
+                place.calls.put(app_path(place, name), API, body)
+
+        patiently(place, do)
+        return {"app": app_name(name)}
 
     def _sight(self, place: Place, name: str) -> Sight:
         standing = self.read(place, name)

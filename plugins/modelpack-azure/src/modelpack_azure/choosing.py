@@ -18,6 +18,7 @@ from modelpack_azure.sizes import PROFILES
 
 MODES: Mapping[str, str] = {
     "container-apps": "modelpack_azure.apps:AppsMode",
+    "ml": "modelpack_azure.ml:MlMode",
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 _REACH_S = 2.0
@@ -28,3 +30,9 @@ def is_reachable(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def time_of(text: Any) -> str | None:
+    """Return a time of Azure as RFC 3339 in UTC, to the second; None for anything else."""
+    match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text or ""))
+    return f"{match[0]}Z" if match else None

@@ -232,3 +232,19 @@ def await_running(
 
 
 POLL_S = 5.0
+ROLE_S = 300.0
+"""What Azure may take until a role that was given is known everywhere."""
+_ROLE_POLL_S = 15.0
+
+
+def patiently(place: Place, do: Callable[[], object]) -> None:
+    """Do something that pulls an image, again while the registry does not know the identity yet."""
+    deadline = place.clock.now() + ROLE_S
+    while True:
+        try:
+            do()
+            return
+        except DeployError as error:
+            if "UNAUTHORIZED" not in error.message.upper() or place.clock.now() >= deadline:
+                raise
+        place.clock.sleep(_ROLE_POLL_S)

@@ -24,6 +24,9 @@ TARGET_TAG = "modelpack-target"
 SETTLED_TAG = "modelpack-settled"
 """Marks of the revisions that were found healthy, newest last, with blanks between."""
 
+NOW_TAG = "modelpack-now"
+"""Mark of the revision that is meant to run, where Azure does not say it in another way."""
+
 MOST_SETTLED = 10
 """Marks that are remembered: a tag has room for thirteen."""
 
@@ -31,7 +34,7 @@ PORT = 3000
 """Where the server in the image listens."""
 
 _MOST_TAGS = 50
-_OWN_TAGS = 3
+_OWN_TAGS = 4
 _APP_LENGTH = 32
 _ENDPOINT_LENGTH = 32
 _NOT_IN_TAG_NAMES = re.compile(r"[<>%&\\?/]")

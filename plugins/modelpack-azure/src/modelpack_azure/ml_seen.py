@@ -1,0 +1,191 @@
+"""Where an online endpoint stands, and what Azure says of it, in our words.
+
+name + workspace ──site_of──► Site: the paths of endpoint, environment and rules
+endpoint + deployments + environment versions ──standing_of──► Standing
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelpack.deploy import Fact, State
+from modelpack.errors import ModelpackError
+from modelpack_azure.arm import Json
+from modelpack_azure.clock import time_of
+from modelpack_azure.kept import Entry
+from modelpack_azure.ml_body import (
+    API,
+    API_MONITOR,
+    KEY,
+    MONITOR,
+    WORKSPACE,
+    autoscaling,
+    deployment_name,
+)
+from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.naming import NOW_TAG, endpoint_name, identity_name, settled_of
+from modelpack_azure.sizes import machine_of
+
+MAKE = "az ml workspace create -g GROUP -n NAME"
+_POLL_S = 5.0
+_MOST_LINES = 1000
+
+_STATES: Mapping[str, State] = {
+    "Creating": State.STARTING,
+    "Updating": State.STARTING,
+    "Scaling": State.RUNNING,
+    "Succeeded": State.RUNNING,
+    "Deleting": State.STOPPED,
+    "Failed": State.FAILED,
+    "Canceled": State.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The paths of one deployment."""
+
+    workspace: str
+    name: str
+    """Of the endpoint."""
+    endpoint: str
+    environment: str
+    rules: str
+    """Path of rules of scaling, up to the name of a deployment."""
+
+    def drop_rules(self, place: Place, deployment: str) -> None:
+        """Remove the rules of scaling of a deployment; none there is no mistake."""
+        place.calls.delete(f"{self.rules}-{deployment}", API_MONITOR)
+
+    def set_rules(self, place: Place, entry: Entry, location: str) -> None:
+        """Make the rules of scaling of a revision, or remove them; safe to repeat."""
+        settings, name = entry.spec.settings, deployment_name(entry)
+        if settings.most_replicas <= settings.min_replicas:
+            self.drop_rules(place, name)
+            return
+        body = autoscaling(
+            entry,
+            place.target,
+            location=location,
+            deployment_id=f"{self.endpoint}/deployments/{name}",
+        )
+        place.calls.put(f"{self.rules}-{name}", API_MONITOR, body)
+
+
+def site_of(place: Place, name: str) -> Site:
+    """Return the paths of a deployment; raises UsageError without a workspace, TagError."""
+    workspace = place.account.given("workspace", WORKSPACE, MAKE)
+    endpoint = endpoint_name(name, workspace)
+    return Site(
+        workspace=workspace,
+        name=endpoint,
+        endpoint=f"{workspace}/onlineEndpoints/{endpoint}",
+        environment=f"{workspace}/environments/{identity_name(name)}",
+        rules=place.account.path(MONITOR, endpoint),
+    )
+
+
+def properties_of(resource: Mapping[str, Any]) -> Json:
+    """Return the properties of a resource, empty where it has none."""
+    found = resource.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def standing_of(
+    name: str, endpoint: Json, deployments: list[Json], versions: list[Json]
+) -> Standing:
+    """Return what an endpoint means to us, with its deployments and environment versions."""
+    tags = endpoint.get("tags") or {}
+    known = {
+        entry.mark: (entry, _since(one))
+        for one in sorted(versions, key=lambda one: str(_since(one)))
+        if (entry := _entry(one)) is not None
+    }
+    by_mark = {entry.mark: one for one in deployments if (entry := _entry(one)) is not None}
+    now = by_mark.get(str(tags.get(NOW_TAG)))
+    entry = None if now is None else _entry(now)
+    return Standing(
+        name=name,
+        entry=entry,
+        sight=_sight(endpoint, now, entry),
+        settled=settled_of(tags),
+        known=known,
+        since=None if now is None else _since(now),
+        found=(endpoint, deployments, versions),
+    )
+
+
+def log_lines(place: Place, path: str, *, follow: bool, tail: int | None) -> Iterator[str]:
+    """Yield the last lines that the containers of a deployment wrote.
+
+    Azure gives the newest lines of all instances as one text; those that come later are found by where
+    the text before ends.
+    """
+    seen = _read(place, path, _MOST_LINES if tail is None else tail)
+    yield from seen
+    while follow:
+        place.clock.sleep(_POLL_S)
+        try:
+            found = _read(place, path, _MOST_LINES)
+        except ModelpackError:
+            return  # it has ended
+        last = deque(seen, maxlen=20)
+        start = next(
+            (
+                end
+                for end in range(len(found), 0, -1)
+                if found[max(0, end - len(last)) : end] == list(last)
+            ),
+            0,
+        )
+        yield from found[start:]
+        seen = found or seen
+
+
+def _read(place: Place, path: str, tail: int) -> list[str]:
+    asked = {"containerType": "InferenceServer", "tail": tail}
+    content = place.calls.post(f"{path}/getLogs", API, asked).get("content")
+    return str(content or "").splitlines()
+
+
+def _entry(resource: Json) -> Entry | None:
+    return Entry.read((properties_of(resource).get("properties") or {}).get(KEY))
+
+
+def _since(resource: Json) -> str | None:
+    return time_of((resource.get("systemData") or {}).get("createdAt"))
+
+
+def _sight(endpoint: Json, deployment: Json | None, entry: Entry | None) -> Sight:
+    state = str(properties_of(endpoint).get("provisioningState"))
+    if deployment is None:
+        if state == "Failed":
+            return Sight(state=State.FAILED, detail="Azure could not make the endpoint")
+        return Sight(state=State.STARTING, detail="no deployment stands yet")
+    made = str(properties_of(deployment).get("provisioningState"))
+    found = _STATES.get(made, State.STARTING)
+    detail = None if found is State.RUNNING else f"Azure says: {made}"
+    return Sight(
+        state=found, detail=detail, facts={} if entry is None else _changed(entry, deployment)
+    )
+
+
+def _changed(entry: Entry, deployment: Json) -> dict[str, Fact]:
+    """Return the facts of a deployment that are not those that it was made of: somebody's changes."""
+    settings, found = entry.spec.settings, properties_of(deployment)
+    facts: dict[str, Fact] = {}
+    count = (deployment.get("sku") or {}).get("capacity")
+    is_fixed = settings.most_replicas <= settings.min_replicas
+    if is_fixed and count is not None and int(count) != settings.min_replicas:
+        facts["min_replicas"] = int(count)
+    machine = str(found.get("instanceType"))
+    if machine != machine_of(settings)[0]:
+        facts["instance"] = machine
+    given = found.get("environmentVariables") or {}
+    for variable, value in settings.env.items():
+        if given.get(variable) != value:
+            facts[f"env.{variable}"] = given.get(variable)
+    return facts
