@@ -32,6 +32,9 @@ BROUGHT_BY = {
     "azure": "modelpack-azure",
     "azure-container-apps": "modelpack-azure",
     "azure-ml": "modelpack-azure",
+    "gcp": "modelpack-gcp",
+    "gcp-cloud-run": "modelpack-gcp",
+    "gcp-vertex": "modelpack-gcp",
     "kubernetes": "modelpack-kubernetes",
     "ray": "modelpack-ray",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import googleapiclient.discovery_cache as cache
-from jsonschema import Draft202012Validator
+import jsonschema_rs
 
 VERSIONS = {
     "aiplatform": "v1", "artifactregistry": "v1", "container": "v1", "run": "v2", "logging": "v2",
@@ -75,12 +75,12 @@ def validator(service: str, name: str, is_whole: bool) -> Any:
         if one not in needed:
             needed[one] = schema_of(schemas[one], is_whole=is_whole)
             todo += re.findall(r'"\$ref": "([^"]+)"', json.dumps(schemas[one]))
-    return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": needed})
+    return jsonschema_rs.Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": needed})
 
 
 def mistakes(service: str, name: str, body: Any, *, is_whole: bool) -> list[str]:
     found = validator(service, name, is_whole).iter_errors(body)
-    return [f"{'.'.join(str(step) for step in one.absolute_path)}: {one.message}" for one in found]
+    return [f"{'.'.join(str(step) for step in one.instance_path)}: {one.message}" for one in found]
 
 
 @functools.cache
@@ -101,6 +101,7 @@ def routes(service: str) -> list[tuple[str, re.Pattern[str], str, Any]]:
     return sorted(found, key=lambda row: -len(row[1].pattern))
 
 
+@functools.cache
 def find(http_method: str, path: str) -> tuple[str, dict[str, str], Any] | None:
     """Return the method that a request is for, and what its path says."""
     for service in VERSIONS:

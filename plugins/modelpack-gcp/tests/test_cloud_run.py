@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from modelpack_gcp.session import Clock, Session
 from modelpack_gcp.target import CloudRunTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, rollout
+from modelpack.deploy import SILENT, Journal, State, rollout
+from modelpack.errors import ConflictError, DeployError, RefusedError
 from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
 
-from .fake_google import PROJECT, REGION
+from .google_parts import Kind, deploy, faults
 from .google_run import FakeRun
 
-KINDS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
-    "internal": ({}, {}),
-    "public, canary": ({}, {"public": True, "canary_percent": 20, "bake_s": 30.0}),
-    "inside, invokers": ({"inside": "yes", "invokers": "user:me@example.org"}, {"in_flight": 8}),
+ME = {"inside": "yes", "invokers": "user:me@example.org"}
+CANARY = {"public": True, "canary_percent": 20, "bake_s": 30.0}
+KINDS = {
+    "internal": Kind(CloudRunTarget),
+    "public, canary": Kind(CloudRunTarget, {}, CANARY),
+    "inside, invokers": Kind(CloudRunTarget, ME, {"in_flight": 8}),
 }
 
 
@@ -29,59 +31,176 @@ def google() -> Iterator[FakeRun]:
     fake.close()
 
 
-class Hours:
-    """Time that passes by waiting alone."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> Clock:
-        return Clock(now=lambda: self.now, sleep=self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def target_of(google: FakeRun, kind: str = "public, canary") -> CloudRunTarget:
-    session = Session(
-        project_id=PROJECT,
-        region_name=REGION,
-        endpoint=google.url,
-        credentials="none",
-        clock=Hours().clock(),
-    )
-    return CloudRunTarget(google=session, given=KINDS[kind][0], push=google.push)
-
-
-def spec(version: str = "a", kind: str = "public, canary", **more: Any) -> DeploymentSpec:
-    env = {key: more.pop(key) for key in list(more) if key.isupper()}
-    settings = {"ready_timeout_s": 2.0, **KINDS[kind][1], **more}
-    return DeploymentSpec(
-        name="digits",
-        bundle=f"digits:{version}",
-        digest="sha256:" + (version.encode().hex() * 64)[:64],
-        image="digits:1",
-        settings=DeploySettings(env=env, **settings),
-    )
-
-
-def deploy(target: CloudRunTarget, wanted: DeploymentSpec) -> Any:
-    return rollout.apply_plan(target, rollout.plan_deployment(target, wanted))
-
-
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(kind, marks=() if "canary" in kind else pytest.mark.long) for kind in KINDS],
 )
 def test_the_contract_of_targets(kind: str, claim: Claim, google: FakeRun) -> None:
+    one = KINDS[kind]
     claim(
         TargetCase(
-            target=target_of(google, kind),
-            spec=spec("a", kind),
-            changed=spec("b", kind, memory_bytes=2 * 1024**3),
-            broken=spec("c", kind, FAKE_MODE="crash"),
+            target=one.at(google),
+            spec=one.spec("a"),
+            changed=one.spec("b", memory_bytes=2 * 1024**3),
+            broken=one.spec("c", FAKE_MODE="crash"),
             resources=google.resources,
             most_kills=3 if claim in KILLS else None,
         )
     )
+
+
+def test_calls_move_from_revision_to_revision(google: FakeRun) -> None:
+    kind = KINDS["public, canary"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    deploy(target, kind.spec("b"))
+
+    [(first, _)] = google.moves[0].items()
+    [(second, _)] = google.moves[-1].items()
+    shares = [move for n, move in enumerate(google.moves) if move != google.moves[n - 1] or n == 0]
+    assert shares == [{first: 100}, {second: 20, first: 80}, {second: 100}]
+
+
+def test_a_canary_whose_requests_fail_is_taken_back(google: FakeRun) -> None:
+    kind = KINDS["public, canary"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    before, google.failing_requests = google.moves[-1], 6
+
+    with pytest.raises(DeployError, match="does not hold: 6 of its last 100 requests failed"):
+        deploy(target, kind.spec("b"))
+
+    assert google.moves[-1] == before
+    assert target.status("digits").bundle == "digits:a"
+    assert target.status("digits").state is State.RUNNING
+    google.failing_requests = 5
+    assert deploy(target, kind.spec("b")).bundle == "digits:b"
+
+
+def test_another_number_of_replicas_starts_nothing_anew(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    before = list(google.revisions)
+
+    rollout.apply_plan(target, rollout.plan_scale(target, "digits", fewest=2, most=9))
+
+    assert list(google.revisions) == before
+    [service] = google.services.values()
+    assert service["scaling"] == {"minInstanceCount": 2, "maxInstanceCount": 9}
+
+
+def test_a_rollback_gives_the_calls_back_to_the_revision_that_is_there(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    deploy(target, kind.spec("b"))
+    before = sorted(google.revisions)
+
+    status = rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
+
+    assert status.bundle == "digits:a"
+    assert sorted(google.revisions) == before
+    assert google.moves[-1] == google.moves[0]
+
+
+def test_what_failed_once_is_started_anew(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    for _ in range(2):
+        with pytest.raises(DeployError, match="it crashes"):
+            deploy(target, kind.spec("b", FAKE_MODE="crash"))
+
+    assert target.status("digits").bundle == "digits:a"
+    assert deploy(target, kind.spec("c")).bundle == "digits:c"
+    assert len(google.revisions) == 2
+
+
+def test_who_deploys_at_the_same_time_is_refused(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    plan = rollout.plan_deployment(target, kind.spec("b"))
+    patch = "run.projects.locations.services.patch"
+
+    def meanwhile(call: str) -> None:
+        if call == patch:
+            google.services[next(iter(google.services))]["etag"] = "of somebody else"
+
+    google.fault = meanwhile
+    with pytest.raises(ConflictError, match="somebody else has changed it meanwhile"):
+        target.apply(plan, Journal(), SILENT)
+
+
+def test_a_service_of_somebody_else_is_not_touched(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    [service] = google.services.values()
+    service["labels"] = {}
+
+    for act in (target.status, target.destroy, target.revert):
+        with pytest.raises(ConflictError, match="was not made by modelpack"):
+            act("digits")
+
+
+def test_what_a_former_attempt_at_a_canary_left_is_put_right(google: FakeRun) -> None:
+    """A share that a killed deploy has given away goes back to what was healthy."""
+    kind = KINDS["public, canary"]
+    target = kind.at(google)
+    deploy(target, kind.spec("a"))
+    first = google.moves[-1]
+    plan = rollout.plan_deployment(target, kind.spec("b"))
+    target.apply(plan, Journal(), SILENT)
+    _, standing = target._require("digits")
+    unit = standing.kept.trial.unit
+    google.services[standing.body["name"]]["traffic"] = [
+        {"revision": unit, "percent": 20},
+        {"revision": next(iter(first)), "percent": 80},
+    ]
+
+    deploy(target, kind.spec("a"))
+
+    assert google.moves[-1] == first
+
+
+def test_a_missing_permission_is_said_with_what_to_do(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    google.fault = lambda _: "denied"
+    google.denied_because = [
+        {"reason": "SERVICE_DISABLED", "metadata": {"service": "run.googleapis.com"}}
+    ]
+
+    with pytest.raises(RefusedError) as caught:
+        rollout.plan_deployment(kind.at(google), kind.spec())
+
+    assert caught.value.hint == "gcloud services enable run.googleapis.com"
+
+
+def test_another_option_alone_is_a_deploy_with_a_way_back(google: FakeRun) -> None:
+    kind = KINDS["internal"]
+    target = kind.at(google)
+    deploy(target, kind.spec())
+    other = replace(target, given={"timeout": "60"})
+
+    plan = rollout.plan_deployment(other, kind.spec())
+    other.apply(plan, Journal(), SILENT)
+    before_it_is_settled = other.read_live(kind.spec()).is_settled
+    other.revert("digits")
+
+    assert "option.timeout" in plan.describe()
+    assert not before_it_is_settled
+    assert rollout.plan_deployment(target, kind.spec()).is_empty
+
+
+@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.long)])
+def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
+    google: FakeRun, every: int
+) -> None:
+    hit = faults(google, KINDS["public, canary"], every)
+
+    if every == 1:
+        api = "run.projects.locations.services"
+        assert {f"{api}.patch", f"{api}.revisions.get", "logging.entries.list"} <= hit

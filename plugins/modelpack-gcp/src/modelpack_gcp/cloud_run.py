@@ -17,13 +17,11 @@ traffic migration"; Cloud Logging, "Monitored resource types" (``cloud_run_revis
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State
 from modelpack.deploy.probe import fetch
-from modelpack.errors import ConflictError, DeployError, NotFoundError
 from modelpack_gcp import run_body
 from modelpack_gcp.baking import bake
 from modelpack_gcp.identity import with_identity
@@ -31,12 +29,10 @@ from modelpack_gcp.kept import Entry, Kept
 from modelpack_gcp.loglines import log_lines
 from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing
 from modelpack_gcp.prices import cost_of
-from modelpack_gcp.refusals import AlreadyThereError, NotNowError
+from modelpack_gcp.run_service import API, RunService, shares, short
 from modelpack_gcp.sizes import run_size
-from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, resource_id
+from modelpack_gcp.wanted import TARGET_LABEL, Wanted, resource_id
 
-_API = "run.projects.locations.services"
-_CHANGE_S = 900.0
 _PROBES = {"/readyz": "/health/ready", "/livez": "/health/live"}
 """Paths that Cloud Run keeps for itself, and what stands for them: "Known issues", reserved paths."""
 
@@ -102,7 +98,7 @@ class CloudRunMode(Mode):
         found = [
             Request(
                 file="service.json",
-                method=f"{_API}.create",
+                method=f"{API}.create",
                 parameters={"parent": parent, "serviceId": wanted.id},
                 body=run_body.first(wanted, image, unit=unit, kept=kept),
             )
@@ -112,7 +108,7 @@ class CloudRunMode(Mode):
             found.append(
                 Request(
                     file="invokers.json",
-                    method=f"{_API}.setIamPolicy",
+                    method=f"{API}.setIamPolicy",
                     parameters={"resource": resource},
                     body=policy,
                 )
@@ -130,33 +126,14 @@ class CloudRunMode(Mode):
 
     def read(self, place: Place, name: str) -> Standing | None:
         """Return the service of a deployment."""
-        what = f"read the service '{resource_id(name)}'"
-        try:
-            body = place.google.call(f"{_API}.get", what, name=_name(place, name))
-        except NotFoundError:
-            return None
-        if body.get("deleteTime"):
-            return None
-        labels: Mapping[str, Any] = body.get("labels") or {}
-        if labels.get(NAME_LABEL) != resource_id(name):
-            raise ConflictError(
-                f"the service '{resource_id(name)}' was not made by modelpack",
-                hint="delete it, or give the deployment another '--name'",
-            )
-        if labels.get(TARGET_LABEL) != place.target:
-            raise ConflictError(
-                f"the deployment '{name}' stands at target '{labels.get(TARGET_LABEL)}'",
-                hint=f"deploy to '{labels.get(TARGET_LABEL)}', or destroy it there first",
-            )
-        kept = Kept.read((body.get("annotations") or {}).get(run_body.KEPT))
-        return Standing(body=body, kept=kept or Kept(name=name, target=place.target))
+        return RunService(place=place, name=name).read()
 
     def look(self, place: Place, standing: Standing) -> Sight:
         """Return how the newest revision is."""
         now = standing.kept.now
         if now is None:
             return Sight(state=State.FAILED, detail="it does not say what it was made of")
-        revision = self._revision(place, standing.kept.name, now.unit)
+        revision = RunService(place=place, name=standing.kept.name).revision(now.unit)
         if revision is None:
             return Sight(state=State.FAILED, detail=f"the revision '{now.unit}' is gone")
         state, detail = run_body.state_of(revision.get("conditions"))
@@ -175,7 +152,7 @@ class CloudRunMode(Mode):
         found: list[str] = []
         asked: dict[str, Any] = {"parent": place.parent}
         while True:
-            page = place.google.call(f"{_API}.list", "list the services", **asked)
+            page = place.google.call(f"{API}.list", "list the services", **asked)
             for one in page.get("services") or ():
                 if (one.get("labels") or {}).get(TARGET_LABEL) == place.target:
                     kept = Kept.read((one.get("annotations") or {}).get(run_body.KEPT))
@@ -186,10 +163,11 @@ class CloudRunMode(Mode):
 
     def inventory(self, place: Place, name: str) -> list[str]:
         """Return the service and its revisions."""
-        if self.read(place, name) is None:
+        service = RunService(place=place, name=name)
+        if service.read() is None:
             return []
-        revisions = sorted(_short(one["name"]) for one in self._revisions(place, name))
-        return [f"service/{resource_id(name)}", *(f"revision/{one}" for one in revisions)]
+        revisions = sorted(short(one["name"]) for one in service.revisions())
+        return [f"service/{service.id}", *(f"revision/{one}" for one in revisions)]
 
     def lines(
         self, place: Place, standing: Standing, *, follow: bool, tail: int | None
@@ -216,222 +194,78 @@ class CloudRunMode(Mode):
     def bring(self, place: Place, entry: Entry, journal: Journal, progress: Progress) -> None:
         """Start the revision and wait until Cloud Run says that it is ready; raises DeployError."""
         wanted = place.wanted_of(entry)
+        service = RunService(place=place, name=wanted.name)
         template = run_body.template(wanted, entry.image)
-        standing = self.read(place, wanted.name)
-        unit, is_there = self._unit_for(place, wanted, template)
+        standing = service.read()
+        unit, is_there = service.unit_for(wanted, template)
         entry = replace(entry, unit=unit)
         if standing is None:
-            kept = Kept(name=wanted.name, target=place.target).trying(entry, {})
-
-            def create() -> None:
-                self._create(place, wanted, entry, kept)
-
+            first = Kept(name=wanted.name, target=place.target).trying(entry, {})
             with progress.step(f"make the service '{wanted.id}'"):
-                journal.step(f"create/service/{wanted.id}", create)
+                journal.step(
+                    f"create/service/{wanted.id}", lambda: service.create(wanted, entry, first)
+                )
         else:
-            kept = standing.kept.trying(entry, _shares(standing))
-            shares = kept.shares or {unit: 100}
+            former, kept = standing, standing.kept.trying(entry, shares(standing))
+            split = kept.shares or {unit: 100}
             change: dict[str, Any] = {
                 "annotations": {run_body.KEPT: kept.text()},
-                "traffic": run_body.traffic(shares, None if unit in shares else unit),
+                "traffic": run_body.traffic(split, None if unit in split else unit),
             }
             if not is_there:
                 change["template"] = {**template, "revision": unit}
             with progress.step(f"start the revision '{unit}'"):
-                journal.step(f"start/revision/{unit}", lambda: self._patch(place, standing, change))
-        self._await(place, wanted.name, unit)
+                journal.step(f"start/revision/{unit}", lambda: service.patch(former, change))
+        service.await_ready(unit)
 
     def settle(self, place: Place, standing: Standing, progress: Progress) -> None:
         """Give the revision on trial its share, watch it, then all calls; raises DeployError."""
         kept = standing.kept
+        service = RunService(place=place, name=kept.name)
         if kept.trial is not None:
             wanted, unit = place.wanted_of(kept.trial), kept.trial.unit
-            percent = wanted.settings.canary_percent
+            split = {unit: 100}
+            percent, seconds = wanted.settings.canary_percent, wanted.settings.bake_s
             former = None if kept.settled is None else kept.settled.unit
-            shares = {unit: 100}
-            if percent is not None and former is not None and former != unit:
-                shares = {unit: percent, former: 100 - percent}
-                if wanted.settings.bake_s is not None:
-                    traffic = run_body.traffic(shares, unit)
-                    self._patch(place, standing, {"traffic": traffic})
+            if percent is not None and former not in (None, unit):
+                split = {unit: percent, str(former): 100 - percent}
+                if seconds is not None:
+                    service.patch(standing, {"traffic": run_body.traffic(split, unit)})
                     with progress.step(f"watch {percent} in 100 calls of '{unit}'"):
-                        self._bake(place, kept.name, unit, wanted.settings.bake_s)
-                    standing, shares = self._again(place, kept.name), {unit: 100}
+                        chosen = _of_the_log(place, kept.name, "requests")
+                        chosen += f' AND resource.labels.revision_name="{unit}"'
+                        bake(place.google, chosen, unit, seconds)
+                    standing, split = service.again(), {unit: 100}
             if policy := run_body.policy(wanted):
-                place.google.call(
-                    f"{_API}.setIamPolicy",
-                    f"let callers invoke the service '{wanted.id}'",
-                    policy,
-                    resource=_name(place, kept.name),
-                )
+                service.allow(policy)
             change = {
                 **run_body.service_half(wanted),
                 "annotations": {run_body.KEPT: kept.healthy().text()},
-                "traffic": run_body.traffic(shares),
+                "traffic": run_body.traffic(split),
             }
-            self._patch(place, standing, change)
-        self._tidy(place, kept.name)
+            service.patch(standing, change)
+        service.tidy()
 
     def revert(self, place: Place, standing: Standing) -> None:
         """Let the calls go as they went before the trial; safe to repeat."""
         kept = standing.kept
+        service = RunService(place=place, name=kept.name)
         if kept.trial is None:
             return
-        settled = kept.settled
-        if settled is None:
-            self.remove(place, kept.name)
+        if kept.settled is None:
+            service.remove()
             return
         change = {
-            **run_body.service_half(place.wanted_of(settled)),
+            **run_body.service_half(place.wanted_of(kept.settled)),
             "annotations": {run_body.KEPT: kept.back().text()},
-            "traffic": run_body.traffic(kept.shares or {settled.unit: 100}),
+            "traffic": run_body.traffic(kept.shares or {kept.settled.unit: 100}),
         }
-        self._patch(place, standing, change)
-        self._tidy(place, kept.name)
+        service.patch(standing, change)
+        service.tidy()
 
     def remove(self, place: Place, name: str) -> bool:
         """Delete the service with its revisions."""
-        if self.read(place, name) is None:
-            return False
-        what = f"delete the service '{resource_id(name)}'"
-        with suppress(NotFoundError):
-            operation = place.google.call(f"{_API}.delete", what, name=_name(place, name))
-            place.google.finish("run", operation, what, _CHANGE_S)
-        return True
-
-    # How.
-
-    def _create(self, place: Place, wanted: Wanted, entry: Entry, kept: Kept) -> None:
-        what = f"make the service '{wanted.id}'"
-        body = run_body.first(wanted, entry.image, unit=entry.unit, kept=kept.text())
-        try:
-            operation = place.google.call(
-                f"{_API}.create", what, body, parent=place.parent, serviceId=wanted.id
-            )
-        except AlreadyThereError:
-            if self.read(place, wanted.name) is None:
-                raise
-            return  # of an apply whose answer was lost
-        place.google.finish("run", operation, what, _CHANGE_S)
-
-    def _patch(self, place: Place, standing: Standing, change: Mapping[str, Any]) -> None:
-        """Change the service as it was read; raises ConflictError when somebody was faster."""
-        name = standing.kept.name
-        what = f"change the service '{resource_id(name)}'"
-        body = {**change, "etag": standing.etag}
-        if "annotations" in change:
-            body["annotations"] = {
-                **(standing.body.get("annotations") or {}),
-                **change["annotations"],
-            }
-        operation = place.google.call(
-            f"{_API}.patch", what, body, name=_name(place, name), updateMask=_mask(change)
-        )
-        try:
-            place.google.finish("run", operation, what, _CHANGE_S)
-        except DeployError:
-            # A service whose newest revision has failed may stay so, wherever its calls go.
-            if "template" in change or not _goes(self._again(place, name), change["traffic"]):
-                raise
-
-    def _await(self, place: Place, name: str, unit: str) -> None:
-        """Wait until a revision is ready; raises DeployError with Cloud Run's reason."""
-        clock = place.google.clock
-        deadline = clock.now() + _CHANGE_S
-        while True:
-            revision = self._revision(place, name, unit)
-            conditions = None if revision is None else revision.get("conditions")
-            state, why = run_body.state_of(conditions)
-            if state is State.RUNNING:
-                return
-            if state is State.FAILED or clock.now() >= deadline:
-                raise DeployError(
-                    f"the revision '{unit}' does not become ready: {why or 'no reason given'}",
-                    hint="see 'modelpack deployments logs', or the console of Cloud Run",
-                )
-            clock.sleep(2.0)
-
-    def _bake(self, place: Place, name: str, unit: str, seconds: float) -> None:
-        chosen = _of_the_log(place, name, "requests")
-        bake(place.google, f'{chosen} AND resource.labels.revision_name="{unit}"', unit, seconds)
-
-    def _unit_for(
-        self, place: Place, wanted: Wanted, template: Mapping[str, Any]
-    ) -> tuple[str, bool]:
-        """Return the name of a template's revision, and whether it is there; never a failed one."""
-        for attempt in range(100):
-            unit = run_body.unit_of(wanted, template, attempt)
-            revision = self._revision(place, wanted.name, unit)
-            if revision is None:
-                return unit, False
-            if run_body.state_of(revision.get("conditions"))[0] is not State.FAILED:
-                return unit, True
-        raise DeployError(f"the same revision of '{wanted.name}' has failed a hundred times")
-
-    def _tidy(self, place: Place, name: str) -> None:
-        """Delete revisions that are neither called nor in the history; what cannot go goes later."""
-        standing = self.read(place, name)
-        if standing is None:
-            return
-        needed = standing.kept.units | set(_shares(standing))
-        for one in self._revisions(place, name):
-            if _short(one["name"]) in needed:
-                continue
-            what = f"delete the revision '{_short(one['name'])}'"
-            with suppress(NotFoundError, NotNowError):
-                operation = place.google.call(f"{_API}.revisions.delete", what, name=one["name"])
-                place.google.finish("run", operation, what, _CHANGE_S)
-
-    def _again(self, place: Place, name: str) -> Standing:
-        standing = self.read(place, name)
-        if standing is None:
-            raise DeployError(f"the service '{resource_id(name)}' is gone")
-        return standing
-
-    def _revision(self, place: Place, name: str, unit: str) -> Mapping[str, Any] | None:
-        try:
-            return place.google.call(
-                f"{_API}.revisions.get",
-                f"read the revision '{unit}'",
-                name=f"{_name(place, name)}/revisions/{unit}",
-            )
-        except NotFoundError:
-            return None
-
-    def _revisions(self, place: Place, name: str) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = []
-        asked: dict[str, Any] = {"parent": _name(place, name)}
-        while True:
-            page = place.google.call(f"{_API}.revisions.list", "list the revisions", **asked)
-            found += [one for one in page.get("revisions") or () if not one.get("deleteTime")]
-            if not page.get("nextPageToken"):
-                return found
-            asked["pageToken"] = page["nextPageToken"]
-
-
-def _name(place: Place, name: str) -> str:
-    return f"{place.parent}/services/{resource_id(name)}"
-
-
-def _short(name: str) -> str:
-    return str(name).rpartition("/")[2]
-
-
-def _mask(change: Mapping[str, Any]) -> str:
-    return ",".join(sorted(change))
-
-
-def _goes(standing: Standing, traffic: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the calls go, by what Cloud Run observes, as they were to."""
-    rows = standing.body.get("trafficStatuses") or ()
-    seen = {_short(one.get("revision", "")): one["percent"] for one in rows if one.get("percent")}
-    return seen == {one["revision"]: one["percent"] for one in traffic if one["percent"]}
-
-
-def _shares(standing: Standing) -> dict[str, int]:
-    """Return percent of the calls by revision, without those that get none."""
-    rows = standing.body.get("traffic") or ()
-    return {_short(one["revision"]): int(one["percent"]) for one in rows if one.get("percent")}
+        return RunService(place=place, name=name).remove()
 
 
 def _address(standing: Standing) -> str | None:

@@ -16,6 +16,7 @@ environment); what is given here stands above them.  What always holds:
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -209,26 +210,35 @@ class Session:
             self._clients.clear()
 
     def _once(self, method: str, body: Any, parameters: Mapping[str, Any]) -> Json:
-        service, *way, last = method.split(".")
-        found = self._client(service)
-        for word in way:
-            found = getattr(found, word)()
+        way, _, last = method.rpartition(".")
+        found = self._client(way)
         more = {} if body is None else {"body": body}
         request = getattr(found, last)(**parameters, **more)
         request.headers["connection"] = "close"
         answer = request.execute(http=self._http(_TIMEOUT_S))
         return dict(answer or {})
 
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            from googleapiclient.discovery import build_from_document
+    def _client(self, way: str) -> Any:
+        """Return what has the methods below a resource, such as ``run.projects.locations``.
 
-            self._clients[service] = build_from_document(
-                dict(strict.document(service)),
-                http=self._plain(_TIMEOUT_S),
-                client_options={"api_endpoint": self._root(service)},
-            )
-        return self._clients[service]
+        Kept, for Google's library makes all its methods anew each time that a resource is named.
+        """
+        if way not in self._clients:
+            above, _, word = way.rpartition(".")
+            made = getattr(self._client(above), word)() if above else self._build(word)
+            self._clients[way] = made
+        return self._clients[way]
+
+    def _build(self, service: str) -> Any:
+        from googleapiclient.discovery import build_from_document
+
+        # It warns of what we say in words of our own.
+        logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
+        return build_from_document(
+            dict(strict.document(service)),
+            http=self._plain(_TIMEOUT_S),
+            client_options={"api_endpoint": self._root(service)},
+        )
 
     def _root(self, service: str) -> str:
         """Return the address of a service, with a slash at its end."""
