@@ -17,9 +17,9 @@ from modelpack.deploy import DeploySettings
 from modelpack.errors import UsageError
 
 from .validated import VERSIONS, mistakes
-from .wanted_specs import CASES, KEDA, of_case, spec, wanted
+from .wanted_specs import CASES, KEDA, of_case, wanted
 
-OLDEST_OF = {"models as a volume": "1.33", "newer clusters": "1.30"}
+OLDEST_OF = {"by every knob": "1.35", "models as a volume": "1.33", "newer clusters": "1.30"}
 
 
 def test_there_are_schemas_of_every_version_that_is_named() -> None:
@@ -251,6 +251,31 @@ def test_keda_asks_prometheus_the_same() -> None:
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 300
 
 
+def test_the_knobs_of_the_formula_are_those_of_the_autoscaler() -> None:
+    behavior = one_of(of_case("by every knob"), "HorizontalPodAutoscaler")["spec"]["behavior"]
+    assert behavior["scaleUp"]["policies"] == [
+        {"type": "Percent", "value": 50, "periodSeconds": 30},
+        {"type": "Pods", "value": 1, "periodSeconds": 30},
+    ]
+    assert behavior["scaleDown"]["policies"][0]["value"] == 25
+    tolerances = behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["tolerance"]
+    assert tolerances == ("50m", "100m")
+    said = warnings(of_case("by every knob"))
+    assert [text.partition(":")[0] for text in said] == ["scaling.every_s", "scaling.window_s"]
+
+
+def test_keda_averages_and_asks_as_often_as_it_is_told() -> None:
+    asked = of_case("by every knob of KEDA")
+    spec = one_of(asked, "ScaledObject")["spec"]
+    assert spec["pollingInterval"] == 30
+    query = spec["triggers"][0]["metadata"]["query"]
+    assert query.startswith("avg_over_time(sum(modelpack_in_flight_requests{")
+    assert query.endswith("[60s:5s])")
+    up = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"]
+    assert up["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 30}]
+    assert ["scaling.up_tolerance" in text for text in warnings(asked)] == [True]
+
+
 def test_nobody_wakes_a_plain_deployment_unless_keda_is_told_how() -> None:
     asked = wanted(min_replicas=0, idle_s=60.0)
     assert one_of(asked, "Deployment")["spec"]["replicas"] == 1
@@ -283,6 +308,12 @@ SETTINGS = st.fixed_dictionaries(
         "in_flight": st.integers(1, 10_000),
         "cooldown_up_s": st.floats(0, 3600),
         "cooldown_down_s": st.floats(0, 3600),
+        "every_s": st.floats(0.5, 3600),
+        "window_s": st.floats(0, 86_400),
+        "max_up_factor": st.floats(1, 100),
+        "max_down_factor": st.floats(0, 1),
+        "up_tolerance": st.floats(0, 10),
+        "down_tolerance": st.floats(0, 1),
         "canary_percent": st.integers(1, 99),
         "public": MAYBE,
         "ready_timeout_s": st.floats(0.1, 4000),
@@ -338,12 +369,8 @@ def test_whatever_is_asked_for_is_taken_by_a_cluster_or_refused_by_us(
 
 
 def test_settings_are_those_of_the_deploy_layer() -> None:
-    """The table above leaves none out that decides an object, so a new one is thought of."""
+    """The cases leave none out that decides an object, so that a new one is thought of."""
     asked = {name for values, _ in CASES.values() for name in values}
-    asked |= {"canary_percent", "bake_s", "ready_timeout_s", "instance"}
     elsewhere = {"target", "region", "port", "host", "vpc", "subnets", "security_groups"}
-    assert spec() is not None
-    unknown = set(DeploySettings.__dataclass_fields__) - asked - elsewhere
-    assert unknown <= {
-        "every_s", "window_s", "max_up_factor", "max_down_factor", "up_tolerance", "down_tolerance",
-    }  # fmt: skip
+    elsewhere |= {"bake_s", "ready_timeout_s"}
+    assert set(DeploySettings.__dataclass_fields__) - asked - elsewhere == set()

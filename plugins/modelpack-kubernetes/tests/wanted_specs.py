@@ -41,6 +41,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"min_replicas": 0, "idle_s": 60.0},
         {**KEDA, "wake": 'sum(rate(nginx_ingress_controller_requests{ingress="digits"}[1m]))'},
     ),
+    "by every knob": (
+        {"max_replicas": 9, "in_flight": 4, "every_s": 30.0, "window_s": 60.0, "max_up_factor": 1.5,
+         "max_down_factor": 0.75, "up_tolerance": 0.05, "down_tolerance": 0.1},
+        {"scaler": "adapter", "kubernetes": "1.35"},
+    ),
+    "by every knob of KEDA": (
+        {"max_replicas": 9, "every_s": 30.0, "window_s": 60.0, "max_up_factor": 1.0,
+         "max_down_factor": 1.0, "up_tolerance": 0.05},
+        KEDA,
+    ),
     "public": ({"public": True}, {}),
     "for some": ({"allow": ("10.0.0.0/8", "fd00::/8")}, {}),
     "ingress": (
@@ -93,6 +103,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"mode": "kserve"}, {"transformer": "registry.example/prepare:3", "pull_secret": "pull"}
     ),
     "knative": ({"mode": "knative", "min_replicas": 0, "idle_s": 90.0, "cooldown_down_s": 30.0}, {}),
+    "knative by every knob": (
+        {"mode": "knative", "max_replicas": 9, "window_s": 2.0, "every_s": 30.0, "max_up_factor": 2.0}, {}
+    ),
     "knative GPU": (
         {"mode": "knative", "accelerator": "nvidia-l4:1", "public": True, "max_replicas": 3},
         {"pull_secret": "pull", "runtime_class": "nvidia"},

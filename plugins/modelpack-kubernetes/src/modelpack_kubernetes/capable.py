@@ -8,16 +8,25 @@ from modelpack.deploy import GROUPS, Capabilities, DeploymentSpec
 from modelpack_kubernetes.wanted import SCHEMES
 
 _COMMON = frozenset(
-    {"mode", "cpu", "memory_bytes", "accelerator", "env", "secrets", "labels", "public", "allow"}
+    {
+        "mode",
+        "cpu",
+        "memory_bytes",
+        "accelerator",
+        "instance",
+        "env",
+        "secrets",
+        "labels",
+        "public",
+        "allow",
+    }
 )
 _SCALING = frozenset(GROUPS["scaling"])
 _TRAFFIC = frozenset({"canary_percent", "bake_s"})
 
-_INSTANCE = "a cluster chooses its nodes itself; 'resources.accelerator' takes those that have one"
 _NETWORK = "a pod stands in the network of its cluster"
 
 _REASONS: Mapping[str, str] = {
-    "instance": _INSTANCE,
     "region": "a cluster stands where it stands; choose it with '--option context=NAME'",
     "vpc": _NETWORK,
     "subnets": _NETWORK,

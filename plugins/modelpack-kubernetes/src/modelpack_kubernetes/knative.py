@@ -27,6 +27,7 @@ from modelpack_kubernetes.words import CANARY, REVISION, SPEC, STABLE, Json
 
 _PRIVATE = {"networking.knative.dev/visibility": "cluster-local"}
 _MOST_S = 3600
+_OF_THE_CLUSTER = ("every_s", "max_up_factor", "max_down_factor", "up_tolerance", "down_tolerance")
 _AUTOSCALING = "autoscaling.knative.dev"
 
 
@@ -65,6 +66,11 @@ def notes(wanted: Wanted) -> list[str]:
         found.append(f"Knative passes on one port, not that for {names}")
     if wanted.settings.cooldown_up_s is not None:
         found.append("scaling.cooldown_up_s: Knative adds pods at once")
+    found += [
+        f"scaling.{name}: Knative has it for the whole cluster, in 'config-autoscaler'"
+        for name in _OF_THE_CLUSTER
+        if getattr(wanted.settings, name) is not None
+    ]
     return found + feature_notes(wanted)
 
 
@@ -114,6 +120,8 @@ def _autoscaling(wanted: Wanted) -> dict[str, str]:
     }
     if settings.idle_s is not None:
         found["scale-to-zero-pod-retention-period"] = _span("idle_s", settings.idle_s)
+    if settings.window_s is not None:
+        found["window"] = f"{min(max(6, math.ceil(settings.window_s)), _MOST_S)}s"
     if settings.cooldown_down_s is not None:
         found["scale-down-delay"] = _span("cooldown_down_s", settings.cooldown_down_s)
     deadline = f"{workload.progress_deadline_s(wanted)}s"

@@ -14,7 +14,6 @@ from modelpack_kubernetes.devices import devices_of
 from modelpack_kubernetes.wanted import Wanted
 from modelpack_kubernetes.words import Json
 
-
 _GRACE, _GRACE_S = "MODELPACK_GRACE_S", "30"
 """What a server that finds itself on Knative would else make seven seconds, as on Cloud Run."""
 

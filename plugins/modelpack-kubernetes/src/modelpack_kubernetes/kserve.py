@@ -39,6 +39,10 @@ _PRIVATE = {
     "networking.knative.dev/visibility": "cluster-local",
 }
 _MOST_CPU_PERCENT = 70
+_OF_THE_CLUSTER = (
+    *("idle_s", "cooldown_up_s", "cooldown_down_s", "every_s", "window_s"),
+    *("max_up_factor", "max_down_factor", "up_tolerance", "down_tolerance"),
+)
 
 # What comes as arguments goes into the environment; then the server starts as the image would.
 _TRANSFORMER = """\
@@ -97,7 +101,7 @@ def notes(wanted: Wanted) -> list[str]:
         found.append(f"KServe passes on one port, not that for {names}")
     found += [
         f"scaling.{name}: KServe leaves it to the settings of the cluster"
-        for name in ("idle_s", "cooldown_up_s", "cooldown_down_s")
+        for name in _OF_THE_CLUSTER
         if getattr(settings, name) is not None
     ]
     if is_by_knative(wanted):

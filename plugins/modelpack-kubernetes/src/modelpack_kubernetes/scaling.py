@@ -11,7 +11,8 @@ has no requests, so nothing here wakes up a service that has none: ``scaling.min
 unless ``wake`` tells KEDA what to ask for instead.  Knative holds requests while none is there.
 
 Facts: Kubernetes documentation, "Horizontal Pod Autoscaling" (``behavior``; stabilisation windows
-of an hour at most), "Specifying a Disruption Budget"; KEDA documentation, "ScaledObject
+of an hour, periods of half an
+hour at most; ``tolerance`` is beta and on from 1.35 on), "Specifying a Disruption Budget"; KEDA documentation, "ScaledObject
 specification", "Prometheus" (thresholds are text; ``activationThreshold``), "Scaling Deployments".
 """
 
@@ -31,9 +32,11 @@ DEFAULT_IN_FLIGHT = 16
 
 _MOST_CPU_PERCENT = 70
 _MOST_WINDOW_S = 3600
-_UP_S, _DOWN_S = 0, 300
+_UP_S, _DOWN_S, _STEP_S = 0, 300, 15
+_TOLERANT = (1, 35)
 _IDLE_S = 300
 _POLLING_S = 15
+_SAMPLE_S = 5
 _NEVER_MORE = "1000000"
 
 
@@ -80,9 +83,27 @@ def notes(wanted: Wanted) -> list[str]:
             "scaling.in_flight: pods are added by processor time; '--option scaler=keda' or "
             "'scaler=adapter' counts requests"
         )
+    found += _unheeded(wanted)
     if not wanted.scales and options.scaler != "cpu":
         found.append("option 'scaler': the number of pods is fixed; set scaling.max above the min")
     return found
+
+
+def _unheeded(wanted: Wanted) -> list[str]:
+    """Return which knobs of the formula have no place in what scales it."""
+    settings = wanted.settings
+    found = {}
+    if wanted.options.scaler != "keda":
+        found["every_s"] = found["window_s"] = "set for the whole cluster; KEDA takes it"
+    if not _has_tolerances(wanted):
+        found["up_tolerance"] = found["down_tolerance"] = (
+            "a tenth for the whole cluster; '--option kubernetes=1.35' sets it for each"
+        )
+    return [
+        f"scaling.{name}: {why}"
+        for name, why in found.items()
+        if wanted.scales and getattr(settings, name) is not None
+    ]
 
 
 def in_flight_query(wanted: Wanted) -> str:
@@ -125,9 +146,10 @@ def _autoscaler(wanted: Wanted) -> Json:
 
 def _scaled_object(wanted: Wanted) -> Json:
     settings, options = wanted.settings, wanted.options
-    triggers = [
-        _trigger(wanted, "in-flight", in_flight_query(wanted), str(in_flight_target(wanted)))
-    ]
+    query = in_flight_query(wanted)
+    if settings.window_s:
+        query = f"avg_over_time({query}[{math.ceil(settings.window_s)}s:{_SAMPLE_S}s])"
+    triggers = [_trigger(wanted, "in-flight", query, str(in_flight_target(wanted)))]
     least = max(1, settings.min_replicas)
     if options.wake is not None:
         least = settings.min_replicas
@@ -144,7 +166,9 @@ def _scaled_object(wanted: Wanted) -> Json:
             },
             "minReplicaCount": least,
             "maxReplicaCount": settings.most_replicas,
-            "pollingInterval": _POLLING_S,
+            "pollingInterval": _POLLING_S
+            if settings.every_s is None
+            else _period(settings.every_s),
             "cooldownPeriod": _IDLE_S if settings.idle_s is None else math.ceil(settings.idle_s),
             "fallback": {
                 "failureThreshold": 3,
@@ -172,25 +196,47 @@ def _trigger(wanted: Wanted, name: str, query: str, threshold: str) -> Json:
 
 
 def _behavior(wanted: Wanted) -> Json:
-    """Return how fast it grows and shrinks: the windows are Cortex's stabilisation periods."""
+    """Return how fast it grows and shrinks, in the words of the formula that the docs explain."""
     settings = wanted.settings
-    return {
-        "scaleUp": {
-            "stabilizationWindowSeconds": _window("cooldown_up_s", settings.cooldown_up_s, _UP_S),
-            "selectPolicy": "Max",
-            "policies": [
-                {"type": "Percent", "value": 100, "periodSeconds": 15},
-                {"type": "Pods", "value": 4, "periodSeconds": 15},
-            ],
-        },
-        "scaleDown": {
-            "stabilizationWindowSeconds": _window(
-                "cooldown_down_s", settings.cooldown_down_s, _DOWN_S
-            ),
-            "selectPolicy": "Max",
-            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-        },
+    period = _period(settings.every_s)
+    up: Json = {
+        "stabilizationWindowSeconds": _window("cooldown_up_s", settings.cooldown_up_s, _UP_S),
+        "selectPolicy": "Max",
+        "policies": _steps(100, 4, _STEP_S),
     }
+    down: Json = {
+        "stabilizationWindowSeconds": _window("cooldown_down_s", settings.cooldown_down_s, _DOWN_S),
+        "selectPolicy": "Max",
+        "policies": _steps(100, None, _STEP_S),
+    }
+    if settings.max_up_factor is not None:
+        up["policies"] = _steps(round((settings.max_up_factor - 1) * 100), 1, period)
+    if settings.max_down_factor is not None:
+        down["policies"] = _steps(round((1 - settings.max_down_factor) * 100), 1, period)
+    if _has_tolerances(wanted):
+        for rules, tolerance in ((up, settings.up_tolerance), (down, settings.down_tolerance)):
+            if tolerance is not None:
+                rules["tolerance"] = f"{round(tolerance * 1000)}m"
+    return {"scaleUp": up, "scaleDown": down}
+
+
+def _has_tolerances(wanted: Wanted) -> bool:
+    return wanted.options.scaler != "keda" and wanted.options.kubernetes >= _TOLERANT
+
+
+def _steps(percent: int, pods: int | None, period: int) -> list[Json]:
+    """Return what one step may be: a share of the pods, or so many of them."""
+    found: list[Json] = []
+    if percent > 0:
+        found.append({"type": "Percent", "value": percent, "periodSeconds": period})
+    if pods is not None:
+        found.append({"type": "Pods", "value": pods, "periodSeconds": period})
+    return found
+
+
+def _period(every_s: float | None) -> int:
+    """Return the time of one step: as often as it is decided, half an hour at most."""
+    return _STEP_S if every_s is None else min(max(1, math.ceil(every_s)), 1800)
 
 
 def _window(name: str, given: float | None, default: int) -> int:
