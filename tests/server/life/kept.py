@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,18 +94,11 @@ class Place:
 
     process: subprocess.Popen[bytes]
     log: Path
-    seen: set[int] = field(default_factory=set)
 
     @property
     def server(self) -> int | None:
         """The process of the server, while there is one."""
-        pid = self.process.pid
-        try:
-            found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:  # it has ended
-            return None
-        self.seen.update(map(int, found))
-        return int(found[0]) if found else None
+        return child_of(self.process.pid)
 
     def kill_server(self) -> int:
         pid = self.server
@@ -121,8 +115,19 @@ class Place:
                 os.killpg(server, signal.SIGKILL)
 
 
-def begin_place(keeper: Keeper, group: str, folder: Path, log: Path, policy: Policy) -> Place:
-    """Start process 1 of a container for a group such as ``a/1``."""
+def child_of(pid: int) -> int | None:
+    """Return the first child of a process, if it has one."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return None
+    return int(found[0]) if found else None
+
+
+def begin_place(  # noqa: PLR0917
+    keeper: Keeper, group: str, folder: Path, log: Path, policy: Policy, around: Sequence[str] = ()
+) -> Place:
+    """Start process 1 of a container for a group such as ``a/1``, ``around`` it another program."""
     given = {
         "settings": {"port": 0, "grace_s": 10.0},
         "tag": "doubler:1",
@@ -135,7 +140,7 @@ def begin_place(keeper: Keeper, group: str, folder: Path, log: Path, policy: Pol
     }
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", SLEEPER, json.dumps(given)],
+            [*around, sys.executable, "-P", "-c", SLEEPER, json.dumps(given)],
             stdout=stream,
             stderr=stream,
             start_new_session=True,

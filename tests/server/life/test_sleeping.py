@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from modelpack.deploy.autoscale.policy import Policy
-from tests.server.life.kept import QUICK, Keeper, Place, begin_place
+from tests.server.life.kept import QUICK, Keeper, Place, begin_place, child_of
+from tests.server.life.test_init import NAMESPACE, needs_namespaces
 
 WAIT_S = 60.0
 
@@ -35,10 +37,12 @@ def place(keeper: Keeper, project, doubler, tmp_path) -> Iterator[Callable[..., 
     """Start process 1 of a container, ``place("a/1")``, whose server ``dies`` so often as it starts."""
     places: list[Place] = []
 
-    def begin(group: str, policy: Policy = NAPPING, *, dies: int = 0) -> Place:
+    def begin(
+        group: str, policy: Policy = NAPPING, *, dies: int = 0, around: Sequence[str] = ()
+    ) -> Place:
         folder = project(DIES.format(folder=str(tmp_path), times=dies) + doubler(2))
         log = tmp_path / f"place-{len(places)}.log"
-        places.append(begin_place(keeper, group, folder, log, policy))
+        places.append(begin_place(keeper, group, folder, log, policy, around=around))
         return places[-1]
 
     yield begin
@@ -202,6 +206,23 @@ def test_the_engine_ends_who_sleeps_and_who_serves(keeper, place, client, until,
 
     assert read_answer(asking)[:2] == (200, b"0.5")
     assert awake.process.wait(WAIT_S) == 0
+
+
+@needs_namespaces
+def test_it_is_process_1_of_its_container(keeper, place, client, until, wire) -> None:
+    """In a namespace of its own, where nobody else has the duties of process 1."""
+    post, read_answer = wire
+    outside = place("a/1", around=NAMESPACE)
+    until(is_known(keeper), WAIT_S)
+    one = outside.server  # of the namespace, the first
+    assert one is not None
+    asking = client()
+    asking.sendall(post("/double", '{"x":[1]}'))
+
+    assert read_answer(asking) == (200, b"[2]", False)
+    until(lambda: child_of(one) is None, WAIT_S)
+    os.kill(one, signal.SIGTERM)
+    assert outside.process.wait(WAIT_S) == 0
 
 
 @pytest.mark.long
