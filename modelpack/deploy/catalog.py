@@ -24,6 +24,7 @@ BUILT_IN = (
 )
 
 BROUGHT_BY = {
+    "aks": "modelpack-azure",
     "aws": "modelpack-aws",
     "aws-ec2": "modelpack-aws",
     "aws-ecs": "modelpack-aws",

@@ -13,6 +13,7 @@ Rules that it keeps, as Azure's documentation has them:
   is ``Processing`` at its first look and runs at the next, unless its image crashes.
 * An image is pulled by an identity that has the role for it, and only one that was pushed.
 * A role is given to a principal that exists, once; a role whose identity is gone stays behind.
+* A cluster gives its users a kubeconfig, base64 in JSON.
 * Online endpoints, deployments and environment versions: see ``fake_ml``.
 
 Whoever asks by another host name than its own asks a service, a log stream or the registry.
@@ -21,6 +22,7 @@ What of Azure is not here: permissions, quotas, machines, time.
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -76,6 +78,8 @@ class FakeAzure:
         self.sent: list[tuple[str, str, Any]] = []
         """Method, path and body of every change."""
         self.fault: Callable[[str], str | None] = lambda _: None
+        self.kubeconfigs: dict[str, bytes] = {}
+        """By cluster: what its users are given."""
         self.role_lag = 0
         """How many pulls are refused until the registry knows of a role."""
         self.apps = Apps(self)
@@ -123,7 +127,7 @@ class FakeAzure:
     def resources(self) -> list[str]:
         """Name all that stands and is not shared."""
         shared = {REGISTRY.lower(), ENVIRONMENT.lower(), WORKSPACE.lower()}
-        kept = [path for path in self.things if path not in shared and "clusters" not in path]
+        kept = [path for path in self.things if path not in shared]
         return [*kept, *self.apps.names(), *self.endpoints.names()]
 
     def push(self, spec: Any, reference: str, *, find_login: Any, **_: Any) -> Any:
@@ -208,6 +212,12 @@ class FakeAzure:
 
     def _thing(self, method: str, path: str, body: Any) -> tuple[int, dict[str, str], Any]:
         key = path.lower()
+        if key.endswith("/listclusterusercredential"):
+            found = self.kubeconfigs.get(path.split("/")[-2])
+            if found is None:
+                raise Refused(404, "ResourceNotFound", f"'{path}' was not found")
+            value = base64.b64encode(found).decode()
+            return 200, {}, {"kubeconfigs": [{"name": "clusterUser", "value": value}]}
         if method == "DELETE":
             return (204, {}, None) if self.things.pop(key, None) is None else (200, {}, {})
         if method == "GET":

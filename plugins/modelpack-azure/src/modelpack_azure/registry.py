@@ -99,14 +99,14 @@ class Registries:
     def remove(self, name: str, registry: Registry) -> None:
         """Remove the images of a deployment; none there is no mistake."""
         repository = repository_of(name)
-        refresh = self._refresh_token(registry.host)
+        refresh = _refresh_token(self.calls, registry.host)
         form = {
             "grant_type": "refresh_token",
             "service": registry.host,
             "scope": f"repository:{repository}:delete",
             "refresh_token": refresh,
         }
-        token = self._asked(registry.host, "token", form, "access_token")
+        token = _asked(self.calls, registry.host, "token", form, "access_token")
         status, body = self.calls.fetch(
             f"https://{registry.host}/acr/v1/{repository}", token=token, method="DELETE"
         )
@@ -120,25 +120,32 @@ class Registries:
         def find(host: str) -> Login | None:
             if host != registry.host:
                 return None
-            return Login(_USER, self._refresh_token(host))
+            return login_of(self.calls, host)
 
         return find
 
-    def _refresh_token(self, host: str) -> str:
-        form = {
-            "grant_type": "access_token",
-            "service": host,
-            "access_token": self.calls.token(_SCOPE),
-        }
-        return self._asked(host, "exchange", form, "refresh_token")
 
-    def _asked(self, host: str, word: str, form: dict[str, str], key: str) -> str:
-        """Return a token that the registry gives for a form; it is in no message."""
-        status, body = self.calls.fetch(f"https://{host}/oauth2/{word}", form=form)
-        try:
-            return str(json.loads(body)[key])
-        except (ValueError, KeyError, TypeError) as cause:
-            raise CredentialsError(
-                f"the registry '{host}' lets nobody in: it answers HTTP {status}",
-                hint="whoever deploys needs the role AcrPush there",
-            ) from cause
+def login_of(calls: Calls, host: str) -> Login:
+    """Return the caller's login for a registry; raises CredentialsError."""
+    return Login(_USER, _refresh_token(calls, host))
+
+
+def _refresh_token(calls: Calls, host: str) -> str:
+    form = {
+        "grant_type": "access_token",
+        "service": host,
+        "access_token": calls.token(_SCOPE),
+    }
+    return _asked(calls, host, "exchange", form, "refresh_token")
+
+
+def _asked(calls: Calls, host: str, word: str, form: dict[str, str], key: str) -> str:
+    """Return a token that the registry gives for a form; it is in no message."""
+    status, body = calls.fetch(f"https://{host}/oauth2/{word}", form=form)
+    try:
+        return str(json.loads(body)[key])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise CredentialsError(
+            f"the registry '{host}' lets nobody in: it answers HTTP {status}",
+            hint="whoever deploys needs the role AcrPush there",
+        ) from cause
