@@ -157,9 +157,8 @@ class DockerTarget(Target):
         if group is None:
             why = "another modelpack made it" if fleet.others else "its first apply was cut short"
             return Status(name=name, target=self.name, state=State.STOPPED, detail=why)
-        state, detail = self._state(fleet)
-        spec = group.spec
-        awake = self._awake(fleet, group)
+        spec, awake = group.spec, self._awake(fleet, group)
+        state, detail = _state_of(fleet, group, awake)
         return Status(
             name=name,
             target=self.name,
@@ -265,16 +264,9 @@ class DockerTarget(Target):
 
     def _state(self, fleet: Fleet) -> tuple[State, str | None]:
         group = fleet.standing
-        return self._state_of(fleet, group) if group is not None else (State.ABSENT, None)
-
-    def _state_of(self, fleet: Fleet, group: Group) -> tuple[State, str | None]:
-        keeper = fleet.keeper_of(group)
-        if keeper is None or keeper.phase != "running":
-            return State.STOPPED, "nothing keeps its port"
-        awake = self._awake(fleet, group)
-        if awake is not None:
-            return state_with(group, awake, datetime.now(UTC))
-        return state_of(group.replicas)
+        if group is None:
+            return State.ABSENT, None
+        return _state_of(fleet, group, self._awake(fleet, group))
 
     def _awake(self, fleet: Fleet, group: Group) -> Awake | None:
         """Return how many are awake, where the load decides it."""
@@ -287,8 +279,17 @@ class DockerTarget(Target):
             return None
         keeper = fleet.keeper_of(group)
         at = f" at {keeper.url}" if keeper and keeper.url else ""
-        state = self._state_of(fleet, group)[0]
+        state = _state_of(fleet, group, self._awake(fleet, group))[0]
         return f"revision '{group.spec.revision}' ({group.spec.bundle}) is {state}{at}"
+
+
+def _state_of(fleet: Fleet, group: Group, awake: Awake | None) -> tuple[State, str | None]:
+    keeper = fleet.keeper_of(group)
+    if keeper is None or keeper.phase != "running":
+        return State.STOPPED, "nothing keeps its port"
+    if awake is not None:
+        return state_with(group, awake, datetime.now(UTC))
+    return state_of(group.replicas)
 
 
 def _url(fleet: Fleet, group: Group, state: State, awake: Awake | None) -> str | None:

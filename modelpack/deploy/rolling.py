@@ -104,7 +104,7 @@ class Rolling:
     def awake(self, fleet: Fleet, group: Group) -> Awake | None:
         """Return what the keeper of a group says of it; None: there is no keeper that runs."""
         holder = fleet.keeper_of(group)
-        if holder is None or holder.phase not in _ALREADY_UP:
+        if holder is None or holder.phase != "running":
             return None
         return read_awake(self.order(holder, "status"), group.id)
 
