@@ -79,6 +79,24 @@ def test_the_head_says_which_secrets_have_to_be_there(form: str) -> None:
     assert f"# The Secret '{own}' has to be there, with TOKEN (for TOKEN)." in text
 
 
+def test_the_head_says_what_a_plan_would_warn_of() -> None:
+    from modelpack_kubernetes.wanted import wanted_from
+
+    from modelpack.deploy import DeploymentSpec, DeploySettings
+
+    settings = DeploySettings(min_replicas=0)
+    spec = DeploymentSpec(
+        name="digits",
+        bundle="digits:1",
+        digest="sha256:" + "0" * 64,
+        image="digits:1",
+        settings=settings,
+    )
+    text = files(wanted_from(spec))["manifests.yaml"].decode()
+    assert "# warning: nodes have to know the image 'digits:1'" in text
+    assert "# warning: scaling.min: " in text
+
+
 def test_a_chart_has_the_values_that_people_change() -> None:
     values = yaml.safe_load(rendered("helm")["values.yaml"])
     assert values == {

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from modelpack_kubernetes import chart
-from modelpack_kubernetes.manifests import checked
+from modelpack_kubernetes.manifests import checked, warnings
 from modelpack_kubernetes.wanted import Wanted
 from modelpack_kubernetes.words import Json
 from modelpack_kubernetes.yaml_text import as_yaml
@@ -32,7 +32,7 @@ def files(wanted: Wanted) -> dict[str, bytes]:
 
 
 def head(wanted: Wanted) -> str:
-    """Return comments: what it is, and which Secrets have to be there before it."""
+    """Return comments: what it is, which Secrets have to be there before it, and what to mind."""
     lines = [f"# {wanted.deployment} ({wanted.bundle}), as modelpack would apply it."]
     needed: dict[str, list[str]] = {}
     for variable, place in sorted(wanted.secrets.items()):
@@ -41,7 +41,19 @@ def head(wanted: Wanted) -> str:
         f"# The Secret '{secret}' has to be there, with {', '.join(keys)}."
         for secret, keys in sorted(needed.items())
     ]
+    if not _has_host(wanted.image):
+        lines.append(
+            f"# warning: nodes have to know the image '{wanted.image}'; '--option registry=HOST' says where"
+            " it is"
+        )
+    lines += [f"# warning: {one}" for one in warnings(wanted)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _has_host(image: str) -> bool:
+    """Return whether a reference names a registry: its first part is a host."""
+    host, slash, _ = image.partition("/")
+    return bool(slash) and (host == "localhost" or "." in host or ":" in host)
 
 
 def _kustomization(wanted: Wanted, objects: Sequence[Json]) -> dict[str, bytes]:
