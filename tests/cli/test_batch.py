@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SLOW = """
 import time
+from pathlib import Path
 
 import modelpack
 
@@ -40,6 +41,8 @@ class Slow:
     ) -> modelpack.Tensor["float32", "batch"]:
         if (x == 66666).any():
             raise ValueError("no such row")
+        while Path("held").exists() and x[:, 1].max() >= 300:
+            time.sleep(0.01)
         time.sleep(0.004)
         return x.sum(axis=1)
 """
@@ -282,6 +285,8 @@ def test_progress_has_rate_and_time_left() -> None:
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(cli: Cli, slow: Path) -> None:
     write_rows(slow / "rows.csv", 600)
+    held = slow / "held"
+    held.touch()  # the half of the rows waits, so that the run has not ended when it is interrupted
     program = Path(sys.executable).with_name("modelpack")
     words = ["batch", ".", "predict", "-i", "rows.csv", "--keep", "id", "--output", "out.csv"]
     run = subprocess.Popen(
@@ -290,6 +295,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(cli: Cli, slow: 
     while run.poll() is None and len(parts_of(slow)) < 2:
         time.sleep(0.002)
     run.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    held.unlink()
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "the same command goes on from there" in said
