@@ -1,12 +1,14 @@
-"""The files through which the local target and its supervisor talk, and where they lie.
+"""What the local target tells its supervisor to run, and where the files of a deployment lie.
 
     run/deployments/NAME/          0700
-        command.json               what to run            (target ──► supervisor)
-        state.json                 what has become of it  (supervisor ──► target)
-        service.log, service.log.1 what the running revision wrote
-        former.log                 what the one before it wrote last
+        wanted.json                what to run            (target ──► supervisor)
+        state.json                 what has become of it  (supervisor ──► target, ``report``)
+        orders                     socket: orders         (target ──► supervisor, ``orders``)
+        port-PORT                  socket: replicas ask for the port there
+        service.log, service.log.1 what the revision wrote that serves
+        trial.log, former.log      what the one on trial writes; what the one before wrote last
         supervisor.lock            held while a supervisor lives
-        SHA256/bundle/…            the unpacked bundle
+        SHA256/bundle/…            the unpacked bundles
 
 Every file is 0600 and written by rename, so that a reader never sees half of one.
 """
@@ -15,24 +17,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from modelpack import paths
-from modelpack.deploy.logfile import older
 from modelpack.deploy.records import write_private
 from modelpack.manifest import canonical_json
 from modelpack.tag import check_name
 
 LOG_FILE = "service.log"
+TRIAL_LOG_FILE = "trial.log"
 FORMER_LOG_FILE = "former.log"
 LOCK_FILE = "supervisor.lock"
-_COMMAND_FILE = "command.json"
-_STATE_FILE = "state.json"
-
-Phase = Literal["up", "waiting", "stopped"]
+ORDERS_FILE = "orders"
+_WANTED_FILE = "wanted.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +44,8 @@ class Command:
     grace_s: float = 35.0
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Variables by reference; their values are read at every start and never written down."""
+    alone: str = ""
+    """What it has that two processes cannot have at once, such as a port; empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -54,6 +55,7 @@ class Command:
             "cwd": self.cwd,
             "grace_s": self.grace_s,
             "secrets": dict(self.secrets),
+            "alone": self.alone,
         }
 
     @classmethod
@@ -65,27 +67,58 @@ class Command:
             cwd=str(value["cwd"]),
             grace_s=float(value["grace_s"]),
             secrets=dict(value.get("secrets") or {}),
+            alone=str(value.get("alone") or ""),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChildState:
-    """What the supervisor last said about its child."""
+class Group:
+    """Equal replicas of one revision, and at which address they answer together."""
 
-    phase: Phase
-    """``up``: it runs; ``waiting``: it has ended and is started again; ``stopped``: told to."""
-    since: str
-    """When this phase began, UTC, RFC 3339."""
-    child: int | None = None
-    """Its process id while it is up."""
-    restarts: int = 0
-    """How often it was started again."""
-    failures: int = 0
-    """Ends in a row, none of them after a long life."""
-    detail: str | None = None
-    """How it ended the last time."""
-    supervisor: Mapping[str, Any] | None = None
-    """Who says this, as ``ProcessId.to_json``."""
+    id: str
+    command: Command
+    host: str
+    port: int
+    fewest: int = 1
+    """Replicas that run whatever the load is; 0: none while nobody asks."""
+    most: int = 1
+    """Most replicas."""
+    policy: Mapping[str, Any] | None = None
+    """How their number follows the load, by the fields of ``Policy``; None: it is fixed."""
+    rests: bool = False
+    """True: it gives way for now, and has no process."""
+
+    @property
+    def at_least(self) -> int:
+        """Replicas that are tried before the group serves."""
+        return max(self.fewest, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """All that a supervisor shall run."""
+
+    groups: tuple[Group, ...] = ()
+    serving: str | None = None
+    """The group that has the port; the others are on trial.  None: there is only one on trial."""
+    is_in_turns: bool = False
+    """True: two groups never have processes at the same time."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        groups = [{**asdict(one), "command": one.command.to_json()} for one in self.groups]
+        return {"groups": groups, "serving": self.serving, "is_in_turns": self.is_in_turns}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Wanted:
+        """Read what ``to_json`` wrote; raises KeyError, TypeError or ValueError."""
+        groups = (
+            Group(**{**one, "command": Command.from_json(one["command"])})
+            for one in value["groups"]
+        )
+        return cls(
+            groups=tuple(groups), serving=value["serving"], is_in_turns=value["is_in_turns"] is True
+        )
 
 
 def folder_of(name: str) -> Path:
@@ -93,32 +126,11 @@ def folder_of(name: str) -> Path:
     return paths.run_dir() / "deployments" / check_name(name)
 
 
-def write_command(folder: Path, command: Command) -> None:
+def write_wanted(folder: Path, wanted: Wanted) -> None:
     """Keep what to run."""
-    write_private(folder / _COMMAND_FILE, canonical_json(command.to_json()))
+    write_private(folder / _WANTED_FILE, canonical_json(wanted.to_json()))
 
 
-def read_command(folder: Path) -> Command:
+def read_wanted(folder: Path) -> Wanted:
     """Return what to run; raises OSError, KeyError, TypeError or ValueError."""
-    return Command.from_json(json.loads((folder / _COMMAND_FILE).read_bytes()))
-
-
-def write_state(folder: Path, state: ChildState) -> None:
-    """Keep what has become of it."""
-    write_private(folder / _STATE_FILE, canonical_json(asdict(state)))
-
-
-def read_state(folder: Path) -> ChildState | None:
-    """Return what the supervisor last said, or None when it has said nothing yet."""
-    try:
-        return ChildState(**json.loads((folder / _STATE_FILE).read_bytes()))
-    except (OSError, TypeError, ValueError):
-        return None
-
-
-def set_aside(folder: Path) -> None:
-    """Make room for a new revision: the log becomes the former one, the state goes."""
-    (folder / _STATE_FILE).unlink(missing_ok=True)
-    older(folder / LOG_FILE).unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
-        (folder / LOG_FILE).replace(folder / FORMER_LOG_FILE)
+    return Wanted.from_json(json.loads((folder / _WANTED_FILE).read_bytes()))

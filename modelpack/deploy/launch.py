@@ -9,7 +9,6 @@ Only the service runs the bundle's code, and it sees an environment that is made
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -22,7 +21,7 @@ from modelpack.deploy.bundles import find_bundle
 from modelpack.deploy.command import Command
 from modelpack.deploy.process import ProcessId
 from modelpack.deploy.spec import DeploymentSpec
-from modelpack.errors import DeployError, PortInUseError
+from modelpack.errors import DeployError
 from modelpack.progress import Progress
 
 PASSED_ON = (
@@ -70,14 +69,23 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
         store.lock_text(entry), manifest.python, progress, wheels=bundle / "wheels"
     )
     env = service_env(spec, port, bundle)
-    settings = recorded_settings(ServerSettings, manifest.settings)
+    settings = settings_from_env(recorded_settings(ServerSettings, manifest.settings), env)
+    if settings.tasks and settings.tasks_store is None:
+        env["MODELPACK_TASKS_STORE"] = str(folder / "tasks.sqlite")  # of all replicas and revisions
     return Command(
         argv=(str(python), "-I", "-u", "-m", "modelpack.server"),
         env=env,
         cwd=str(bundle),
-        grace_s=settings_from_env(settings, env).grace_s + _GRACE_MARGIN_S,
+        grace_s=settings.grace_s + _GRACE_MARGIN_S,
         secrets=dict(spec.settings.secrets),
+        alone=_ports_of_its_own(settings),
     )
+
+
+def _ports_of_its_own(settings: ServerSettings) -> str:
+    """Return the ports that only one process at a time can have, in words."""
+    named = {"grpc_port": settings.grpc_port, "metrics_port": settings.metrics_port}
+    return " and ".join(f"{name} {port}" for name, port in named.items() if port)
 
 
 def service_env(spec: DeploymentSpec, port: int, bundle: Path) -> dict[str, str]:
@@ -117,29 +125,6 @@ def launch(name: str, folder: Path) -> ProcessId:
         why = (done.stderr.strip().splitlines() or ["it ended at once"])[-1]
         raise DeployError(f"the supervisor of '{name}' did not start: {why}")
     return process
-
-
-def check_port_is_free(host: str, port: int) -> None:
-    """Raise PortInUseError when something listens there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as cause:
-            raise PortInUseError(
-                f"port {port} of '{host}' cannot be used: {cause.strerror}",
-                hint="choose another with '--port', or 0 for a free one",
-            ) from cause
-
-
-def free_port(host: str) -> int:
-    """Return a port that nobody listens on at this moment."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _supervisor_env() -> dict[str, str]:

@@ -44,6 +44,15 @@ class LogWriter:
                 self._set_aside()
             self._size += os.write(self._handle, data)
 
+    def move(self, file: Path) -> None:
+        """Let the log be another file from now on, with all that it has, in place of that one."""
+        with suppress(OSError):
+            older(file).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                older(self._file).replace(older(file))
+            self._file.replace(file)
+        self._file = file
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)

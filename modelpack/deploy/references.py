@@ -19,22 +19,25 @@ SCHEMES = ("env", "file")
 MOST_BYTES = 64 * 1024
 
 
-def resolve(references: Mapping[str, str]) -> dict[str, str]:
-    """Return the value of each secret, by variable.
+def resolve(
+    references: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the value of each secret, by variable; ``environ`` is what ``env:`` speaks of.
 
     Raises UsageError for one that is not there or cannot be a variable; it names no value.
     """
     found = {}
     for variable, reference in references.items():
         scheme, _, rest = reference.partition(":")
-        value = _from_file(variable, rest) if scheme == "file" else _from_env(variable, rest)
+        is_file = scheme == "file"
+        value = _from_file(variable, rest) if is_file else _from_env(variable, rest, environ)
         if "\0" in value:
             raise UsageError(f"deploy.secrets.{variable}: its value has a zero byte in it")
         found[variable] = value
     return found
 
 
-def _from_env(variable: str, name: str, env: Mapping[str, str] = os.environ) -> str:
+def _from_env(variable: str, name: str, env: Mapping[str, str]) -> str:
     if name not in env:
         raise UsageError(
             f"deploy.secrets.{variable}: the variable '{name}' is not set here",

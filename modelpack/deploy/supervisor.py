@@ -1,236 +1,297 @@
-"""Keeps one service process running, detached from whoever asked for it.
+"""Keeps the server processes of a deployment running, detached from whoever asked for them.
 
     python -m modelpack.deploy.supervisor NAME
-        command.json ──► child, in a process group of its own ──output──► service.log
-        state.json   ◄── what becomes of it
-        ended by itself ──► back-off ──► child again
-        SIGTERM ──► SIGTERM to the child, its grace, SIGKILL to its group ──► exit 0
+        wanted.json ──► groups of replicas (``running``), addresses that they share (``kept_address``)
+        orders      ──► load: read wanted.json again; await: say when it is so   (``orders``)
+        state.json  ◄── what becomes of it                                       (``report``)
+        the load    ──keeper──► want(group, count) ──► replicas start and end
+        SIGTERM     ──► every replica ends within its grace ──► exit 0
 
-What always holds: the child cannot outlive the supervisor, also when that is killed, because the
-kernel kills the child then; there is one thread; nothing but the standard library and a few small
-modules is imported.
+What always holds: no process outlives this one; the group that has the port keeps it until another
+one that shall have it takes connections; a group that is wanted no more ends only then; there is
+one thread, and nothing but the standard library and a few small modules is imported.
 
 It says its process id on standard output once it is in charge, and then lets go of the terminal.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import json
 import os
-import selectors
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from modelpack.deploy.command import (
+    FORMER_LOG_FILE,
     LOCK_FILE,
     LOG_FILE,
-    ChildState,
-    Command,
-    Phase,
+    TRIAL_LOG_FILE,
+    Group,
+    Wanted,
     folder_of,
-    read_command,
-    write_state,
+    read_wanted,
 )
+from modelpack.deploy.kept_address import KeptAddress
 from modelpack.deploy.logfile import LogWriter
+from modelpack.deploy.orders import Answer, Orders
 from modelpack.deploy.process import ProcessId
-from modelpack.deploy.references import resolve
-from modelpack.errors import UsageError
+from modelpack.deploy.replicas import FOREVER, say
+from modelpack.deploy.report import GroupReport, Report, write_report
+from modelpack.deploy.running import RunningGroup
+from modelpack.deploy.watching import Signals, Watch
+from modelpack.errors import ModelpackError
 
-FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 60.0
-STABLE_AFTER_S = 30.0
-"""A child that lived so long starts the back-off anew."""
-
-_PR_SET_PDEATHSIG = 1
-_CHUNK = 65536
+_LONGEST_WAIT_S = 60.0
 
 
-@dataclass(slots=True)
-class BackOff:
-    """How long to wait before the next start: twice as long each time, up to a minute."""
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Something that somebody wants to be told of."""
 
-    failures: int = 0
-    """Ends in a row, none of them after a long life."""
-
-    def next_delay_s(self, lived_s: float) -> float:
-        """Note one end and return the wait in seconds."""
-        if lived_s >= STABLE_AFTER_S:
-            self.failures = 0
-        self.failures += 1
-        return min(FIRST_DELAY_S * 2.0 ** min(self.failures - 1, 20), LONGEST_DELAY_S)
+    is_so: Callable[[], bool]
+    answer: Answer
+    until: float
 
 
-@dataclass(slots=True)
-class Stop:
-    """Turns SIGTERM and SIGINT into a flag, and every signal into something to select on."""
-
-    wakeup: int = -1
-    _is_wanted: bool = False
-
-    def listen(self) -> None:
-        """Install the handlers."""
-        self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._want)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def is_wanted(self) -> bool:
-        """Return whether a stop was asked for by now."""
-        return self._is_wanted
-
-    def wait(self, longest_s: float) -> None:
-        """Return after so many seconds, or as soon as a stop is wanted."""
-        deadline = time.monotonic() + longest_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.wakeup, selectors.EVENT_READ)
-            while not self._is_wanted and (left_s := deadline - time.monotonic()) > 0:
-                if selector.select(left_s):
-                    self.drain()
-
-    def drain(self) -> None:
-        """Forget the signals that have come, so that the next one is seen."""
-        with suppress(BlockingIOError):
-            os.read(self.wakeup, _CHUNK)
-
-    def _want(self, *_: object) -> None:
-        self._is_wanted = True
-
-
-@dataclass(slots=True)
 class Supervisor:
-    """Runs the command of a folder until it is told to stop."""
+    """Runs what the folder says until it is told to stop; the keepers' ``Pool``."""
 
-    folder: Path
-    command: Command
-    log: LogWriter
-    stop: Stop
-    me: ProcessId | None = field(default_factory=lambda: ProcessId.of(os.getpid()))
-    restarts: int = 0
-    back_off: BackOff = field(default_factory=BackOff)
+    def __init__(self, folder: Path, watch: Watch, umask: int) -> None:
+        """``umask`` is what services begin with."""
+        self._folder = folder
+        self._umask = umask
+        self._watch = watch
+        self._me = ProcessId.of(os.getpid())
+        self._wanted = Wanted()
+        self._serving: str | None = None
+        self._groups: dict[str, RunningGroup] = {}
+        self._asked: dict[str, int] = {}
+        self._addresses: dict[tuple[str, int], KeptAddress] = {}
+        self._awaited: list[Awaited] = []
+        self._is_ending = False
+        self._is_changed = True
+        self._said: Report | None = None
 
-    def run(self) -> None:
-        """Keep the child running; returns when it has been stopped."""
-        while not self.stop.is_wanted():
-            born = time.monotonic()
-            detail = self._live_once()
-            if self.stop.is_wanted():
-                break
-            delay_s = self.back_off.next_delay_s(time.monotonic() - born)
-            self._say("waiting", detail=detail)
-            self._log_event("service-ended", detail=detail, again_in_s=delay_s)
-            self.stop.wait(delay_s)
-            self.restarts += 1
-        self._say("stopped")
+    # What the keepers ask for, by the load.
 
-    def _live_once(self) -> str:
-        """Start the child and see it through; returns how it ended."""
-        try:
-            child = start_child(self.command)
-        except OSError as error:
-            return f"cannot be started: {error.strerror or error}"
-        except UsageError as error:
-            return f"cannot be started: {error.message}"
-        self._say("up", child=child.pid)
-        assert child.stdout is not None  # noqa: S101
-        with child.stdout as output:
-            os.set_blocking(output.fileno(), False)
-            self._watch(child, output.fileno())
-            _kill_group(child.pid)  # what it started goes with it; its id is not free yet
-            code = child.wait()
-            while self._copy_output(output.fileno()):
-                pass
-        return f"killed by signal {-code}" if code < 0 else f"exit {code}"
+    def want(self, group: str, count: int) -> None:
+        """Have so many replicas of a scaled group from the next turn on."""
+        self._asked[group] = count
 
-    def _watch(self, child: subprocess.Popen[bytes], output: int) -> None:
-        """Write its output down until it has ended; make it end when a stop is wanted."""
-        kill_at: float | None = None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.stop.wakeup, selectors.EVENT_READ)
-            selector.register(output, selectors.EVENT_READ)
-            while not _has_ended(child):
-                if self.stop.is_wanted() and kill_at is None:
-                    kill_at = time.monotonic() + self.command.grace_s
-                    os.kill(child.pid, signal.SIGTERM)
-                if kill_at is not None and time.monotonic() >= kill_at:
-                    return
-                for key, _ in selector.select(1.0 if kill_at is None else 0.1):
-                    if key.fd == self.stop.wakeup:
-                        self.stop.drain()
-                    elif not self._copy_output(output):
-                        selector.unregister(output)  # it closed its output and lives on
+    def awake(self, group: str) -> int:
+        """Return how many replicas of a group there are, those that start included."""
+        found = self._groups.get(group)
+        return 0 if found is None else len(found.awake)
 
-    def _copy_output(self, output: int) -> bool:
-        """Write down what there is; False when there is nothing (any more)."""
-        try:
-            data = os.read(output, _CHUNK)
-        except BlockingIOError:
-            return False
-        self.log.write(data)
-        return bool(data)
+    def places(self, group: str) -> int:
+        """Return how many replicas of a group there may be."""
+        found = self._groups.get(group)
+        return 0 if found is None else found.group.most
 
-    def _say(self, phase: Phase, *, child: int | None = None, detail: str | None = None) -> None:
-        state = ChildState(
-            phase=phase,
-            since=_now(),
-            child=child,
-            restarts=self.restarts,
-            failures=self.back_off.failures,
-            detail=detail,
-            supervisor=None if self.me is None else self.me.to_json(),
+    # What the target orders.
+
+    def load(self, environ: Mapping[str, str]) -> None:
+        """Run what the folder says from now on; ``environ`` is what secrets of new groups speak of.
+
+        Raises PortInUseError, and OSError, KeyError, TypeError and ValueError for a damaged file.
+        """
+        wanted = read_wanted(self._folder)
+        for group in wanted.groups:
+            if (group.host, group.port) not in self._addresses:
+                self._open((group.host, group.port))
+        self._wanted = wanted
+        if not self._groups:
+            self._serving = wanted.serving  # nobody has the port yet, so nobody has to leave it
+        ids = {group.id for group in wanted.groups}
+        for id_, running in self._groups.items():
+            if id_ not in ids and not running.has_served:
+                running.log.move(self._folder / FORMER_LOG_FILE)
+        for group in wanted.groups:
+            self._take(group, environ)
+        self._is_changed = True
+
+    def obey(self, order: Mapping[str, Any], answer: Answer) -> None:
+        """Follow an order; raises KeyError and TypeError for what is none."""
+        if order["order"] == "load":
+            try:
+                self.load({**os.environ, **order["environ"]})
+            except ModelpackError as error:
+                answer({"done": False, "why": error.message})
+                return
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                answer({"done": False, "why": f"what to run cannot be read: {error!r}"})
+                return
+            answer({"done": True})
+        elif order["order"] == "await":
+            is_so = {"switched": self._is_switched, "alone": self._is_alone}[order["what"]]
+            until = time.monotonic() + float(order["within_s"])
+            self._awaited.append(Awaited(is_so, answer, until))
+
+    def end(self) -> None:
+        """Let every replica end; safe to repeat."""
+        self._is_ending = True
+
+    def turn(self) -> bool:
+        """Do what is due and wait for what comes next; False: everything has ended."""
+        due = self._tick()
+        self._is_changed = self._is_changed or self._is_over
+        self._say_report()
+        if not self._is_over:
+            self._watch.wait(due - time.monotonic() if due < FOREVER else _LONGEST_WAIT_S)
+            return True
+        for address in self._addresses.values():
+            address.close()
+        return False
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_ending and all(one.is_empty for one in self._groups.values())
+
+    # How it comes about.
+
+    def _open(self, address: tuple[str, int]) -> None:
+        self._addresses[address] = KeptAddress(
+            address, self._folder, pool=self, watch=self._watch, say=self._log, changed=self._note
         )
-        with suppress(OSError):  # a full disk must not end the service
-            write_state(self.folder, state)
 
-    def _log_event(self, event: str, **fields: str | float) -> None:
-        line = {"time": _now(), "level": "warning", "event": event, **fields}
-        self.log.write(json.dumps(line).encode() + b"\n")
+    def _take(self, group: Group, environ: Mapping[str, str]) -> None:
+        """Know of a group; one that is known may have other numbers."""
+        address = self._addresses[group.host, group.port]
+        is_serving = group.id == self._serving
+        known = self._groups.get(group.id)
+        if known is not None:
+            known.update(group)
+        else:
+            file = self._folder / (LOG_FILE if is_serving else TRIAL_LOG_FILE)
+            self._groups[group.id] = RunningGroup(
+                group,
+                door=address.door,
+                environ=environ,
+                log=LogWriter(file),
+                watch=self._watch,
+                changed=self._note,
+                umask=self._umask,
+            )
+        if is_serving:
+            address.offer({group.id})
+            self._groups[group.id].has_served = True
+        address.scale(group, self.awake(group.id))
+        if group.policy is None:
+            self._asked.pop(group.id, None)
+        elif not is_serving and known is None:
+            address.wake(group.id)
 
+    def _tick(self) -> float:
+        """Let everybody do what is due; return when something is due by the clock, monotonic."""
+        for group in list(self._groups.values()):
+            group.want(self._count(group))
+        dues = [one.tick() for one in list(self._addresses.values())]
+        dues += [one.tick() for one in self._groups.values()]
+        self._hand_over()
+        self._let_go()
+        now = time.monotonic()
+        for one in list(self._awaited):
+            if (is_so := one.is_so()) or now >= one.until:
+                self._awaited.remove(one)
+                one.answer({"done": is_so, "accepting": self._accepting()})
+                self._is_changed = True
+        dues += [one.until for one in self._awaited]
+        return now if self._is_unsettled() else min(dues, default=FOREVER)
 
-def start_child(command: Command) -> subprocess.Popen[bytes]:
-    """Start the command so that it dies with this process; raises OSError and UsageError."""
-    env = {**command.env, **resolve(command.secrets)}
-    prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl
-    supervisor = os.getpid()
+    def _is_unsettled(self) -> bool:
+        """Say whether another turn has something to do at once."""
+        return any(one.wanted != self._count(one) for one in self._groups.values())
 
-    def die_with_supervisor() -> None:  # in the child, before the program is loaded
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor:
-            os._exit(1)
+    def _count(self, running: RunningGroup) -> int:
+        """Return how many replicas a group should have now."""
+        group = running.group
+        is_wanted = any(one.id == group.id for one in self._wanted.groups)
+        if self._is_ending or group.rests or not (is_wanted or group.id == self._serving):
+            return 0
+        others = (one for one in self._groups.values() if one is not running)
+        if self._wanted.is_in_turns and running.is_empty and not all(o.is_empty for o in others):
+            return 0
+        if group.policy is not None:
+            return self._asked.get(group.id, 0)
+        return group.at_least
 
-    return subprocess.Popen(
-        command.argv,
-        env=env,
-        cwd=command.cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        process_group=0,
-        preexec_fn=die_with_supervisor,  # noqa: PLW1509  there is one thread
-    )
+    def _hand_over(self) -> None:
+        """Let the group that shall serve have its port, and then nobody else there."""
+        wanted = self._groups.get(self._wanted.serving or "")
+        if wanted is None or wanted.group.id == self._serving:
+            return
+        address = self._addresses[wanted.address]
+        former = self._groups.get(self._serving or "")
+        is_there = former is not None and former.address == wanted.address
+        both = {one.group.id for one in (former, wanted) if one is not None}
+        address.offer(both if is_there else {wanted.group.id})
+        if self._accepting() < max(wanted.wanted, 1):
+            return
+        address.offer({wanted.group.id})
+        if former is not None:
+            former.log.move(self._folder / FORMER_LOG_FILE)
+        wanted.log.move(self._folder / LOG_FILE)
+        wanted.has_served = True
+        self._serving = wanted.group.id
+        self._is_changed = True
 
+    def _let_go(self) -> None:
+        """Forget groups that have ended, and addresses that nobody needs."""
+        kept = {one.id for one in self._wanted.groups} | {self._serving}
+        for id_, group in list(self._groups.items()):
+            if id_ not in kept and group.is_empty:
+                del self._groups[id_]
+                self._asked.pop(id_, None)
+                self._addresses[group.address].forget(id_)
+                group.log.close()
+                self._is_changed = True
+        needed = {group.address for group in self._groups.values()}
+        for address in [one for one in self._addresses if one not in needed]:
+            self._addresses.pop(address).close()
 
-def _has_ended(child: subprocess.Popen[bytes]) -> bool:
-    """Look without reaping, so that its process id, and its group's, stays taken."""
-    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def _accepting(self) -> int:
+        """Return how many replicas of the group that shall serve take requests at its port."""
+        wanted = self._groups.get(self._wanted.serving or "")
+        return 0 if wanted is None else self._addresses[wanted.address].accepting(wanted.group.id)
 
+    def _is_switched(self) -> bool:
+        return self._serving == self._wanted.serving
 
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    def _is_alone(self) -> bool:
+        return self._is_switched() and len(self._groups) == len(self._wanted.groups)
 
+    def _note(self) -> None:
+        self._is_changed = True
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _log(self, event: Mapping[str, Any]) -> None:
+        """Write what a keeper says to the log of its group, else to that of the one that serves."""
+        group = self._groups.get(str(event.get("group"))) or self._groups.get(self._serving or "")
+        if group is not None:
+            say(group.log, event)
+
+    def _say_report(self) -> None:
+        if not self._is_changed:
+            return
+        self._is_changed = False
+        report = Report(
+            supervisor=None if self._me is None else self._me.to_json(),
+            is_over=self._is_over,
+            serving=self._serving,
+            groups=tuple(map(self._report, self._groups.values())),
+        )
+        if report != self._said:
+            self._said = report
+            try:
+                write_report(self._folder, report)
+            except OSError:  # a full disk must not end the service
+                self._said = None
+
+    def _report(self, group: RunningGroup) -> GroupReport:
+        return replace(group.report, joined=self._addresses[group.address].joined(group.group.id))
 
 
 def _take_charge(folder: Path) -> int:
@@ -252,7 +313,8 @@ def _let_go_of_terminal() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Supervise the deployment of that name in a process of its own session."""
     folder = folder_of(arguments[0])
-    command = read_command(folder)
+    umask = os.umask(0o077)
+    read_wanted(folder)
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -261,11 +323,20 @@ def main(arguments: Sequence[str]) -> int:
     except BlockingIOError:
         sys.stderr.write("another supervisor is in charge\n")
         return 1
-    stop = Stop()
-    stop.listen()
-    supervisor = Supervisor(folder, command, LogWriter(folder / LOG_FILE), stop)
+    watch = Watch()
+    signals = Signals(watch)
+    supervisor = Supervisor(folder, watch, umask)
+    try:
+        supervisor.load(os.environ)
+    except ModelpackError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    orders = Orders(folder, watch, supervisor.obey)
     _let_go_of_terminal()
-    supervisor.run()
+    while supervisor.turn():
+        if signals.is_stop_wanted:
+            supervisor.end()
+    orders.close()
     return 0
 
 

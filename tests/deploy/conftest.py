@@ -17,6 +17,7 @@ import pytest
 from modelpack.deploy import DeploymentSpec, DeploySettings, Progress, Target
 
 if TYPE_CHECKING:
+    from tests.deploy.supervised import Run
     from tests.deploy.traffic import TrafficImages
 
 SERVICE = Path(__file__).parent / "service" / "service.py"
@@ -81,6 +82,22 @@ def local() -> Target:
     from modelpack.deploy.local import LocalTarget
 
     return LocalTarget(prepare_service)
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Run]]:
+    """Start supervisors over small programs; they are ended afterwards."""
+    from tests.deploy.supervised import Run
+
+    started: list[Run] = []
+
+    def start(program: str, **more: object) -> Run:
+        started.append(Run(program, **more))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.supervisor.stop(5)
 
 
 @pytest.fixture

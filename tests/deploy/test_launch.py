@@ -17,8 +17,9 @@ from modelpack.archive import build_bundle
 from modelpack.config.settings import DeploySettings, ImageSettings, Project, ServerSettings
 from modelpack.deploy import SILENT, State, catalog, rollout, survey
 from modelpack.deploy.bundles import find_bundle, image_maker
-from modelpack.deploy.launch import check_port_is_free, free_port, service_env
+from modelpack.deploy.launch import service_env
 from modelpack.deploy.local import LocalTarget
+from modelpack.deploy.ports import check_port_is_free, free_port
 from modelpack.errors import (
     BundleNotFoundError,
     ConflictError,
@@ -231,6 +232,8 @@ def test_a_port_that_is_listened_on_is_not_free() -> None:
 
 
 def _child(name: str) -> int:
-    from modelpack.deploy import command as files
+    from modelpack.deploy.command import folder_of
+    from modelpack.deploy.report import read_report
 
-    return files.read_state(files.folder_of(name)).child
+    [group] = read_report(folder_of(name)).groups
+    return group.replicas[0].child

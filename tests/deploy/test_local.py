@@ -20,6 +20,7 @@ from modelpack.deploy import command as files
 from modelpack.deploy.local import LocalTarget
 from modelpack.deploy.memory import recall
 from modelpack.deploy.process import ProcessId
+from modelpack.deploy.report import read_report
 from modelpack.errors import (
     BuildError,
     DeployError,
@@ -52,7 +53,9 @@ def supervisor(name: str = "digits") -> ProcessId:
 
 
 def child(name: str = "digits") -> ProcessId:
-    return ProcessId.of(files.read_state(files.folder_of(name)).child)
+    """The first replica of the group that has the port."""
+    said = read_report(files.folder_of(name))
+    return ProcessId.of(said.group(said.serving).replicas[0].child)
 
 
 @pytest.mark.parametrize("claim", testing.CLAIMS, ids=lambda claim: claim.__name__)
@@ -79,7 +82,8 @@ def test_the_service_gets_its_address_its_tag_and_nothing_of_the_shell(
         seen = json.load(answer)
 
     assert url == f"http://127.0.0.1:{free_port}"
-    assert seen["MODELPACK_PORT"] == str(free_port)
+    assert seen["MODELPACK_PORT"] != str(free_port), "a port of its own, where it is probed"
+    assert seen["MODELPACK_PORT_GROUP"] == "1/1"
     assert seen["MODELPACK_HOST"] == "127.0.0.1"
     assert seen["MODELPACK_TAG"] == "digits:a"
     assert seen["ORT_DISABLE_TELEMETRY"] == "1"
@@ -310,7 +314,7 @@ def test_a_secret_reaches_the_service_and_no_file(local, make_spec, monkeypatch,
 
     assert (seen["TOKEN"], seen["KEY"]) == ("s3cret-one", "s3cret-two")
     files = [one for one in paths.home_dir().rglob("*") if one.is_file()]
-    assert any(one.name == "command.json" for one in files)
+    assert any(one.name == "wanted.json" for one in files)
     assert not [one for one in files if b"s3cret" in one.read_bytes()]
     local.destroy(spec.name)
 

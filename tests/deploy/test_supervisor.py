@@ -1,4 +1,4 @@
-"""The supervisor keeps one process running and leaves none behind.
+"""The supervisor keeps a process running and leaves none behind.
 
 Every test starts a real supervisor, as the local target does, over a small program.
 """
@@ -9,81 +9,20 @@ import json
 import os
 import signal
 import stat
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from modelpack.deploy import command as files
 from modelpack.deploy import records
-from modelpack.deploy.command import ChildState, Command
+from modelpack.deploy.command import Command
 from modelpack.deploy.launch import launch
+from modelpack.deploy.ports import listen
 from modelpack.deploy.process import ProcessId
-from modelpack.deploy.supervisor import LONGEST_DELAY_S, STABLE_AFTER_S, BackOff
+from modelpack.deploy.replicas import LONGEST_DELAY_S, STABLE_AFTER_S, BackOff
 from modelpack.errors import DeployError
-
-SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); " + SLEEP
-POLITE = (
-    "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print('bye', flush=True))); "
-    "print('up', flush=True); time.sleep(600)"
-)
-FAMILY = (
-    "import subprocess, sys, time; "
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-    "print(child.pid, flush=True); time.sleep(600)"
-)
-
-
-def wait_for(claim: Callable[[], bool], within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
-
-
-class Run:
-    """A supervisor over one program."""
-
-    def __init__(self, program: str, grace_s: float = 1.0) -> None:
-        self.folder = records.make_private(files.folder_of("digits"))
-        self.command = Command(
-            argv=(sys.executable, "-c", program),
-            env={"PATH": os.environ["PATH"]},
-            cwd=str(self.folder),
-            grace_s=grace_s,
-        )
-        files.write_command(self.folder, self.command)
-        self.supervisor = launch("digits", self.folder)
-
-    @property
-    def state(self) -> ChildState | None:
-        return files.read_state(self.folder)
-
-    @property
-    def log(self) -> str:
-        file = self.folder / files.LOG_FILE
-        return file.read_text() if file.exists() else ""
-
-    def child(self) -> ProcessId:
-        wait_for(lambda: self.state is not None and self.state.child is not None)
-        return ProcessId.of(self.state.child)
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Run]]:
-    started: list[ProcessId] = []
-
-    def start(program: str, **more) -> Run:
-        made = Run(program, **more)
-        started.append(made.supervisor)
-        return made
-
-    yield start
-    for supervisor in started:
-        supervisor.stop(5)
+from tests.deploy.supervised import FAMILY, POLITE, SLEEP, STUBBORN, wait_for
 
 
 def test_it_runs_in_a_session_of_its_own_and_holds_nothing_of_ours(run) -> None:
@@ -101,7 +40,8 @@ def test_the_child_sees_only_the_environment_of_the_command(run, monkeypatch) ->
     wait_for(lambda: "\n" in it.log)
     seen = json.loads(it.log.splitlines()[0])
     assert "AWS_SECRET_ACCESS_KEY" not in seen
-    assert set(seen) <= {"PATH", "LC_CTYPE"}
+    own = {"MODELPACK_PORT", "MODELPACK_PORT_GROUP", "MODELPACK_PORT_KEEPER"}
+    assert set(seen) - {"LC_CTYPE"} == {"PATH", *own}
 
 
 def test_what_it_writes_is_private(run) -> None:
@@ -109,7 +49,8 @@ def test_what_it_writes_is_private(run) -> None:
     wait_for(lambda: "up" in it.log)
 
     for file in it.folder.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert not stat.S_IMODE(file.stat().st_mode) & 0o077, file
+    assert (it.folder / files.ORDERS_FILE).is_socket()
 
 
 def test_a_child_that_ends_is_started_again(run) -> None:
@@ -117,7 +58,7 @@ def test_a_child_that_ends_is_started_again(run) -> None:
     first = it.child()
     os.kill(first.pid, signal.SIGKILL)
 
-    wait_for(lambda: it.state.phase == "up" and it.state.child != first.pid)
+    wait_for(lambda: it.state.child not in (None, first.pid))
 
     assert it.state.restarts == 1
     assert ProcessId.of(it.state.child).is_alive
@@ -148,16 +89,12 @@ def test_the_back_off_has_a_limit_and_starts_anew_after_a_long_life() -> None:
 
 
 def test_a_program_that_is_not_there_is_said(run) -> None:
-    it = run(SLEEP)
-    it.supervisor.stop(5)
-    missing = Command(argv=("/no/such/program",), env={}, cwd=str(it.folder))
-    files.write_command(it.folder, missing)
-    supervisor = launch("digits", it.folder)
-    try:
-        wait_for(lambda: it.state.phase == "waiting")
-        assert it.state.detail == "cannot be started: No such file or directory"
-    finally:
-        supervisor.stop(5)
+    missing = Command(argv=("/no/such/program",), env={}, cwd="/")
+    it = run(SLEEP, command=missing)
+
+    wait_for(lambda: it.state is not None and it.state.phase == "waiting")
+
+    assert it.state.detail == "cannot be started: No such file or directory"
 
 
 def test_sigterm_lets_the_child_end_by_itself(run) -> None:
@@ -170,7 +107,7 @@ def test_sigterm_lets_the_child_end_by_itself(run) -> None:
     assert not child.is_alive
     assert not it.supervisor.is_alive
     assert it.log.splitlines() == ["up", "bye"]
-    assert it.state.phase == "stopped"
+    assert it.report.is_over
 
 
 def test_a_child_that_does_not_listen_is_killed_after_its_grace(run) -> None:
@@ -181,7 +118,7 @@ def test_a_child_that_does_not_listen_is_killed_after_its_grace(run) -> None:
     it.supervisor.stop(10)
 
     assert not child.is_alive
-    assert it.state.phase == "stopped"
+    assert it.report.is_over
 
 
 def test_sigterm_during_a_back_off_ends_it_at_once(run) -> None:
@@ -192,7 +129,7 @@ def test_sigterm_during_a_back_off_ends_it_at_once(run) -> None:
     it.supervisor.stop(10)
 
     assert time.monotonic() - began < 5
-    assert it.state.phase == "stopped"
+    assert it.report.is_over
 
 
 def test_a_killed_supervisor_takes_its_child_along(run) -> None:
@@ -240,13 +177,23 @@ def test_two_supervisors_never_share_a_deployment(run) -> None:
 
 def test_a_supervisor_without_a_command_says_why_it_did_not_start() -> None:
     folder = records.make_private(files.folder_of("digits"))
-    with pytest.raises(DeployError, match=r"did not start: FileNotFoundError.*command\.json"):
+    with pytest.raises(DeployError, match=r"did not start: FileNotFoundError.*wanted\.json"):
         launch("digits", folder)
 
 
 def test_nothing_that_the_child_says_is_lost(run) -> None:
     it = run("print('x' * 1000, flush=True); " * 200 + "import time; time.sleep(600)")
     wait_for(lambda: it.log.count("\n") == 200)
+
+
+def test_a_port_that_is_taken_is_said(run) -> None:
+    it = run(SLEEP)
+    it.supervisor.stop(5)
+    with (
+        listen("127.0.0.1", it.port),
+        pytest.raises(DeployError, match=f"did not start: port {it.port} of"),
+    ):
+        launch("digits", it.folder)
 
 
 def _cpu_ticks(pid: int) -> int:

@@ -1,0 +1,124 @@
+"""One address of a local deployment: its socket, the keeper of it, and who has it.
+
+    listen ─► Keeper (``port_keeper``) ─► servers that ask at the door get the socket
+    offer({old, new}) ─► new accepts, too ─► give_to(new) ─► old is paused, gives its connections away
+
+The keeper has a selector of its own, which can be waited for like a socket: it does its work when
+something came for it, or when it said that it wants to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Set
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from modelpack.deploy.autoscale.policy import Policy
+from modelpack.deploy.command import Group
+from modelpack.deploy.keeping.scaling import Pool
+from modelpack.deploy.port_keeper import Keeper
+from modelpack.deploy.ports import listen
+from modelpack.deploy.replicas import FOREVER
+from modelpack.deploy.watching import Watch
+
+_LONGEST_PATH = 100
+"""Bytes of a path that the address of a socket has room for (unix(7)), and a margin."""
+
+
+class KeptAddress:
+    """A listening socket that servers take turns at.  Raises PortInUseError."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        folder: Path,
+        *,
+        pool: Pool,
+        watch: Watch,
+        say: Callable[[dict[str, Any]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """``changed`` is called whenever somebody may have asked for the port, or left it."""
+        self._listener = listen(*address)
+        self._watch = watch
+        self._changed = changed
+        self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        name = f"port-{address[1]}"
+        memory = folder / f"{name}.json"
+        memory.unlink(missing_ok=True)  # what it has to know it is told anew
+        self._keeper = Keeper(self._listener, memory, pool=pool, say=say)
+        self._keeper.allow(set())
+        self.door = str(folder / name)
+        """Path of the socket where servers ask for this one."""
+        if len(os.fsencode(self.door)) > _LONGEST_PATH:
+            self.door = f"/proc/{os.getpid()}/fd/{self._folder}/{name}"
+        self._keeper.open(Path(self.door))
+        self._due = 0.0
+        watch.add(self._keeper.selector, self._hear)
+
+    def scale(self, group: Group, awake: int) -> None:
+        """Let the load decide how many replicas a group has, or let it do so no more.
+
+        ``awake`` is how many it has: none of them goes before the load says so.
+        """
+        if group.policy is None:
+            self._keeper.scaling.forget(group.id)
+        else:
+            policy = Policy.from_json(dict(group.policy))
+            self._keeper.set_policy(group.id, policy, time.time())
+            if awake:
+                self._keeper.wake(group.id, awake)
+        self._due = 0.0
+
+    def forget(self, group: str) -> None:
+        """Take note that there is no such group any more."""
+        self._keeper.scaling.forget(group)
+
+    def wake(self, group: str) -> None:
+        """Have as many servers of a scaled group as there are of the one that has the port."""
+        self._keeper.wake(group, 1)
+        self._due = 0.0
+
+    def offer(self, groups: Set[str]) -> None:
+        """Let these groups accept, and nobody else."""
+        if self._keeper.allowed != groups:
+            self._keeper.allow(set(groups))
+            self._due = 0.0
+
+    def joined(self, group: str) -> int:
+        """Return how many servers of a group have asked for the port."""
+        return len(self._keeper.members.hosts(group))
+
+    def accepting(self, group: str) -> int:
+        """Return how many servers of a group take connections here."""
+        return len(self._keeper.members.hosts(group, is_accepting=True))
+
+    def tick(self) -> float:
+        """Do what is due; return the moment, monotonic, at which something is due by the clock."""
+        if time.monotonic() >= self._due:
+            left_s = self._keeper.tick()
+            self._due = FOREVER if left_s is None else time.monotonic() + left_s
+        return self._due
+
+    def close(self) -> None:
+        """Let go of the port and of all who wait there."""
+        self._watch.remove(self._keeper.selector)
+        for key in list(self._keeper.selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._keeper.selector.close()
+        with suppress(OSError):
+            Path(self.door).unlink(missing_ok=True)
+        self._listener.close()
+        os.close(self._folder)
+
+    def _hear(self) -> None:
+        """Do what came for the keeper."""
+        for key, _ in self._keeper.selector.select(0):
+            key.data()
+        self._due = 0.0
+        self._changed()

@@ -1,0 +1,126 @@
+"""How a local deployment is, from what its supervisor said and what its processes answer.
+
+    Memory + state.json ──► each replica's own port asked at /readyz ──► State, Status
+
+The port of the deployment is never asked: that would wake one that sleeps.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from modelpack.deploy.memory import Kept, Memory
+from modelpack.deploy.probe import is_ready, service_url
+from modelpack.deploy.report import GroupReport, ReplicaReport
+from modelpack.deploy.state import CRASHES_TO_FAIL, Replicas, State, Status
+
+TARGET = "local"
+
+
+def status_of(name: str, memory: Memory) -> Status:
+    """Return how the deployment is."""
+    kept = memory.standing
+    if kept is None:
+        return Status(name=name, target=TARGET, state=State.ABSENT)
+    group = memory.group(name, kept)
+    state, detail = state_of(name, memory, kept)
+    awake = group.awake if group is not None else ()
+    return Status(
+        name=name,
+        target=TARGET,
+        state=state,
+        bundle=kept.spec.bundle,
+        revision=kept.spec.revision,
+        url=_url(memory, kept, group, state),
+        since=_since(group),
+        restarts=sum(one.restarts for one in awake),
+        detail=detail,
+        meanwhile=_meanwhile(name, memory),
+        replicas=_replicas(kept, group) if memory.is_running else None,
+    )
+
+
+def state_of(name: str, memory: Memory, kept: Kept) -> tuple[State, str | None]:
+    """Return how one of its revisions is, and why, where there is something to say."""
+    if not memory.is_running:
+        said = memory.report(name)
+        is_over = said is not None and said.is_over
+        if is_over or memory.supervisor is None or not memory.supervisor.is_of_this_boot:
+            return State.STOPPED, None
+        return State.FAILED, "its supervisor has ended without being told to"
+    group = memory.group(name, kept)
+    if group is None:
+        return State.STARTING, None
+    if is_asleep(kept, group):
+        return State.RUNNING, None
+    awake, needed = group.awake, max(kept.spec.settings.min_replicas, 1)
+    ready = sum(one.phase == "up" and is_ready(_own_url(kept, one)) for one in awake)
+    why = next((one.detail for one in awake if one.detail), None)
+    if ready >= needed:
+        return State.RUNNING, None
+    if needed > 1:
+        count = f"{ready} of {needed} replicas are ready"
+        why = f"{count}: {why}" if why else count
+    return _not_ready(kept, awake), why
+
+
+def is_asleep(kept: Kept, group: GroupReport) -> bool:
+    """Return whether no process runs because nobody asks."""
+    return kept.wanted().policy is not None and group.wanted == 0
+
+
+def _not_ready(kept: Kept, awake: tuple[ReplicaReport, ...]) -> State:
+    if any(one.failures >= CRASHES_TO_FAIL for one in awake if one.phase == "waiting"):
+        return State.FAILED
+    now = datetime.now(UTC)
+    ages_s = [
+        (now - datetime.fromisoformat(one.since)).total_seconds()
+        for one in awake
+        if one.phase == "up"
+    ]
+    is_young = (
+        len(ages_s) < len(awake) or min(ages_s, default=0) < kept.spec.settings.ready_timeout_s
+    )
+    return State.STARTING if is_young else State.UNHEALTHY
+
+
+def _url(memory: Memory, kept: Kept, group: GroupReport | None, state: State) -> str | None:
+    """Return where it answers; one on trial does so at the own ports of its replicas alone."""
+    if not memory.is_trial:
+        return service_url(*kept.address)
+    awake = group.awake if group is not None else ()
+    is_told_by_one = state is State.RUNNING or max(kept.spec.settings.min_replicas, 1) == 1
+    return _own_url(kept, awake[0]) if awake and is_told_by_one else None
+
+
+def _own_url(kept: Kept, replica: ReplicaReport) -> str:
+    return service_url(kept.spec.settings.host, replica.port)
+
+
+def _since(group: GroupReport | None) -> str | None:
+    if group is None:
+        return None
+    return min((one.since for one in group.awake), default=group.asleep_since)
+
+
+def _replicas(kept: Kept, group: GroupReport | None) -> Replicas | None:
+    if group is None or kept.wanted().policy is None:
+        return None
+    return Replicas(
+        awake=len(group.awake),
+        wanted=group.wanted,
+        most=kept.spec.settings.most_replicas,
+        asleep_since=group.asleep_since,
+    )
+
+
+def _meanwhile(name: str, memory: Memory) -> str | None:
+    """Return how the settled revision is, while another one is on trial beside it."""
+    settled = memory.settled
+    if settled is None or not memory.is_trial:
+        return None
+    what = f"revision '{settled.spec.revision}' ({settled.spec.bundle})"
+    if memory.is_in_turns or memory.clashes:
+        return f"{what} waits for its end"
+    state, _ = state_of(name, memory, settled)
+    return f"{what} is {state} at {service_url(*settled.address)}"
