@@ -97,11 +97,12 @@ class Keeper:
 
     def tick(self) -> float | None:
         """Do what is due; returns in how many seconds something is again, None: nothing will be."""
-        self.order_all()
         settling_s = self.sleepers.settle()
         live = [] if self.switch is not None else self._live()
         if any(not self.scaling.is_asleep(group) for group in live):
             self._look(live)
+        self.order_all()
+        is_retiring = self.sleepers.end_retired(self.members.is_quiet)
         takers = self.members.takers
         sleeps = bool(live) and not takers and all(map(self.scaling.is_asleep, live))
         self.parked.watch(sleeps)
@@ -109,7 +110,7 @@ class Keeper:
         waits = [settling_s] if settling_s is not None else []
         if self.switch is not None or (len(self.parked) and takers):
             waits.append(_AGAIN_S)
-        if any(not self.scaling.is_asleep(group) for group in live):
+        if is_retiring or any(not self.scaling.is_asleep(group) for group in live):
             waits.append(SAMPLE_S)
         return min(waits, default=None)
 
@@ -229,7 +230,7 @@ class Keeper:
             self.switch = None
 
     def _order(self, member: Member) -> None:
-        wants = self.members.may_accept(member, self._is_allowed)
+        wants = self.members.may_accept(member, self._may_come)
         if wants == member.is_told:
             return
         member.is_told = wants
@@ -245,6 +246,10 @@ class Keeper:
     def _is_allowed(self, group: str) -> bool:
         is_next = self.switch is not None and self.switch.group == group
         return self.allowed is None or group in self.allowed or is_next
+
+    def _may_come(self, member: Member) -> bool:
+        is_retiring = self.sleepers.is_retiring(member.group, member.host)
+        return self._is_allowed(member.group) and not is_retiring
 
     def _live(self) -> list[str]:
         """Return the groups that have the port and are scaled."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 SLOTS = 64
 """Most processes of servers that keep their connections even among them."""
+
+_TOLD_S = 0.6
+"""Within which a server says what it has to do, and a little more."""
 
 _NOBODY = b"\xff\xff\xff\xff"
 
@@ -28,6 +32,8 @@ class Member:
         self.is_told = False
         self.is_accepting = False
         self.is_leaving = False
+        self.paused_at: float | None = None
+        """When it let go of the socket; None: it has not."""
         self.load = 0
         """Requests that run and wait there."""
         self.asked: int | None = None
@@ -42,6 +48,7 @@ class Member:
             self.is_ready = word == "ready"
         elif word in ("accepting", "paused"):
             self.is_accepting = word == "accepting"
+            self.paused_at = None if self.is_accepting else time.monotonic()
         elif word == "leaving":
             self.is_leaving, self.is_accepting = True, False
         elif word == "load":
@@ -101,9 +108,22 @@ class Members:
         """Return the requests that run and wait in a group, those of who leaves included."""
         return sum(member.load for member in self if member.group == group)
 
-    def may_accept(self, member: Member, is_allowed: Callable[[str], bool]) -> bool:
+    def is_quiet(self, group: str, host: str) -> bool:
+        """Say whether a server has let go of the socket, and has nothing to do.
+
+        What it accepted last is in its load only a moment after that.
+        """
+        paused_until = time.monotonic() - _TOLD_S
+        its = (one for one in self if (one.group, one.host) == (group, host))
+        return all(
+            one.is_leaving
+            or (not one.load and one.paused_at is not None and one.paused_at <= paused_until)
+            for one in its
+        )
+
+    def may_accept(self, member: Member, is_allowed: Callable[[Member], bool]) -> bool:
         """One that is not ready gives way to those that are, and answers where there is no other."""
-        if member.is_leaving or not is_allowed(member.group):
+        if member.is_leaving or not is_allowed(member):
             return False
-        others = (one for one in self if is_allowed(one.group) and not one.is_leaving)
+        others = (one for one in self if is_allowed(one) and not one.is_leaving)
         return member.is_ready or not any(one.is_ready for one in others)

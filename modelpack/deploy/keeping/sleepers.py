@@ -1,11 +1,13 @@
 """Process 1 of containers that sleep: each starts a server when told to, and ends it again.
 
-    process 1 ──sleeps GROUP NAME STATE POLICY──► Sleeper ◄──want(group, count)── scaling
-    keeper ──start──► process 1 ──awake──► … ──stop──► process 1 ──asleep──►
+    process 1 ──sleeps GROUP NAME STATE …──► Sleeper ◄──want(group, count)── scaling
+    asleep ──start──► awake ──not wanted──► retiring: accepts nobody ──nothing to do──► stop ──► asleep
+                        ◄──wanted again───────┘
 
 The engine made all the containers that there may be; nobody asks it for anything here.  What always
 holds: of a group as many as are wanted have been told to start, as long as there are so many; one
-that is lost, as its container is started again, has another one in its place.
+that is lost, as its container is started again, has another one in its place; one that has to go
+answers what it has first, however long that takes (``MOST_RETIRING_S``), and may be wanted again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from modelpack.deploy.keeping.scaling import Say
 
 SETTLE_S = 0.5
 """How long a keeper that has just started waits for those who are awake to say so."""
+
+MOST_RETIRING_S = 600.0
+"""Longest that a server may take to answer what it has before it is told to end all the same."""
 
 STATES = ("asleep", "awake", "ending")
 
@@ -37,10 +42,12 @@ class Sleeper:
         """Whether it is to have a server."""
         self.is_ready = False
         """Whether that one has joined."""
+        self.retiring_since: float | None = None
+        """Since when it has a server that accepts nobody any more, and is not told to end yet."""
 
     @property
     def rank(self) -> tuple[bool, int, str]:
-        """The first of a group are woken first, and those last that still end."""
+        """The first of a group come first, and those last that still end."""
         return self.state == "ending", int(self.name) if self.name.isdecimal() else 0, self.name
 
     def tell(self, word: str) -> None:
@@ -135,14 +142,37 @@ class Sleepers:
         ones = sorted(self._of(group), key=lambda one: one.rank)
         on = [one for one in ones if one.is_on]
         off = [one for one in ones if not one.is_on]
+        off.sort(key=lambda one: one.retiring_since is None)  # these are there already
         for one in off[: max(wanted - len(on), 0)]:
             one.is_on = True
-            one.tell("start")
+            if one.retiring_since is None:
+                one.tell("start")
+            one.retiring_since = None
         # Those that take requests stay, of these the first.
         on.sort(key=lambda one: (not one.is_ready, one.rank))
         for one in on[wanted:]:
-            one.is_on = False
-            one.tell("stop")
+            one.is_on, one.retiring_since = False, self._clock()
+
+    def is_retiring(self, group: str, name: str) -> bool:
+        """Say whether a server is to accept nobody any more."""
+        return any(one.name == name and not one.is_on for one in self._of(group))
+
+    def end_retired(self, is_quiet: Callable[[str, str], bool]) -> bool:
+        """Tell those to end that have nothing to do; returns whether others still have.
+
+        ``is_quiet`` says that of a server, by group and name.
+        """
+        waits = False
+        for one in list(self._by_line.values()):
+            if one.retiring_since is None:
+                continue
+            is_over = self._clock() - one.retiring_since >= MOST_RETIRING_S
+            if is_over or is_quiet(one.group, one.name):
+                one.retiring_since = None
+                one.tell("stop")
+            else:
+                waits = True
+        return waits
 
     def _of(self, group: str) -> list[Sleeper]:
         return [one for one in self._by_line.values() if one.group == group]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelpack.deploy.keeping.sleepers import SETTLE_S, Sleepers
+from modelpack.deploy.keeping.sleepers import MOST_RETIRING_S, SETTLE_S, Sleepers
 
 
 class Line:
@@ -49,6 +49,9 @@ class World:
         self.now += SETTLE_S
         self.sleepers.settle()
 
+    def end_retired(self, *, busy: tuple[str, ...] = ()) -> bool:
+        return self.sleepers.end_retired(lambda _, name: name not in busy)
+
     def hear(self, line: Line, word: str, *rest: str) -> None:
         sleeper = self.sleepers.of(line.near)
         assert sleeper is not None
@@ -76,6 +79,7 @@ def test_the_first_of_a_group_are_woken_and_the_last_put_to_sleep(world: World) 
 
     world.sleepers.want("a", 3)
     world.sleepers.want("a", 1)
+    world.end_retired()
     assert [one.heard for one in lines] == [["start", "stop"], ["stop"], []]
 
 
@@ -87,8 +91,47 @@ def test_one_that_takes_requests_stays_and_one_that_starts_goes(world: World) ->
     world.sleepers.joined("a", "2")
 
     world.sleepers.want("a", 1)
+    world.end_retired()
 
     assert (first.heard, second.heard) == (["start", "stop"], ["start", "ready"])
+
+
+def test_one_that_has_something_to_do_ends_after_that(world: World) -> None:
+    line = world.add("1")
+    world.sleepers.want("a", 1)
+    world.sleepers.want("a", 0)
+    assert world.sleepers.is_retiring("a", "1"), "it accepts nobody"
+    assert world.end_retired(busy=("1",))
+    assert line.heard == ["start"]
+
+    assert not world.end_retired()
+    assert line.heard == ["stop"]
+
+
+def test_one_that_retires_is_wanted_again_before_another_is_woken(world: World) -> None:
+    first, second = world.add("1"), world.add("2")
+    world.sleepers.want("a", 2)
+    for one in (first, second):
+        world.hear(one, "awake")
+    world.sleepers.want("a", 0)
+    world.add("0")
+    assert first.heard == second.heard == ["start"]
+
+    world.sleepers.want("a", 2)
+
+    assert not world.end_retired()
+    assert first.heard == second.heard == []
+    assert not world.sleepers.is_retiring("a", "1")
+
+
+def test_one_that_is_never_done_ends_all_the_same(world: World) -> None:
+    line = world.add("1")
+    world.sleepers.want("a", 1)
+    world.sleepers.want("a", 0)
+    world.now += MOST_RETIRING_S
+
+    assert not world.end_retired(busy=("1",))
+    assert line.heard == ["start", "stop"]
 
 
 def test_one_that_is_lost_has_another_in_its_place(world: World) -> None:
@@ -113,6 +156,7 @@ def test_one_that_still_ends_is_woken_last(world: World) -> None:
     world.sleepers.want("a", 1)
     world.hear(first, "awake")
     world.sleepers.want("a", 0)
+    world.end_retired()
     world.hear(first, "ending")
 
     world.sleepers.want("a", 1)

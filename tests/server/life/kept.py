@@ -124,12 +124,19 @@ def child_of(pid: int) -> int | None:
     return int(found[0]) if found else None
 
 
-def begin_place(  # noqa: PLR0917
-    keeper: Keeper, group: str, folder: Path, log: Path, policy: Policy, around: Sequence[str] = ()
+def begin_place(
+    keeper: Keeper,
+    group: str,
+    folder: Path,
+    log: Path,
+    policy: Policy,
+    *,
+    around: Sequence[str] = (),
+    grace_s: float = 10.0,
 ) -> Place:
     """Start process 1 of a container for a group such as ``a/1``, ``around`` it another program."""
     given = {
-        "settings": {"port": 0, "grace_s": 10.0},
+        "settings": {"port": 0, "grace_s": grace_s},
         "tag": "doubler:1",
         "source": ("code", "", str(folder)),
     }

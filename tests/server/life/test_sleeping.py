@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelpack.deploy.autoscale.asked import policy_words
 from modelpack.deploy.autoscale.policy import Policy
 from tests.server.life.kept import QUICK, Keeper, Place, begin_place, child_of
 from tests.server.life.test_init import NAMESPACE, needs_namespaces
@@ -20,6 +22,8 @@ WAIT_S = 60.0
 NAPPING = Policy(min_replicas=0, max_replicas=1, in_flight=4, **QUICK)
 GROWING = Policy(min_replicas=1, max_replicas=3, in_flight=2, **QUICK)
 TWO = Policy(min_replicas=2, max_replicas=2, in_flight=2, **QUICK)
+
+ONE = Policy(min_replicas=1, max_replicas=1, in_flight=2, **QUICK)
 
 DIES = """
 import os
@@ -37,12 +41,10 @@ def place(keeper: Keeper, project, doubler, tmp_path) -> Iterator[Callable[..., 
     """Start process 1 of a container, ``place("a/1")``, whose server ``dies`` so often as it starts."""
     places: list[Place] = []
 
-    def begin(
-        group: str, policy: Policy = NAPPING, *, dies: int = 0, around: Sequence[str] = ()
-    ) -> Place:
+    def begin(group: str, policy: Policy = NAPPING, *, dies: int = 0, **how: Any) -> Place:
         folder = project(DIES.format(folder=str(tmp_path), times=dies) + doubler(2))
         log = tmp_path / f"place-{len(places)}.log"
-        places.append(begin_place(keeper, group, folder, log, policy, around=around))
+        places.append(begin_place(keeper, group, folder, log, policy, **how))
         return places[-1]
 
     yield begin
@@ -206,6 +208,25 @@ def test_the_engine_ends_who_sleeps_and_who_serves(keeper, place, client, until,
 
     assert read_answer(asking)[:2] == (200, b"0.5")
     assert awake.process.wait(WAIT_S) == 0
+
+
+def test_a_request_longer_than_the_grace_period_is_answered(
+    keeper, place, client, until, wire
+) -> None:
+    """Who is not wanted any more answers what he has before he is told to end."""
+    post, read_answer = wire
+    places = [place(f"a/{number}", TWO, grace_s=0.1) for number in (1, 2)]
+    until(accepting(keeper, 2), WAIT_S)
+    clients = [client() for _ in range(4)]
+    for one in clients:
+        one.sendall(post("/wait", '{"s":2.0}'))
+    until(lambda: keeper.scaled("a")["in_flight"] == 4, WAIT_S)
+
+    keeper.ask("scale", "a", policy_words(ONE, 2.0))
+
+    assert {read_answer(one)[:2] for one in clients} == {(200, b"2.0")}
+    until(lambda: [one.server is None for one in places] == [False, True], WAIT_S)
+    assert "cut-off" not in places[1].log.read_text()
 
 
 @needs_namespaces
