@@ -146,6 +146,7 @@ def test_no_request_fails_while_it_grows_and_shrinks(
         assert good > 20
 
 
+@pytest.mark.long
 def test_another_policy_is_followed_without_a_restart_of_what_serves(
     docker: DockerTarget, scaled: MakeSpec
 ) -> None:
@@ -177,6 +178,7 @@ def test_it_sleeps_and_wakes_after_a_restart_of_the_machine(
     for name in names:
         engine.start(name)
 
+    wait_until(lambda: docker.status(NAME).state is State.RUNNING)  # its keeper listens again
     assert ask(url) == [2]
     until_asleep(docker)
     assert ask(url) == [2]
