@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack.deploy import port_keeper
 from modelpack.deploy.autoscale.asked import policy_words
 from modelpack.deploy.autoscale.policy import Policy
 from modelpack.deploy.keeping.members import SLOTS
@@ -244,6 +246,41 @@ def test_words_of_a_newer_modelpack_are_passed_over(keeper, member, sleeper) -> 
 
     assert said["done"] is False
     assert (said["joined"], said["scaling"]["a"]["places"]) == ({"a": 1}, 1)
+
+
+def test_a_pool_of_another_kind_lets_servers_retire(tmp_path, stack) -> None:
+    """In the process of somebody else, as the supervisor of the target ``local`` has it."""
+    listener = stack.enter_context(port_keeper.listen(("127.0.0.1", 0)))
+    here = port_keeper.Keeper(listener, tmp_path / "kept.json", say=lambda _: None)
+    here.open(tmp_path / "kept.sock")
+    one = Member(Keeper(tmp_path / "kept.sock"), "a 1")
+    stack.callback(lambda: [key.fileobj.close() for key in list(here.selector.get_map().values())])
+    stack.enter_context(one.line)
+
+    def turn_until(is_so: Callable[[], bool]) -> None:
+        def turned() -> bool:
+            for key, _ in here.selector.select(min(here.tick() or 0.05, 0.05)):
+                key.data()
+            return is_so()
+
+        wait_until(turned)
+
+    def heard() -> str:
+        turn_until(lambda: bool(select.select([one.line], [], [], 0)[0]))
+        return one.hear()
+
+    assert heard() == "accept"
+    turn_until(lambda: here.status()["accepting"] == {"a": 1})
+    one.say("load 1 5")
+    here.retiring.add(("a", "1"))
+    assert heard() == "pause"
+    turn_until(lambda: here.status()["accepting"] == {"a": 0})
+    assert not here.members.is_quiet("a", "1"), "it has something to do"
+
+    one.say("load 0 6")
+    turn_until(lambda: here.members.is_quiet("a", "1"))
+    here.retiring.clear()
+    assert heard() == "accept", "it is wanted again"
 
 
 def test_more_processes_than_there_are_shared_counts_for_accept_all_the_same(

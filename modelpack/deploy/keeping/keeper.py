@@ -76,6 +76,11 @@ class Keeper:
         self.scaling = Scaling(pool or self.sleepers, say)
         self.parked = Parked(listener, self.selector, self._knock)
         self.switch: Switch | None = None
+        self.retiring: set[tuple[str, str]] = set()
+        """Servers, by group and host, that a pool of another kind wants to end: they accept nobody.
+
+        Once ``members.is_quiet`` says so of one, it loses nothing by its end.
+        """
         self._file = file
         self._saved = ""
         self.allowed: set[str] | None = None
@@ -248,7 +253,8 @@ class Keeper:
         return self.allowed is None or group in self.allowed or is_next
 
     def _may_come(self, member: Member) -> bool:
-        is_retiring = self.sleepers.is_retiring(member.group, member.host)
+        its = member.group, member.host
+        is_retiring = its in self.retiring or self.sleepers.is_retiring(*its)
         return self._is_allowed(member.group) and not is_retiring
 
     def _live(self) -> list[str]:
