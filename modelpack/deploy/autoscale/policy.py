@@ -90,7 +90,8 @@ class Policy:
         for item in fields(cls):
             if item.name in value:
                 number = value[item.name]
-                if isinstance(number, bool) or not isinstance(number, int | float):
+                is_number = isinstance(number, int | float) and not isinstance(number, bool)
+                if not is_number or not math.isfinite(number):
                     raise ValueError(f"{item.name} must be a number")
                 known[item.name] = int(number) if item.name in _WHOLE else float(number)
         return cls(**known)

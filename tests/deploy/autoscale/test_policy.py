@@ -90,6 +90,13 @@ def test_it_stays_within_its_bounds(looks: list[float], least: int, most: int, b
         assert least <= replicas <= most
 
 
+def test_who_was_answered_between_two_looks_has_asked() -> None:
+    """A request of a millisecond is hardly ever there when somebody looks."""
+    scaler = Autoscaler(Policy(min_replicas=0, idle_s=20.0, every_s=10.0))
+    assert [scaler.decide(10.0 * n, 0.0, 1, was_asked=True) for n in range(6)] == [1] * 6
+    assert [scaler.decide(60.0 + 10.0 * n, 0.0, 1) for n in range(2)] == [1, 0]
+
+
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=60), st.integers(1, 40))
 def test_a_step_never_leaves_its_factors(looks: list[float], begin: int) -> None:
     policy = Policy(max_replicas=1000)
