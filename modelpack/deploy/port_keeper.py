@@ -37,6 +37,7 @@ starts again by itself was found healthy once.  The parts are in ``modelpack.dep
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -58,6 +59,8 @@ def serve(path: Path, address: tuple[str, int]) -> None:
     """Keep the port and say which; ends with SystemExit at SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # process 1 has no default for them
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each parked connection is a descriptor
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = listen(address)
     keeper = Keeper(listener, path.with_suffix(".json"))
     keeper.open(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import select
 import signal
 import socket
@@ -191,6 +192,27 @@ def test_a_file_that_cannot_be_read_is_as_none(keeper) -> None:
         keeper.start()
 
         assert keeper.ask("status")["allowed"] is None, text
+
+
+def test_without_room_to_write_it_down_everything_goes_on(keeper) -> None:
+    keeper.path.with_suffix(".next").mkdir()
+    assert keeper.ask("hold", "a")["allowed"] == ["a"]
+
+    keeper.path.with_suffix(".next").rmdir()
+    assert keeper.ask("status")["allowed"] == ["a"]
+    assert json.loads(keeper.path.with_suffix(".json").read_bytes())["allowed"] == ["a"]
+
+
+def test_it_may_have_as_many_descriptors_as_there_are(keeper) -> None:
+    keeper.stop()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
+    try:
+        keeper.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
 
 
 NONSENSE = [

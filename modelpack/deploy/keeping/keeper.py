@@ -45,8 +45,9 @@ def say(event: dict[str, Any]) -> None:
     """Write a line about what happened, as the servers do."""
     now = time.time()
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
-    sys.stdout.write(json.dumps({"time": at, "level": "info"} | event) + "\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # nobody reads it any more
+        sys.stdout.write(json.dumps({"time": at, "level": "info"} | event) + "\n")
+        sys.stdout.flush()
 
 
 class Keeper:
@@ -303,10 +304,11 @@ class Keeper:
         allowed = None if self.allowed is None else sorted(self.allowed)
         text = json.dumps({"allowed": allowed, "scaling": self.scaling.to_json()})
         if text != self._saved:
-            self._saved = text
             staged = self._file.with_suffix(".next")
-            staged.write_text(text)
-            staged.replace(self._file)
+            with suppress(OSError):  # no room: at the next turn again; who has the port goes on
+                staged.write_text(text)
+                staged.replace(self._file)
+                self._saved = text
 
     def _recall(self) -> None:
         try:
