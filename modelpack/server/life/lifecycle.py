@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
@@ -50,6 +50,7 @@ from modelpack.server.web.app import metrics_app
 
 if TYPE_CHECKING:
     from modelpack.server.grpc.server import GrpcServer
+    from modelpack.server.http.connection import GuardedProtocol
     from modelpack.server.observe.payloads.log import PayloadLog
     from modelpack.server.runners.process.place import Runners
     from modelpack.server.tasks.engine import Tasks
@@ -189,7 +190,8 @@ class Server:
     def _load(self) -> Load:
         stats = (endpoint.stats for endpoint in self.endpoints)
         tasks = None if self._tasks is None else self._tasks.stats
-        return load_of(stats, others=len(self._state.tasks), tasks=tasks)
+        connections = cast("set[GuardedProtocol]", self._state.connections)
+        return load_of(stats, connections, others=len(self._state.tasks), tasks=tasks)
 
     def warn(self) -> None:
         """Let readiness be false and each answer the last of its connection; nothing ends yet."""
