@@ -73,9 +73,9 @@ def wanted_facts(spec: DeploymentSpec) -> dict[str, Fact]:
     Where the number of replicas is fixed, it is the one fact of ``SCALING`` that means anything.
     """
     facts = CAPABILITIES.heeded(spec.facts()) | {"host": address_of(spec.settings.host)}
-    if not spec.settings.is_scaling:
-        facts = {key: one for key, one in facts.items() if key not in SCALING - {"min_replicas"}}
-    return facts
+    if spec.settings.is_scaling:
+        return facts | {"min_replicas": spec.settings.min_replicas}
+    return {key: one for key, one in facts.items() if key not in SCALING - {"min_replicas"}}
 
 
 def is_scaling(facts: Mapping[str, Fact]) -> bool:

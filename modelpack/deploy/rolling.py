@@ -226,7 +226,8 @@ class Rolling:
     def _ensure_up(self, name: str, known: Container | None, journal: Journal) -> None:
         """Start it; one that is up and has had its time without being ready is started again."""
         if known is not None and known.phase in _ALREADY_UP:
-            if state_of([known])[0] not in NEEDS_START:
+            may_sleep = known.spec is not None and known.spec.settings.is_scaling
+            if may_sleep or state_of([known])[0] not in NEEDS_START:
                 return
             stop = partial(self.engine.stop, name, grace_s=STOP_S)
             journal.step(f"stop/container/{name}", stop)
