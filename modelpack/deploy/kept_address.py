@@ -97,6 +97,17 @@ class KeptAddress:
         """Return how many servers of a group take connections here."""
         return len(self._keeper.members.hosts(group, is_accepting=True))
 
+    def retire(self, group: str, number: int, is_to_go: bool) -> None:
+        """Let a server accept nobody any more, or again."""
+        its = group, str(number)
+        if is_to_go != (its in self._keeper.retiring):
+            (self._keeper.retiring.add if is_to_go else self._keeper.retiring.discard)(its)
+            self._due = 0.0
+
+    def is_quiet(self, group: str, number: int) -> bool:
+        """Return whether a server accepts nobody and has nothing to do."""
+        return self._keeper.members.is_quiet(group, str(number))
+
     def tick(self) -> float:
         """Do what is due; return the moment, monotonic, at which something is due by the clock."""
         if time.monotonic() >= self._due:

@@ -1,6 +1,7 @@
 """One server process of a local deployment, started again when it ends by itself.
 
     start ─► up ──ended by itself──► waiting (back-off) ──► up
+              ├──retire──► retiring ──resume──► up
               └──stop: SIGTERM, its grace, SIGKILL to its group──► ending ──► gone
     output ──► the log of its group, with its number where there are several
 
@@ -21,10 +22,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from modelpack.deploy.command import Command
+from modelpack.deploy.keeping.sleepers import MOST_RETIRING_S
 from modelpack.deploy.logfile import LogWriter
 from modelpack.deploy.ports import port_of, reserve
 from modelpack.deploy.references import resolve
-from modelpack.deploy.report import Phase, ReplicaReport, now
+from modelpack.deploy.report import GOING, Phase, ReplicaReport, now
 from modelpack.deploy.watching import Watch
 from modelpack.errors import ModelpackError
 
@@ -91,6 +93,7 @@ class Replica:
         self._detail: str | None = None
         self._since = now()
         self.phase: Phase = "waiting"
+        """How it is; see ``ReplicaReport``."""
         self.is_gone = False
         """True when it was told to end, and has."""
         self._start()
@@ -114,6 +117,19 @@ class Replica:
         self._place = place
         self._lines.mark = b"%d | " % self.number if place.is_numbered else b""
 
+    def retire(self) -> None:
+        """Take note that it is to go once it has answered what it has; safe to repeat."""
+        if self._child is None:
+            self.stop()
+        elif self.phase == "up":
+            self._become("retiring")
+            self._at = time.monotonic() + MOST_RETIRING_S
+
+    def resume(self) -> None:
+        """Take note that it is to stay."""
+        if self.phase == "retiring":
+            self._become("up")
+
     def stop(self) -> None:
         """Let it end, within its grace; safe to repeat."""
         if self.phase == "ending":
@@ -128,9 +144,11 @@ class Replica:
     def tick(self) -> float:
         """Do what is due; return the moment, monotonic, at which something is due by the clock."""
         if self._child is not None:
-            is_late = self.phase == "ending" and time.monotonic() >= self._at
-            if is_late or _has_ended(self._child):
+            is_late = self.phase in GOING and time.monotonic() >= self._at
+            if _has_ended(self._child) or (is_late and self.phase == "ending"):
                 self._bury(self._child)
+            elif is_late:
+                self.stop()
         elif self.phase == "waiting" and not self.is_gone and time.monotonic() >= self._at:
             self._restarts += 1
             self._start()
@@ -171,7 +189,7 @@ class Replica:
         self._place.watch.remove(child.stdout.fileno())
         child.stdout.close()
         self._child = None
-        if self.phase == "ending":
+        if self.phase in GOING:
             self._leave()
         else:
             self._wait(f"killed by signal {-code}" if code < 0 else f"exit {code}")
@@ -182,9 +200,9 @@ class Replica:
         self._at = time.monotonic() + delay_s
         self._detail = detail
         self._become("waiting")
-        which = {"replica": self.number} if self._place.is_numbered else {}
-        said = {"event": "service-ended", **which, "detail": detail, "again_in_s": delay_s}
-        say(self._place.log, said, level="warning")
+        said = {"event": "service-ended", "detail": detail, "again_in_s": delay_s}
+        mark = f"{self.number} | " if self._place.is_numbered else ""
+        say(self._place.log, said, level="warning", mark=mark)
 
     def _leave(self) -> None:
         self.is_gone = True
@@ -237,10 +255,12 @@ class _Lines:
             self.write(b"\n")
 
 
-def say(log: LogWriter, fields: Mapping[str, object], *, level: str = "info") -> None:
-    """Write an event of the supervisor to a log, one line of JSON."""
+def say(
+    log: LogWriter, fields: Mapping[str, object], *, level: str = "info", mark: str = ""
+) -> None:
+    """Write an event of the supervisor to a log, one line of JSON behind a mark."""
     line = {"time": now(), "level": level, **fields}
-    log.write(json.dumps(line).encode() + b"\n")
+    log.write(f"{mark}{json.dumps(line)}\n".encode())
 
 
 def start_child(command: Command, more: Mapping[str, str], umask: int) -> subprocess.Popen[bytes]:

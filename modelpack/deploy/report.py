@@ -17,7 +17,10 @@ from modelpack.manifest import canonical_json
 
 _STATE_FILE = "state.json"
 
-Phase = Literal["up", "ending", "waiting"]
+Phase = Literal["up", "waiting", "retiring", "ending"]
+
+GOING: tuple[Phase, ...] = ("retiring", "ending")
+"""Phases of processes that are not wanted any more."""
 
 
 def now() -> str:
@@ -31,7 +34,8 @@ class ReplicaReport:
 
     number: int
     phase: Phase
-    """``up``: it runs; ``ending``: told to; ``waiting``: it has ended and is started again."""
+    """``up``: it runs; ``waiting``: it has ended and is started again; ``retiring``: it accepts nobody
+    and answers what it has; ``ending``: it was told to end."""
     since: str
     """When this phase began, UTC, RFC 3339."""
     port: int
@@ -61,8 +65,8 @@ class GroupReport:
 
     @property
     def awake(self) -> tuple[ReplicaReport, ...]:
-        """Those that run, or are started again, and were not told to end."""
-        return tuple(one for one in self.replicas if one.phase != "ending")
+        """Those that run, or are started again, and are to stay."""
+        return tuple(one for one in self.replicas if one.phase not in GOING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

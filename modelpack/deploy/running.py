@@ -1,22 +1,39 @@
 """The replicas of one group: as many as are wanted, no more and no fewer.
 
-    want(3) ──► replicas 1, 2, 3 start          want(1) ──► 3, then 2 end, each within its grace
+    want(3) ──► replicas 1, 2, 3 start
+    want(1) ──► 3 and 2 retire: they accept nobody ──nothing to do──► they end    (``is_urgent``: at once)
     tick()  ──► who has ended is started again, or buried
 
 What always holds: the lowest number that is free is taken next and the highest goes first, so the
-replicas that have been there longest stay; one that ends keeps its number until it is gone.
+replicas that have been there longest stay; one that retires stays when it is wanted again; one that
+ends keeps its number until it is gone.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from modelpack.deploy.command import Group
 from modelpack.deploy.logfile import LogWriter
 from modelpack.deploy.replicas import FOREVER, Place, Replica
-from modelpack.deploy.report import GroupReport, now
+from modelpack.deploy.report import GOING, GroupReport, now
 from modelpack.deploy.watching import Watch
+
+_LOOK_S = 0.25
+"""How often it is looked whether one that retires has answered everything."""
+
+
+class Retiring(Protocol):
+    """Keeps servers of the group from accepting."""
+
+    def retire(self, group: str, number: int, is_to_go: bool) -> None:
+        """Let a server accept nobody any more, or again."""
+
+    def is_quiet(self, group: str, number: int) -> bool:
+        """Return whether a server accepts nobody and has nothing to do."""
 
 
 class RunningGroup:
@@ -27,6 +44,7 @@ class RunningGroup:
         group: Group,
         *,
         door: str,
+        retiring: Retiring,
         environ: Mapping[str, str],
         log: LogWriter,
         watch: Watch,
@@ -43,6 +61,7 @@ class RunningGroup:
         """How many replicas there should be."""
         self._since = now()
         self._changed = changed
+        self._retiring = retiring
         self._replicas: dict[int, Replica] = {}
         self._place = Place(
             group=group.id,
@@ -64,7 +83,7 @@ class RunningGroup:
     @property
     def awake(self) -> list[Replica]:
         """Those that run or are started again, the first ones first."""
-        found = [one for one in self._replicas.values() if one.phase != "ending"]
+        found = [one for one in self._replicas.values() if one.phase not in GOING]
         return sorted(found, key=lambda one: (one.phase != "up", one.number))
 
     @property
@@ -91,29 +110,49 @@ class RunningGroup:
             for one in self._replicas.values():
                 one.move(self._place)
 
-    def want(self, count: int) -> None:
-        """Have so many replicas; safe to repeat."""
+    def want(self, count: int, *, is_urgent: bool = False) -> None:
+        """Have so many replicas; safe to repeat.  ``is_urgent``: who goes has its grace, no more."""
         if count != self.wanted:
             self.wanted = count
             self._since = now()
             self._changed()
         awake = self.awake
         for one in awake[count:]:
-            one.stop()
+            self._retiring.retire(self.group.id, one.number, True)
+            one.retire()
         for _ in range(count - len(awake)):
-            number = next(n for n in range(1, 10**6) if n not in self._replicas)
-            self._replicas[number] = Replica(number, self._place, self._changed)
+            self._add()
+        for one in self._leaving if is_urgent else ():
+            one.stop()
         self._forget_the_gone()
 
     def tick(self) -> float:
         """Do what is due; return the moment, monotonic, at which something is due by the clock."""
+        leaving = self._leaving
+        for one in leaving:
+            if self._retiring.is_quiet(self.group.id, one.number):
+                one.stop()
         due = min((one.tick() for one in list(self._replicas.values())), default=FOREVER)
         self._forget_the_gone()
-        return due
+        return min(due, time.monotonic() + _LOOK_S) if leaving else due
+
+    @property
+    def _leaving(self) -> list[Replica]:
+        return [one for one in self._replicas.values() if one.phase == "retiring"]
+
+    def _add(self) -> None:
+        """Let one stay that was about to go, else start another one."""
+        for one in self._leaving:
+            self._retiring.retire(self.group.id, one.number, False)
+            one.resume()
+            return
+        number = next(n for n in range(1, 10**6) if n not in self._replicas)
+        self._replicas[number] = Replica(number, self._place, self._changed)
 
     def _forget_the_gone(self) -> None:
         gone = [number for number, one in self._replicas.items() if one.is_gone]
         for number in gone:
             del self._replicas[number]
+            self._retiring.retire(self.group.id, number, False)
         if gone:
             self._changed()

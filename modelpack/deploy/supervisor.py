@@ -140,6 +140,7 @@ class Supervisor:
         due = self._tick()
         self._is_changed = self._is_changed or self._is_over
         self._say_report()
+        self._answer()  # after the report: who is told it looks there
         if not self._is_over:
             self._watch.wait(due - time.monotonic() if due < FOREVER else _LONGEST_WAIT_S)
             return True
@@ -170,6 +171,7 @@ class Supervisor:
             self._groups[group.id] = RunningGroup(
                 group,
                 door=address.door,
+                retiring=address,
                 environ=environ,
                 log=LogWriter(file),
                 watch=self._watch,
@@ -188,29 +190,36 @@ class Supervisor:
     def _tick(self) -> float:
         """Let everybody do what is due; return when something is due by the clock, monotonic."""
         for group in list(self._groups.values()):
-            group.want(self._count(group))
+            group.want(self._count(group), is_urgent=self._is_going(group))
         dues = [one.tick() for one in list(self._addresses.values())]
         dues += [one.tick() for one in self._groups.values()]
         self._hand_over()
         self._let_go()
+        dues += [one.until for one in self._awaited]
+        return 0.0 if self._is_unsettled() else min(dues, default=FOREVER)
+
+    def _answer(self) -> None:
+        """Tell those who wait for something that it is so, or that their time is up."""
         now = time.monotonic()
         for one in list(self._awaited):
             if (is_so := one.is_so()) or now >= one.until:
                 self._awaited.remove(one)
-                one.answer({"done": is_so, "accepting": self._accepting()})
-                self._is_changed = True
-        dues += [one.until for one in self._awaited]
-        return now if self._is_unsettled() else min(dues, default=FOREVER)
+                one.answer({"done": is_so})
 
     def _is_unsettled(self) -> bool:
         """Say whether another turn has something to do at once."""
         return any(one.wanted != self._count(one) for one in self._groups.values())
 
+    def _is_going(self, running: RunningGroup) -> bool:
+        """Say whether all of a group is to end, and not because nobody asks."""
+        is_wanted = any(one.id == running.group.id for one in self._wanted.groups)
+        is_needed = is_wanted or running.group.id == self._serving
+        return self._is_ending or running.group.rests or not is_needed
+
     def _count(self, running: RunningGroup) -> int:
         """Return how many replicas a group should have now."""
         group = running.group
-        is_wanted = any(one.id == group.id for one in self._wanted.groups)
-        if self._is_ending or group.rests or not (is_wanted or group.id == self._serving):
+        if self._is_going(running):
             return 0
         others = (one for one in self._groups.values() if one is not running)
         if self._wanted.is_in_turns and running.is_empty and not all(o.is_empty for o in others):
@@ -271,7 +280,7 @@ class Supervisor:
         """Write what a keeper says to the log of its group, else to that of the one that serves."""
         group = self._groups.get(str(event.get("group"))) or self._groups.get(self._serving or "")
         if group is not None:
-            say(group.log, event)
+            say(group.log, event, mark="port | " if group.group.most > 1 else "")
 
     def _say_report(self) -> None:
         if not self._is_changed:

@@ -24,7 +24,6 @@ from modelpack.errors import (
     BundleNotFoundError,
     ConflictError,
     DeployError,
-    PortInUseError,
     TooLargeError,
 )
 from modelpack.sdk.loading import load_import_string
@@ -219,16 +218,6 @@ def test_the_environment_of_a_service_is_made_and_not_inherited(
     assert env["PATH"] == "/mine"
     assert env["HOME"] == "/HOME"
     assert not {"OPENAI_API_KEY", "MODELPACK_LOG_LEVEL", "MODELPACK_HOME"} & env.keys()
-
-
-def test_a_port_that_is_listened_on_is_not_free() -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"port {port} of '127.0.0.1'"):
-            check_port_is_free("127.0.0.1", port)
-    check_port_is_free("127.0.0.1", port)
 
 
 def _child(name: str) -> int:

@@ -10,12 +10,13 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelpack import paths, testing
-from modelpack.deploy import SILENT, Journal, State, records, rollout
+from modelpack.deploy import SILENT, Journal, State, Status, records, rollout, room
 from modelpack.deploy import command as files
 from modelpack.deploy.local import LocalTarget
 from modelpack.deploy.memory import recall
@@ -28,6 +29,7 @@ from modelpack.errors import (
     PortInUseError,
     UsageError,
 )
+from tests.deploy.conftest import prepare_service
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def deploy(target: LocalTarget, spec, **more):
     return rollout.apply_plan(target, rollout.plan_deployment(target, spec), **more)
 
 
-def wait_for(claim: Callable[[], bool], within_s: float = 15.0) -> None:
+def wait_for(claim: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < deadline, "it did not come true"
@@ -177,7 +179,7 @@ def test_a_killed_supervisor_is_seen_and_put_right(local, make_spec) -> None:
     deploy(local, make_spec())
     service = child()
     os.kill(supervisor().pid, signal.SIGKILL)
-    wait_for(lambda: not service.is_alive, within_s=5)
+    wait_for(lambda: not service.is_alive)
 
     assert local.status("digits").state is State.FAILED
     plan = rollout.plan_deployment(local, make_spec())
@@ -328,3 +330,163 @@ def test_a_secret_that_is_not_there_stops_nothing_that_runs(local, make_spec) ->
 
     assert local.status("digits").bundle == "digits:a"
     local.destroy("digits")
+
+
+# --- two revisions -------------------------------------------------------------------------------
+
+
+def apply_only(target: LocalTarget, spec) -> Status:
+    """Start a revision as ``rollout`` does, and wait until it is ready; it is on trial then."""
+    target.apply(target.plan(spec, target.read_live(spec)), Journal(), SILENT)
+    wait_for(lambda: target.status(spec.name).state is State.RUNNING)
+    return target.status(spec.name)
+
+
+def tag_at(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/environ", timeout=10) as answer:
+        return json.load(answer)["MODELPACK_TAG"]
+
+
+def test_the_former_revision_answers_until_the_new_one_is_settled(local, make_spec) -> None:
+    url = deploy(local, make_spec("a")).url
+
+    trial = apply_only(local, make_spec("b"))
+
+    assert tag_at(url) == "digits:a"
+    assert trial.url != url
+    assert tag_at(trial.url) == "digits:b"
+    assert trial.meanwhile == (
+        f"revision '{make_spec('a').revision}' (digits:a) is running at {url}"
+    )
+    assert next(iter(local.logs("digits"))) == "this is digits:b"
+    local.settle("digits")
+    assert tag_at(url) == "digits:b"
+    assert local.status("digits").url == url
+
+
+def test_a_first_revision_has_nobody_at_its_port_while_it_is_on_trial(
+    local, make_spec, free_port
+) -> None:
+    apply_only(local, make_spec("a", port=free_port))
+    assert local.status("digits").url != f"http://127.0.0.1:{free_port}"
+    with socket.create_connection(("127.0.0.1", free_port), timeout=60) as waiting:
+        waiting.sendall(b"GET /environ HTTP/1.0\r\n\r\n")
+        local.settle("digits")
+        assert waiting.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_deployment_moves_to_another_port(local, make_spec, free_port) -> None:
+    former = deploy(local, make_spec("a")).url
+    assert deploy(local, make_spec("a", port=free_port)).url == f"http://127.0.0.1:{free_port}"
+    with pytest.raises(OSError, match="refused"):
+        tag_at(former)
+
+
+def test_a_deployment_moves_to_another_address_of_its_port_and_back(
+    local, make_spec, free_port
+) -> None:
+    """Nobody can listen at both, so the former revision gives way, and comes back when it must."""
+    deploy(local, make_spec("a", port=free_port))
+    with pytest.raises(DeployError):
+        deploy(local, make_spec("b", port=free_port, host="0.0.0.0", FAKE_MODE="crash"))
+    assert tag_at(f"http://127.0.0.1:{free_port}") == "digits:a"
+
+    deploy(local, make_spec("b", port=free_port, host="0.0.0.0"))
+    assert tag_at(f"http://127.0.0.1:{free_port}") == "digits:b"
+    deploy(local, make_spec("c", port=free_port))
+    assert local.status("digits").url == f"http://127.0.0.1:{free_port}"
+
+
+def test_what_has_a_port_of_its_own_runs_in_turns_and_requests_wait(
+    make_spec, free_port, notes
+) -> None:
+    """gRPC and metrics have ports that a second process cannot have."""
+
+    def prepare(*given) -> files.Command:
+        return replace(prepare_service(*given), alone="grpc_port 3001")
+
+    target = LocalTarget(prepare)
+    deploy(target, make_spec("a", port=free_port))
+    former = child()
+    plan = rollout.plan_deployment(target, make_spec("b", port=free_port))
+    target.apply(plan, Journal(), notes)
+
+    wait_for(lambda: target.status("digits").state is State.RUNNING)
+
+    assert not former.is_alive
+    said = "only one at a time can have grpc_port 3001: the former revision ends first"
+    assert [line for line in notes.lines if line.startswith(said)]
+    with socket.create_connection(("127.0.0.1", free_port), timeout=60) as waiting:
+        waiting.sendall(b"GET /environ HTTP/1.0\r\n\r\n")
+        target.revert("digits")
+        assert waiting.recv(12) == b"HTTP/1.1 200"
+    assert tag_at(f"http://127.0.0.1:{free_port}") == "digits:a"
+    deploy(target, make_spec("b", port=free_port))
+    with pytest.raises(UsageError, match="two replicas cannot both have grpc_port 3001"):
+        deploy(target, make_spec("b", port=free_port, min_replicas=2))
+    assert target.status("digits").state is State.RUNNING
+
+
+def test_without_memory_for_both_the_former_revision_ends_first(
+    local, make_spec, monkeypatch, notes
+) -> None:
+    deploy(local, make_spec("a"))
+    monkeypatch.setattr(room, "free_memory", lambda: 1_000_000)
+
+    deploy(local, make_spec("b"), progress=notes)
+
+    [said] = [line for line in notes.lines if "ends first" in line]
+    assert " MB more are needed for both, and 1 MB are free: the former revision" in said
+    assert local.status("digits").bundle == "digits:b"
+
+
+def test_one_that_never_asks_for_the_port_is_taken_back(local, make_spec, monkeypatch) -> None:
+    """As a server of an older modelpack would."""
+    monkeypatch.setattr("modelpack.deploy.local._JOIN_S", 0.5)
+    url = deploy(local, make_spec("a")).url
+    with pytest.raises(DeployError, match="'digits' does not ask for its port") as caught:
+        deploy(local, make_spec("b", FAKE_MODE="aloof"))
+
+    assert "its bundle may hold an older modelpack" in caught.value.hint
+    assert tag_at(url) == "digits:a"
+
+
+def test_a_variable_that_a_new_revision_needs_reaches_it(local, make_spec, monkeypatch) -> None:
+    """The supervisor was started before the variable was set."""
+    deploy(local, make_spec("a"))
+    monkeypatch.setenv("GIVEN_LATER", "s3cret")
+    url = deploy(local, make_spec("b", secrets={"TOKEN": "env:GIVEN_LATER"})).url
+
+    os.kill(child().pid, signal.SIGKILL)
+    wait_for(lambda: local.status("digits").restarts == 1)
+    wait_for(lambda: local.status("digits").state is State.RUNNING)
+
+    with urllib.request.urlopen(f"{url}/environ", timeout=10) as answer:
+        assert json.load(answer)["TOKEN"] == "s3cret"
+
+
+def test_a_supervisor_that_does_not_answer_gives_way_to_another(local, make_spec) -> None:
+    deploy(local, make_spec("a"))
+    former = supervisor()
+    (files.folder_of("digits") / files.ORDERS_FILE).unlink()
+
+    deploy(local, make_spec("b"))
+
+    assert not former.is_alive
+    assert local.status("digits").bundle == "digits:b"
+
+
+def test_a_home_with_a_long_path_will_do(make_spec, local, monkeypatch, tmp_path) -> None:
+    """The address of a socket has room for 107 bytes."""
+    home = tmp_path / ("h" * 100) / ("o" * 100)
+    monkeypatch.setenv("MODELPACK_HOME", str(home))
+    deploy(local, make_spec("a"))
+    assert deploy(local, make_spec("b")).state is State.RUNNING
+
+
+def test_replicas_are_ready_when_all_of_them_are(local, make_spec) -> None:
+    deploy(local, make_spec("a", min_replicas=2))
+    with pytest.raises(DeployError, match="0 of 3 replicas are ready"):
+        deploy(local, make_spec("b", min_replicas=3, FAKE_MODE="deaf", ready_timeout_s=1.0))
+    assert local.status("digits").bundle == "digits:a"
+    assert local.status("digits").replicas is None, "their number is fixed"

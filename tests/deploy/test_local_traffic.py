@@ -107,6 +107,7 @@ def test_nobody_runs_while_nobody_asks_and_all_who_wait_are_answered(
     assert len(events) == 1
 
 
+@pytest.mark.long
 def test_a_request_on_a_connection_that_stayed_open_wakes_it(
     local: LocalTarget, service: RealService
 ) -> None:
@@ -120,10 +121,7 @@ def test_a_request_on_a_connection_that_stayed_open_wakes_it(
     connection.close()
 
 
-def test_an_update_of_one_that_sleeps_and_one_that_is_broken(
-    local: LocalTarget, service: RealService
-) -> None:
-    """It sleeps on, with the new revision; what does not answer is ended, and wakes nobody."""
+def test_one_that_sleeps_is_updated_and_sleeps_on(local: LocalTarget, service: RealService) -> None:
     url = deploy(local, service.spec(1, **SLEEPS))
     wait_for(lambda: not serving().replicas)
 
@@ -170,6 +168,7 @@ def test_it_is_scaled_in_place(local: LocalTarget, service: RealService) -> None
     assert ask(url) == [2]
 
 
+@pytest.mark.long
 def test_one_that_is_killed_is_replaced_while_the_others_answer(
     local: LocalTarget, service: RealService
 ) -> None:
@@ -179,3 +178,17 @@ def test_one_that_is_killed_is_replaced_while_the_others_answer(
     for _ in range(20):
         assert ask(url) == [2]
     wait_for(lambda: status_of(local).restarts == 1 and serving().joined == 2)
+
+
+def test_requests_that_run_long_are_answered_by_one_that_is_to_go(
+    local: LocalTarget, service: RealService
+) -> None:
+    """However long they take: longer than the grace of the server here."""
+    spec = service.spec(1, min_replicas=2, env={"MODELPACK_GRACE_S": "0.3"})
+    url = deploy(local, spec)
+    with ThreadPoolExecutor(8) as clients:
+        slow = [clients.submit(ask, url, "nap", b'{"seconds": 2.5}') for _ in range(8)]
+        time.sleep(0.5)  # so that both have some; with fewer the claim holds all the more
+        rollout.apply_plan(local, rollout.plan_scale(local, "traffic", fewest=1, most=None))
+        assert [one.result(WITHIN_S) for one in slow] == [2.5] * 8
+    wait_for(lambda: len(children()) == 1)
