@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from modelpack.deploy.command import Command
 from modelpack.deploy.keeping.sleepers import MOST_RETIRING_S
@@ -259,7 +260,8 @@ def say(
     log: LogWriter, fields: Mapping[str, object], *, level: str = "info", mark: str = ""
 ) -> None:
     """Write an event of the supervisor to a log, one line of JSON behind a mark."""
-    line = {"time": now(), "level": level, **fields}
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"time": at, "level": level, **fields}
     log.write(f"{mark}{json.dumps(line)}\n".encode())
 
 
