@@ -114,6 +114,12 @@ class Autoscaler:
         self._wishes: deque[tuple[float, int]] = deque()
         self._last_busy: float | None = None
 
+    def follow(self, former: Autoscaler) -> None:
+        """Go on from what another one has seen of the same requests."""
+        self._looks = deque(former._looks)
+        self._wishes = deque(former._wishes)
+        self._last_busy = former._last_busy
+
     def decide(
         self, now: float, in_flight: float, replicas: int, *, was_asked: bool = False
     ) -> int:

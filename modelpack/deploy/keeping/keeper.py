@@ -138,9 +138,11 @@ class Keeper:
 
     def allow(self, groups: set[str]) -> None:
         """Let these groups have the port, and no others."""
+        before = self._live()
         self.allowed = groups
         for group in groups:
-            self.scaling.admit(group)
+            former = before[0] if before and group not in before else None
+            self.scaling.admit(group, after=former)
 
     def wake(self, group: str, count: int) -> bool:
         """Have so many servers of a group for a trial, or as many as whoever has the port.

@@ -110,9 +110,11 @@ class Scaling:
         if one is not None:
             self._set(group, one, _within(one.policy, max(count, 1)))
 
-    def admit(self, group: str) -> None:
-        """Let the load decide from now on: the group has the port."""
-        one = self.groups.get(group)
+    def admit(self, group: str, *, after: str | None = None) -> None:
+        """Let the load decide from now on: the group has the port, ``after`` another one."""
+        one, former = self.groups.get(group), self.groups.get(after or "")
+        if one is not None and former is not None:
+            one.scaler.follow(former.scaler)
         if one is not None:
             self._set(group, one, _within(one.policy, one.wanted))
 

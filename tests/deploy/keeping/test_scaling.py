@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,11 +52,13 @@ class World:
         self.said: list[dict[str, Any]] = []
         self.scaling = Scaling(self.pool, self.said.append, lambda: self.now)
 
-    def pass_time(self, seconds: float, in_flight: int = 0, *, asks_at: float = -1.0) -> None:
+    def pass_time(
+        self, seconds: float, in_flight: int = 0, *, asks_at: float = -1.0, group: str = "a"
+    ) -> None:
         """Look as the keeper does; somebody is answered ``asks_at`` seconds from now."""
         for step in range(round(seconds / SAMPLE_S)):
             self.now += SAMPLE_S
-            self.scaling.look("a", in_flight, was_asked=step * SAMPLE_S == asks_at)
+            self.scaling.look(group, in_flight, was_asked=step * SAMPLE_S == asks_at)
 
 
 @pytest.fixture
@@ -137,6 +140,21 @@ def test_of_two_policies_the_newer_one_counts(world: World) -> None:
     assert world.pool.there["a"] == 2
     status = world.scaling.status()["a"]
     assert (status["min"], status["max"], status["places"]) == (2, 3, 4)
+
+
+def test_the_next_revision_goes_on_from_what_was_seen_of_the_load(world: World) -> None:
+    """Else a quiet moment after the update would end servers that are needed."""
+    steady = replace(POLICY, min_replicas=1, down_s=30.0)
+    world.scaling.set_policy("a", steady, 1.0, wanted=3)
+    world.pass_time(10.0, in_flight=6)
+    world.scaling.set_policy("b", steady, 1.0, wanted=0)
+    world.scaling.wake("b", 3)
+    world.scaling.admit("b", after="a")
+
+    world.pass_time(10.0, in_flight=0, group="b")
+    assert world.pool.there["b"] == 3
+    world.pass_time(25.0, in_flight=0, group="b")
+    assert world.pool.there["b"] == 1
 
 
 def test_what_is_remembered_is_wanted_again() -> None:
