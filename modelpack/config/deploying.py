@@ -111,10 +111,10 @@ class DeploySettings:
     """How long nobody has asked before the last replica goes; None: the target's own."""
 
     cooldown_up_s: float | None = None
-    """Least time between two steps up; None: the target's own."""
+    """Least time between two steps up, or how long it must be wanted; None: the target's own."""
 
     cooldown_down_s: float | None = None
-    """Least time between two steps down; None: the target's own."""
+    """Least time between two steps down, or how long it must be wanted; None: the target's own."""
 
     every_s: float | None = None
     """How often it is decided how many there should be; None: the target's own."""
