@@ -42,15 +42,19 @@ STABLE_S = 10.0
 """A server that was ready and lived so long begins a new row."""
 
 _MOST_BYTES = 4096
-_EXIT_NOT_STARTED = 126  # as shells have it
+_EXIT_NOT_STARTED, _EXIT_USAGE = 126, 2  # as shells have them
 
 
 def sleep() -> None:
     """Start and end servers as the keeper says; returns in each server, in no other process."""
-    path = os.environ["MODELPACK_PORT_KEEPER"]
-    group, _, name = os.environ.get("MODELPACK_PORT_GROUP", "-").partition("/")
     words = os.environ.pop("MODELPACK_SLEEPS")  # whatever the service starts does not sleep
-    line = Line(path, f"sleeps {group} {name or socket.gethostname()} %s {words}")
+    path = os.environ.get("MODELPACK_PORT_KEEPER")
+    if not path:
+        _say("error[usage]: MODELPACK_SLEEPS is set, and MODELPACK_PORT_KEEPER is not")
+        _say("  help: both are set by the target that deploys; unset it to serve at once")
+        os._exit(_EXIT_USAGE)
+    group, _, name = os.environ.get("MODELPACK_PORT_GROUP", "-").partition("/")
+    line = Line(path, f"sleeps {group} {name or socket.gethostname()}", words)
     # The line tells by a signal that something came: one thing to wait for.
     before = hold((*HEARD, signal.SIGIO))
     status = Sleep(line, lambda: fork(before)).run()
@@ -62,10 +66,10 @@ def sleep() -> None:
 class Line:
     """The line to the keeper, as long as there is one."""
 
-    def __init__(self, path: str, greeting: str) -> None:
-        """``greeting`` is said first, with the state at that moment in it."""
+    def __init__(self, path: str, who: str, how: str) -> None:
+        """``who`` it is and ``how`` it is scaled are said first, with the state at that moment."""
         self._path = path
-        self._greeting = greeting
+        self._who, self._how = who, how
         self._socket: socket.socket | None = None
 
     @property
@@ -79,7 +83,7 @@ class Line:
         line.setblocking(False)  # a keeper that has its hands full is looked for again
         try:
             line.connect(self._path)
-            line.send((self._greeting % state).encode())
+            line.send(f"{self._who} {state} {self._how}".encode())
         except OSError:
             line.close()
             return
@@ -164,8 +168,8 @@ class Sleep:
         try:
             self._child = self._start()
         except OSError as error:  # no memory, or the limit on processes
-            sys.stderr.write(f"error[not-started]: no process for the server: {error.strerror}\n")
-            sys.stderr.flush()
+            _say(f"error[not-started]: no process for the server: {error.strerror}")
+            _say("  help: raise the limit on processes, or give it more memory")
             return self._ended(_EXIT_NOT_STARTED)
         if self._child:
             self._line.say("awake")
@@ -230,3 +234,8 @@ class Sleep:
         with suppress(ProcessLookupError):
             if self._child is not None:
                 os.kill(self._child, number)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

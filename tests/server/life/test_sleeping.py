@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -262,6 +264,53 @@ def test_five_thousand_requests_while_it_grows_and_shrinks(keeper, place, load, 
 
     answers += calm.stop()
     assert {status for status, _ in answers} == {200}
+
+
+def test_without_a_keeper_to_look_for_it_says_so() -> None:
+    env = {**os.environ, "MODELPACK_SLEEPS": "1 {}"}
+    env.pop("MODELPACK_PORT_KEEPER", None)
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "modelpack.server"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error[usage]: MODELPACK_SLEEPS is set")
+    assert second.startswith("  help: ")
+
+
+NO_PROCESS = """
+import signal
+from modelpack.server.life import init, sleeping
+
+class Line:
+    is_open, orders = True, [["start"]]
+    def hear(self): return self.orders.pop() if self.orders else []
+    def say(self, words): print(words)
+
+def start(): raise BlockingIOError(11, "Resource temporarily unavailable")
+
+sleeping.hold((*init.HEARD, signal.SIGIO))
+sleeping.AGAIN_S = 0.01
+print(sleeping.Sleep(Line(), start).run())
+"""
+
+
+def test_where_no_process_can_be_made_the_container_ends_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PROCESS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_S,
+    )
+
+    assert done.stdout.splitlines() == ["crashed 126"] * 3 + ["126"]
+    assert done.stderr.count("error[not-started]: no process for the server") == 3
 
 
 def memory_bytes(pid: int) -> int:
