@@ -28,6 +28,9 @@ from modelpack.deploy.state import Live
 _IN_PLACE = SCALING | {"state", "checked"}
 """What changes without other replicas."""
 
+MANY = 32
+"""More containers than this are worth a warning."""
+
 
 def changes_of(spec: DeploymentSpec, live: Live) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """Return changes and warnings.
@@ -46,7 +49,7 @@ def changes_of(spec: DeploymentSpec, live: Live) -> tuple[tuple[Change, ...], tu
         changes.insert(0, _image_change(spec, live))
     if is_usable and around.get("image_bundle") is None:
         warnings.append(f"the image '{spec.image}' does not say which bundle it holds")
-    warnings += _vain_words(spec)
+    warnings += _scaling_words(spec)
     if any(change.kind == "port" and "words" in change.after for change in changes):
         warnings.append("what keeps the port knows nothing of scaling: the port is away as it goes")
     remote = around.get("engine_host")
@@ -88,10 +91,14 @@ def _in_place(live: Live, wanted: Mapping[str, Fact]) -> frozenset[str]:
     return found - SCALING if is_other else found
 
 
-def _vain_words(spec: DeploymentSpec) -> list[str]:
-    """Return warnings for settings of scaling where the number of replicas is fixed."""
-    if spec.settings.is_scaling:
-        return []
+def _scaling_words(spec: DeploymentSpec) -> list[str]:
+    """Return warnings for scaling that costs much, or for its settings where there is none."""
+    settings = spec.settings
+    if settings.is_scaling:
+        most = settings.most_replicas
+        if most <= MANY:
+            return []
+        return [f"scaling.max: {most} containers are made at once; those that sleep take 7 MB each"]
     named = set(spec.facts()) & (SCALING - {"min_replicas", "max_replicas"})
     why = "has a meaning only where 'scaling.max' is above 'scaling.min'"
     return [f"{written(name)}: {why}" for name in sorted(named)]

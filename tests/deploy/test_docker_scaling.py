@@ -245,6 +245,15 @@ def test_settings_of_scaling_without_scaling_are_told(docker, spec) -> None:
     assert "in_flight" not in plan.changes[-1].after
 
 
+def test_many_containers_are_worth_a_word(docker, spec) -> None:
+    wish = spec(max_replicas=200)
+    warnings = docker.plan(wish, docker.read_live(wish)).warnings
+    assert any(line.startswith("scaling.max: 200 containers") for line in warnings)
+    assert not any(
+        "scaling" in line for line in docker.plan(spec(), docker.read_live(spec())).warnings
+    )
+
+
 def test_what_the_keeper_decides_is_in_the_log(docker, engine, spec) -> None:
     settled(docker, spec())
     engine.pieces["a1"] = [b"2026-05-01T00:00:01Z hello\n"]
