@@ -39,7 +39,7 @@ _MARGIN_S = 5.0
 def holding_port(spec: DeploymentSpec, memory: Memory) -> Iterator[int]:
     """Yield the port of the deployment; nobody else can take it meanwhile.
 
-    Raises PortInUseError.
+    Raises PortInUseError, and UsageError for an address that this machine does not have.
     """
     host, port = spec.settings.host, spec.settings.port
     kept = [one for one in (memory.candidate, memory.settled) if one is not None]
@@ -47,7 +47,8 @@ def holding_port(spec: DeploymentSpec, memory: Memory) -> Iterator[int]:
     if port == 0:
         port = next((own for at, own in mine if at == host), 0)
     if any(own == port for _, own in mine):
-        yield port  # the supervisor listens there
+        reserve(host).close()  # is it an address at all?
+        yield port  # the supervisor has it
         return
     with reserve(host, port) as holder:
         yield port_of(holder)

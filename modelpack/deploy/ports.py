@@ -10,20 +10,24 @@ one only where both have the option).  So a process that is started later finds 
 
 from __future__ import annotations
 
+import errno
 import socket
 
-from modelpack.errors import PortInUseError
+from modelpack.errors import PortInUseError, UsageError
 
 BACKLOG = 2048
 
 
 def reserve(host: str, port: int = 0) -> socket.socket:
-    """Return a socket that keeps the port; 0 takes a free one.  Raises PortInUseError."""
+    """Return a socket that keeps the port; 0 takes a free one.
+
+    Raises PortInUseError, and UsageError for an address that this machine does not have.
+    """
     return _bound(host, port, listens=False)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there and does not block; raises PortInUseError."""
+    """Return a socket that listens there and does not block; raises as ``reserve``."""
     return _bound(host, port, listens=True)
 
 
@@ -34,7 +38,7 @@ def port_of(holder: socket.socket) -> int:
 
 
 def check_port_is_free(host: str, port: int) -> None:
-    """Raise PortInUseError when something listens there."""
+    """Raise PortInUseError when something listens there; raises as ``reserve``."""
     reserve(host, port).close()
 
 
@@ -57,8 +61,14 @@ def _bound(host: str, port: int, *, listens: bool) -> socket.socket:
         holder.setblocking(False)
     except OSError as cause:
         holder.close()
-        raise PortInUseError(
-            f"port {port} of '{host}' cannot be used: {cause.strerror or cause}",
-            hint="choose another with '--port', or 0 for a free one",
-        ) from cause
+        raise _explained(cause, host, port) from cause
     return holder
+
+
+def _explained(cause: OSError, host: str, port: int) -> PortInUseError | UsageError:
+    why = (cause.strerror or str(cause)).lower()
+    if cause.errno in (errno.EADDRINUSE, errno.EACCES):
+        hint = "choose another with '--port', or 0 for a free one"
+        return PortInUseError(f"port {port} of '{host}' cannot be used: {why}", hint=hint)
+    hint = "use an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+    return UsageError(f"deploy.host: '{host}' cannot be listened at: {why}", hint=hint)

@@ -397,6 +397,14 @@ def test_a_deployment_moves_to_another_address_of_its_port_and_back(
     assert local.status("digits").url == f"http://127.0.0.1:{free_port}"
 
 
+def test_an_address_of_another_machine_changes_nothing(local, make_spec, free_port) -> None:
+    deploy(local, make_spec("a", port=free_port))
+    before = child()
+    with pytest.raises(UsageError, match=r"'203.0.113.7' cannot be listened at"):
+        deploy(local, make_spec("b", port=free_port, host="203.0.113.7"))
+    assert child() == before
+
+
 def test_what_has_a_port_of_its_own_runs_in_turns_and_requests_wait(
     make_spec, free_port, notes
 ) -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from modelpack.deploy.ports import check_port_is_free, free_port, listen, port_of, reserve
-from modelpack.errors import PortInUseError
+from modelpack.errors import PortInUseError, UsageError
 
 
 def test_a_port_that_is_listened_on_is_not_free() -> None:
@@ -41,8 +41,8 @@ def test_who_connects_waits_until_somebody_accepts() -> None:
             assert accepted.recv(5) == b"hello"
 
 
-@pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["203.0.113.7", "2001:db8::7"])
 def test_an_address_of_another_machine_is_said(host: str) -> None:
-    with pytest.raises(PortInUseError, match=f"of '{host}' cannot be used") as caught:
+    with pytest.raises(UsageError, match=f"deploy.host: '{host}' cannot be listened at") as caught:
         free_port(host)
-    assert caught.value.hint is not None
+    assert "127.0.0.1" in (caught.value.hint or "")
