@@ -113,12 +113,14 @@ class Autoscaler:
         self._looks: deque[tuple[float, float]] = deque()
         self._wishes: deque[tuple[float, int]] = deque()
         self._last_busy: float | None = None
+        self._began: float | None = None
+        """Since when there is something to decide about."""
 
     def follow(self, former: Autoscaler) -> None:
         """Go on from what another one has seen of the same requests."""
         self._looks = deque(former._looks)
         self._wishes = deque(former._wishes)
-        self._last_busy = former._last_busy
+        self._last_busy, self._began = former._last_busy, former._began
 
     def decide(
         self, now: float, in_flight: float, replicas: int, *, was_asked: bool = False
@@ -133,6 +135,8 @@ class Autoscaler:
         policy = self._policy
         if in_flight > 0 or was_asked or self._last_busy is None:
             self._last_busy = now
+        if replicas == 0 or self._began is None:
+            self._began = now
         self._looks.append((now, in_flight))
         _forget(self._looks, now - policy.window_s)
         is_idle = replicas == 0 or now - self._last_busy >= policy.idle_s
@@ -156,13 +160,19 @@ class Autoscaler:
         return min(max(math.ceil(raw), least), most)
 
     def _steadied(self, now: float, wish: int, replicas: int) -> int:
-        """Return what all wishes of the stabilisation window agree to."""
+        """Return what all wishes of the stabilisation window agree to.
+
+        What nobody has watched for so long does not shrink, as with Cortex: a program that has just
+        started, or a service that has just been woken, knows too little.
+        """
         policy = self._policy
         self._wishes.append((now, wish))
         _forget(self._wishes, now - max(policy.up_s, policy.down_s))
         if wish > replicas:
             return max(min(_since(self._wishes, now - policy.up_s)), replicas)
         if wish < replicas:
+            if now - (self._began or 0.0) < policy.down_s:
+                return replicas
             return min(max(_since(self._wishes, now - policy.down_s)), replicas)
         return wish
 

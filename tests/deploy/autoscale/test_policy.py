@@ -58,6 +58,17 @@ def test_shrinking_waits_until_all_of_its_window_want_it() -> None:
     assert decided(policy, [5, 1, 1, 1, 1], 5) == [5, 5, 5, 1, 1]
 
 
+def test_what_was_not_watched_for_so_long_does_not_shrink() -> None:
+    """As when the program that decides is started again: quiet now does not mean quiet before."""
+    policy = at_once(down_s=30)
+    assert decided(policy, [1, 1, 1, 1], 5) == [5, 5, 5, 1]
+
+
+def test_what_was_woken_stays_for_as_long() -> None:
+    policy = at_once(min_replicas=0, in_flight=1, down_s=30, idle_s=1000)
+    assert decided(policy, [0, 5, 1, 1, 1, 1], 0) == [0, 5, 5, 5, 1, 1]
+
+
 def test_a_peak_in_the_window_keeps_what_it_needed() -> None:
     policy = at_once(down_s=40)
     assert decided(policy, [6, 2, 4, 1, 1, 1, 1, 1], 6) == [6, 6, 6, 6, 4, 4, 1, 1]
