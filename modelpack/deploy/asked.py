@@ -37,7 +37,7 @@ from modelpack.deploy.engine_words import (
     replica_name,
     volume_name,
 )
-from modelpack.deploy.keeping.program import program
+from modelpack.deploy.keeping.program import ASKER, program
 from modelpack.deploy.spec import DeploymentSpec
 
 _MOST_PROCESSES = 4096
@@ -83,6 +83,11 @@ def keeper(spec: DeploymentSpec, python: str) -> Wanted:
 def keeper_program(python: str) -> list[str]:
     """Return the command line of the keeper, but for the word that says what to do."""
     return [python, "-I", "-S", "-c", program()]
+
+
+def order_program(python: str, words: Sequence[object]) -> list[str]:
+    """Return the command line that gives the keeper an order, inside its container."""
+    return [python, "-I", "-S", "-c", ASKER, "ask", *map(str, words)]
 
 
 def python_of(image: Mapping[str, Any]) -> str:

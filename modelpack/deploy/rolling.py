@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from modelpack.config.deploying import DeploySettings
-from modelpack.deploy.asked import Wanted, keeper, keeper_program, python_of, replica
+from modelpack.deploy.asked import Wanted, keeper, order_program, python_of, replica
 from modelpack.deploy.autoscale.asked import policy_of, policy_words
 from modelpack.deploy.awake import Awake, read_awake
 from modelpack.deploy.container import Container
@@ -160,7 +160,7 @@ class Rolling:
 
     def order(self, holder: Container, *words: object) -> dict[str, Any]:
         """Give an order to a keeper and return its answer; raises EngineError."""
-        argv = [*keeper_program(holder.program), "ask", *map(str, words)]
+        argv = order_program(holder.program, words)
         until = time.monotonic() + _KEEPER_START_S
         while True:
             status, said = self.engine.run(holder.name, argv)

@@ -42,6 +42,20 @@ def _module(name, text):
 '''
 
 
+ASKER = """\
+import os, socket, sys
+
+try:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(os.environ["MODELPACK_PORT_KEEPER"])
+        line.send(" ".join(sys.argv[2:]).encode())
+        print(line.recv(65536).decode())
+except OSError as error:
+    sys.exit(f"the keeper of the port does not answer: {error}")
+"""
+"""Only what gives an order: ``python -I -S -c ASKER ask WORD …``, without the time to read all."""
+
+
 @cache
 def program() -> str:
     """Return the text; the same modelpack gives the same one."""

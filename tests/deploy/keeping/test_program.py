@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
-from modelpack.deploy.keeping.program import MAIN, PARTS, program
+import pytest
+
+from modelpack.deploy.keeping.program import ASKER, MAIN, PARTS, program
+from tests.server.life.conftest import keeper
+
+__all__ = ["keeper"]
 
 MOST_BYTES = 128 * 1024
 """What Linux takes as one argument of a program (MAX_ARG_STRLEN)."""
@@ -35,10 +41,11 @@ def test_it_fits_on_a_command_line() -> None:
     assert MAIN not in PARTS
 
 
-def test_without_a_keeper_an_order_fails_in_one_line(tmp_path) -> None:
+@pytest.mark.parametrize("text", [program(), ASKER], ids=["all of it", "what asks"])
+def test_without_a_keeper_an_order_fails_in_one_line(tmp_path, text: str) -> None:
     env = {"MODELPACK_PORT_KEEPER": str(tmp_path / "none.sock")}
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program(), "ask", "status"],
+        [sys.executable, "-I", "-S", "-c", text, "ask", "status"],
         capture_output=True,
         text=True,
         check=False,
@@ -49,3 +56,16 @@ def test_without_a_keeper_an_order_fails_in_one_line(tmp_path) -> None:
     assert done.stderr.splitlines() == [
         "the keeper of the port does not answer: [Errno 2] No such file or directory"
     ]
+
+
+def test_what_asks_gives_the_answer_of_the_keeper(keeper) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ASKER, "ask", "hold", "a", "b"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=keeper.env,
+    )
+
+    assert json.loads(done.stdout) == keeper.ask("status")
+    assert json.loads(done.stdout)["allowed"] == ["a", "b"]
