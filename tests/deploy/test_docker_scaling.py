@@ -277,6 +277,32 @@ def test_while_one_is_on_trial_the_status_says_that_the_sleeping_one_serves(
     assert found.meanwhile == f"revision '{former.revision}' (digits:a) is running"
 
 
+def test_the_command_says_how_many_are_awake(docker, engine, spec, monkeypatch) -> None:
+    from typer.testing import CliRunner
+
+    from modelpack.cli.main import make_app
+    from modelpack.deploy import survey
+
+    settled(docker, spec(min_replicas=0))
+    engine.wanted[engine.named("port")][engine.groups[0]] = 0
+    monkeypatch.setattr(survey, "find", lambda *_, **__: docker)
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(make_app(), ["deployments", "status", "digits", *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "replicas  0 of 3 awake" in said()
+    assert json.loads(said("-o", "json"))["replicas"] == {
+        "awake": 0,
+        "wanted": 0,
+        "most": 3,
+        "asleep_since": None,
+    }
+    settled(docker, spec(max_replicas=None))
+    assert "awake" not in said()
+
+
 def steps_of(change: Callable[..., Any]) -> list[str]:
     """Return every call that a change makes."""
     engine = FakeEngine("digits:a", "digits:b", "digits:c")
