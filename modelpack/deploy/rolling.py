@@ -242,6 +242,17 @@ class Rolling:
         if group_id not in (said["allowed"] or ()):
             self.order(holder, "wake", group_id, max(settings.min_replicas, 1))
 
+    def _wake(self, holder: Container, group_id: str, settings: DeploySettings) -> None:
+        """Have as many awake as take the port next; return when they are ready, or had their time."""
+        said = self.order(holder, "wake", group_id, max(settings.min_replicas, 1))
+        until = time.monotonic() + settings.ready_timeout_s
+        while time.monotonic() < until:
+            found = read_awake(said, group_id)
+            if found.ready >= found.wanted:
+                return
+            time.sleep(0.1)
+            said = self.order(holder, "status")
+
     def _scale_as_before(self, holder: Container, group: Group) -> None:
         """Let the keeper decide as it did before a policy that was tried."""
         kept = max((one for one in group.replicas if one.is_kept), key=lambda one: one.number)
@@ -253,15 +264,15 @@ class Rolling:
         holder = fleet.keeper_of(group)
         if holder is None:
             raise DeployError(f"nothing keeps the port of '{fleet.name}'", hint="deploy it again")
-        count, seconds = len(group.replicas), SWITCH_S
+        count = len(group.replicas)
         spec = group.newest.spec
         if group.is_scaling and spec is not None:
             said = self.order(holder, "status")
             if said["allowed"] == [group.id]:
                 return  # it may sleep, and nobody has to be woken
-            said = self.order(holder, "wake", group.id, max(spec.settings.min_replicas, 1))
-            count, seconds = 0, spec.settings.ready_timeout_s
-        said = self.order(holder, "switch", group.id, count, seconds)
+            self._wake(holder, group.id, spec.settings)
+            count = 0
+        said = self.order(holder, "switch", group.id, count, SWITCH_S)
         if not said["done"]:
             count = count or read_awake(said, group.id).wanted
             raise DeployError(

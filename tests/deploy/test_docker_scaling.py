@@ -277,6 +277,23 @@ def test_while_one_is_on_trial_the_status_says_that_the_sleeping_one_serves(
     assert found.meanwhile == f"revision '{former.revision}' (digits:a) is running"
 
 
+def test_one_that_sleeps_is_woken_before_it_gets_the_port_back(docker, engine, spec) -> None:
+    """The port was with the new ones when somebody was killed before they were kept."""
+    settled(docker, spec("a", min_replicas=0))
+    engine.wanted[engine.named("port")][engine.groups[0]] = 0
+    apply(docker, spec("b", min_replicas=0))
+    engine.fails = {"keep b1": Killed()}
+    with pytest.raises(Killed):
+        docker.settle("digits")
+    engine.fails.clear()
+
+    docker.revert("digits")
+
+    assert engine.left == ["a1", "a2", "a3", "port"]
+    assert list(engine.allowed.values()) == [[engine.groups[0]]]
+    assert docker.status("digits").replicas.awake == 1
+
+
 def test_the_command_says_how_many_are_awake(docker, engine, spec, monkeypatch) -> None:
     from typer.testing import CliRunner
 
