@@ -125,7 +125,7 @@ class Supervisor:
             except (OSError, KeyError, TypeError, ValueError) as error:
                 answer({"done": False, "why": f"what to run cannot be read: {error!r}"})
                 return
-            answer({"done": True})
+            self._awaited.append(Awaited(lambda: True, answer, time.monotonic()))
         elif order["order"] == "await":
             is_so = {"switched": self._is_switched, "alone": self._is_alone}[order["what"]]
             until = time.monotonic() + float(order["within_s"])
@@ -135,12 +135,17 @@ class Supervisor:
         """Let every replica end; safe to repeat."""
         self._is_ending = True
 
-    def turn(self) -> bool:
-        """Do what is due and wait for what comes next; False: everything has ended."""
+    def begin(self) -> float:
+        """Do what is due and say how it stands; return the moment at which something is due next."""
         due = self._tick()
         self._is_changed = self._is_changed or self._is_over
         self._say_report()
         self._answer()  # after the report: who is told it looks there
+        return due
+
+    def turn(self) -> bool:
+        """Do what is due and wait for what comes next; False: everything has ended."""
+        due = self.begin()
         if not self._is_over:
             self._watch.wait(due - time.monotonic() if due < FOREVER else _LONGEST_WAIT_S)
             return True
@@ -341,6 +346,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error.message}\n")
         return 1
     orders = Orders(folder, watch, supervisor.obey)
+    supervisor.begin()
     _let_go_of_terminal()
     while supervisor.turn():
         if signals.is_stop_wanted:

@@ -73,6 +73,23 @@ def test_local_keeps_the_contract(claim, local, make_spec, free_port) -> None:
     )
 
 
+SLEEPY = {"min_replicas": 0, "max_replicas": 2, "idle_s": 0.0, "every_s": 0.5, "window_s": 0.0}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("claim", testing.CLAIMS, ids=lambda claim: claim.__name__)
+def test_local_keeps_the_contract_while_it_sleeps(claim, local, make_spec, free_port) -> None:
+    """Whenever it is looked at, it may sleep or be on its way there."""
+    claim(
+        testing.TargetCase(
+            target=local,
+            spec=make_spec("a", port=free_port, **SLEEPY),
+            changed=make_spec("b", port=free_port, MODE_OF_THINGS="new", **SLEEPY),
+            broken=make_spec("c", port=free_port, FAKE_MODE="crash", **SLEEPY),
+        )
+    )
+
+
 def test_the_service_gets_its_address_its_tag_and_nothing_of_the_shell(
     local, make_spec, free_port, monkeypatch
 ) -> None:

@@ -103,8 +103,7 @@ def test_nobody_runs_while_nobody_asks_and_all_who_wait_are_answered(
 
     assert answers == [[2]] * 20
     wait_for(lambda: not serving().replicas)
-    events = [line for line in local.logs("traffic") if '"waking"' in line]
-    assert len(events) == 1
+    assert [line for line in local.logs("traffic") if '"waking"' in line]
 
 
 @pytest.mark.long

@@ -75,7 +75,7 @@ def test_each_end_makes_the_wait_longer(run) -> None:
     wait_for(lambda: len(delays()) >= 3)
 
     assert delays()[:3] == [0.5, 1.0, 2.0]
-    wait_for(lambda: it.state.failures >= 3)  # the file is written after the log
+    wait_for(lambda: it.state.failures >= 3)
     assert it.state.detail == "exit 3"
 
 
