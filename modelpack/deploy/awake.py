@@ -1,9 +1,10 @@
 """How a group of replicas is whose number awake the load decides, as the keeper of its port says.
 
-    the keeper's ``status`` ──read_awake──► Awake ──state_with──► State, and why
-                                               └──► Replicas, for who asks
+    the keeper's ``status`` ──read_awake──► Awake ──state_in──► State, and why
+                                               ├───url_of──► where it answers
+                                               └───────────► Replicas, for who asks
 
-Pure.  A replica that sleeps is well: its container runs, process 1 in it waits for a word of the
+A group of a fixed number has no such word of its keeper: its replicas are asked themselves.  A replica that sleeps is well: its container runs, process 1 in it waits for a word of the
 keeper, and there is no server that could be asked anything.
 """
 
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from modelpack.deploy.fleet import Group, worst_of
+from modelpack.deploy.fleet import Fleet, Group, state_of, worst_of
+from modelpack.deploy.probe import is_ready
 from modelpack.deploy.state import Replicas, State
 
 
@@ -72,3 +74,27 @@ def state_with(group: Group, awake: Awake, now: datetime) -> tuple[State, str | 
     if not awake.has_port and group.newest.is_late(now):
         return State.UNHEALTHY, detail
     return State.STARTING, detail
+
+
+def state_in(fleet: Fleet, group: Group, awake: Awake | None) -> tuple[State, str | None]:
+    """Return how a group of a fleet is, and why; ``awake``: what its keeper says, where it scales."""
+    keeper = fleet.keeper_of(group)
+    if keeper is None or keeper.phase != "running":
+        return State.STOPPED, "nothing keeps its port"
+    if awake is not None:
+        return state_with(group, awake, datetime.now(UTC))
+    return state_of(group.replicas)
+
+
+def url_of(fleet: Fleet, group: Group, state: State, awake: Awake | None) -> str | None:
+    """Return where the group answers: at the port that is kept, on trial at one of its own."""
+    on_trial = [one for one in group.replicas if not one.is_kept]
+    if not on_trial or (awake is not None and awake.has_port):
+        keeper = fleet.keeper_of(group)
+        return keeper.url if keeper is not None else None
+    # Several are ready when all of them are, which one URL does not tell.
+    if state is not State.RUNNING and len(group.replicas) > 1:
+        return None
+    if awake is None:
+        return on_trial[0].url
+    return next((one.url for one in on_trial if is_ready(one.url)), None)

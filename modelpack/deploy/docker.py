@@ -18,10 +18,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import ClassVar, Self
 
-from modelpack.deploy.awake import Awake, state_with
+from modelpack.deploy.awake import Awake, state_in, url_of
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.compose import compose_files
 from modelpack.deploy.container import read_container
@@ -37,7 +36,7 @@ from modelpack.deploy.engine_words import (
     KEEPER,
     volume_name,
 )
-from modelpack.deploy.fleet import Fleet, Group, state_of
+from modelpack.deploy.fleet import Fleet, Group
 from modelpack.deploy.inside import asking_inside
 from modelpack.deploy.journal import Journal
 from modelpack.deploy.plan import Plan
@@ -158,14 +157,14 @@ class DockerTarget(Target):
             why = "another modelpack made it" if fleet.others else "its first apply was cut short"
             return Status(name=name, target=self.name, state=State.STOPPED, detail=why)
         spec, awake = group.spec, self._awake(fleet, group)
-        state, detail = _state_of(fleet, group, awake)
+        state, detail = state_in(fleet, group, awake)
         return Status(
             name=name,
             target=self.name,
             state=state,
             bundle=spec.bundle if spec is not None else None,
             revision=spec.revision if spec is not None else None,
-            url=_url(fleet, group, state, awake),
+            url=url_of(fleet, group, state, awake),
             since=min((one.since for one in group.replicas if one.since), default=None),
             restarts=sum(one.restarts for one in group.replicas),
             detail=detail,
@@ -266,7 +265,7 @@ class DockerTarget(Target):
         group = fleet.standing
         if group is None:
             return State.ABSENT, None
-        return _state_of(fleet, group, self._awake(fleet, group))
+        return state_in(fleet, group, self._awake(fleet, group))
 
     def _awake(self, fleet: Fleet, group: Group) -> Awake | None:
         """Return how many are awake, where the load decides it."""
@@ -279,31 +278,8 @@ class DockerTarget(Target):
             return None
         keeper = fleet.keeper_of(group)
         at = f" at {keeper.url}" if keeper and keeper.url else ""
-        state = _state_of(fleet, group, self._awake(fleet, group))[0]
+        state = state_in(fleet, group, self._awake(fleet, group))[0]
         return f"revision '{group.spec.revision}' ({group.spec.bundle}) is {state}{at}"
-
-
-def _state_of(fleet: Fleet, group: Group, awake: Awake | None) -> tuple[State, str | None]:
-    keeper = fleet.keeper_of(group)
-    if keeper is None or keeper.phase != "running":
-        return State.STOPPED, "nothing keeps its port"
-    if awake is not None:
-        return state_with(group, awake, datetime.now(UTC))
-    return state_of(group.replicas)
-
-
-def _url(fleet: Fleet, group: Group, state: State, awake: Awake | None) -> str | None:
-    """Return where the group answers: at the port that is kept, on trial at one of its own."""
-    on_trial = [one for one in group.replicas if not one.is_kept]
-    if not on_trial or (awake is not None and awake.has_port):
-        keeper = fleet.keeper_of(group)
-        return keeper.url if keeper is not None else None
-    # Several are ready when all of them are, which one URL does not tell.
-    if state is not State.RUNNING and len(group.replicas) > 1:
-        return None
-    if awake is None:
-        return on_trial[0].url
-    return next((one.url for one in on_trial if is_ready(one.url)), None)
 
 
 def _image(spec: DeploymentSpec) -> str:
