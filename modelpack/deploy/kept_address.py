@@ -48,9 +48,9 @@ class KeptAddress:
         self._changed = changed
         self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         name = f"port-{address[1]}"
-        memory = folder / f"{name}.json"
-        memory.unlink(missing_ok=True)  # what it has to know it is told anew
-        self._keeper = Keeper(self._listener, memory, pool=pool, say=say)
+        self._memory = folder / f"{name}.json"
+        self._memory.unlink(missing_ok=True)  # what it has to know it is told anew
+        self._keeper = Keeper(self._listener, self._memory, pool=pool, say=say)
         self._keeper.allow(set())
         self.door = str(folder / name)
         """Path of the socket where servers ask for this one."""
@@ -124,6 +124,7 @@ class KeptAddress:
         self._keeper.selector.close()
         with suppress(OSError):
             Path(self.door).unlink(missing_ok=True)
+            self._memory.unlink(missing_ok=True)
         self._listener.close()
         os.close(self._folder)
 

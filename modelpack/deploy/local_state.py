@@ -54,10 +54,12 @@ def state_of(name: str, memory: Memory, kept: Kept) -> tuple[State, str | None]:
     if is_asleep(kept, group):
         return State.RUNNING, None
     awake, needed = group.awake, max(kept.spec.settings.min_replicas, 1)
-    ready = sum(one.phase == "up" and is_ready(_own_url(kept, one)) for one in awake)
+    ready = 0
+    for one in awake:
+        ready += one.phase == "up" and is_ready(_own_url(kept, one))
+        if ready >= needed:
+            return State.RUNNING, None
     why = next((one.detail for one in awake if one.detail), None)
-    if ready >= needed:
-        return State.RUNNING, None
     if needed > 1:
         count = f"{ready} of {needed} replicas are ready"
         why = f"{count}: {why}" if why else count

@@ -161,7 +161,7 @@ class Supervisor:
 
     def _open(self, address: tuple[str, int]) -> None:
         self._addresses[address] = KeptAddress(
-            address, self._folder, pool=self, watch=self._watch, say=self._log, changed=self._note
+            address, self._folder, pool=self, watch=self._watch, say=self.log, changed=self._note
         )
 
     def _take(self, group: Group, environ: Mapping[str, str]) -> None:
@@ -281,8 +281,8 @@ class Supervisor:
     def _note(self) -> None:
         self._is_changed = True
 
-    def _log(self, event: Mapping[str, Any]) -> None:
-        """Write what a keeper says to the log of its group, else to that of the one that serves."""
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Write an event to the log of its group, else to that of the one that serves."""
         group = self._groups.get(str(event.get("group"))) or self._groups.get(self._serving or "")
         if group is not None:
             say(group.log, event, mark="port | " if group.group.most > 1 else "")
@@ -348,9 +348,14 @@ def main(arguments: Sequence[str]) -> int:
     orders = Orders(folder, watch, supervisor.obey)
     supervisor.begin()
     _let_go_of_terminal()
-    while supervisor.turn():
-        if signals.is_stop_wanted:
-            supervisor.end()
+    try:
+        while supervisor.turn():
+            if signals.is_stop_wanted:
+                supervisor.end()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        supervisor.log({"level": "error", "event": "supervisor-failed", "error": why})
+        raise
     orders.close()
     return 0
 

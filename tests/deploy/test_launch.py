@@ -205,6 +205,27 @@ def test_the_grace_of_the_bundle_and_of_the_deployment_is_heeded(build, tmp_path
     assert prepare_bundle(own, 3000, tmp_path, SILENT).grace_s == 7
 
 
+@pytest.mark.network
+def test_what_several_processes_share_and_what_one_alone_can_have(build, tmp_path) -> None:
+    from modelpack.deploy.launch import prepare_bundle
+
+    def prepare(**env: str):
+        settings = DeploySettings(env={f"MODELPACK_{key}": one for key, one in env.items()})
+        return prepare_bundle(rollout.spec_for(entry, settings), 3000, tmp_path, SILENT)
+
+    entry = build()
+    plain = prepare()
+    assert plain.alone == ""
+    assert "MODELPACK_TASKS_STORE" not in plain.env
+    tasks = prepare(TASKS="true")
+    assert tasks.env["MODELPACK_TASKS_STORE"] == str(tmp_path / "tasks.sqlite")
+    own = prepare(TASKS="true", TASKS_STORE="/mine.sqlite")
+    assert own.env["MODELPACK_TASKS_STORE"] == "/mine.sqlite"
+    ports = prepare(METRICS_PORT="3999", GRPC_PORT="3998")
+    assert ports.alone == "grpc_port 3998 and metrics_port 3999"
+    assert prepare(METRICS_PORT="0").alone == ""
+
+
 def test_the_environment_of_a_service_is_made_and_not_inherited(
     make_spec, monkeypatch, tmp_path
 ) -> None:

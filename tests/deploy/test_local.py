@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from modelpack import paths, testing
-from modelpack.deploy import SILENT, Journal, State, Status, records, rollout, room
+from modelpack.deploy import SILENT, Journal, State, Status, locally, records, rollout, room
 from modelpack.deploy import command as files
 from modelpack.deploy.local import LocalTarget
 from modelpack.deploy.memory import recall
@@ -412,6 +412,32 @@ def test_a_deployment_moves_to_another_address_of_its_port_and_back(
     assert tag_at(f"http://127.0.0.1:{free_port}") == "digits:b"
     deploy(local, make_spec("c", port=free_port))
     assert local.status("digits").url == f"http://127.0.0.1:{free_port}"
+
+
+def test_who_follows_the_log_sees_the_next_revision_too(local, make_spec) -> None:
+    deploy(local, make_spec("a"))
+    lines = local.logs("digits", follow=True)
+    assert next(lines) == "this is digits:a"
+    deploy(local, make_spec("b"))
+    assert "this is digits:b" in (line for line in lines)
+    lines.close()
+
+
+def test_what_does_not_take_the_port_is_not_settled_and_can_be_taken_back(
+    local, make_spec, monkeypatch
+) -> None:
+    url = deploy(local, make_spec("a")).url
+    apply_only(local, make_spec("b", FAKE_MODE="aloof"))
+    monkeypatch.setattr(locally, "SWITCH_S", 0.3)
+
+    with pytest.raises(DeployError, match="'digits' does not take requests at its port"):
+        local.settle("digits")
+
+    assert tag_at(url) == "digits:a"
+    assert local.status("digits").bundle == "digits:b", "it is on trial as before"
+    local.revert("digits")
+    assert local.status("digits").bundle == "digits:a"
+    assert tag_at(url) == "digits:a"
 
 
 def test_an_address_of_another_machine_changes_nothing(local, make_spec, free_port) -> None:
