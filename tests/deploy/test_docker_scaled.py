@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from modelpack import testing
-from modelpack.deploy import DeploymentSpec, State, Status, rollout
+from modelpack.deploy import SILENT, DeploymentSpec, Journal, State, Status, rollout
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.engine import DockerEngine
 from modelpack.errors import DeployError
@@ -143,6 +143,30 @@ def test_no_request_fails_while_it_grows_and_shrinks(
         good, failed, errors = came_of(tmp_path / report)
         assert (failed, errors) == (0, {}), report
         assert good > 20
+
+
+@pytest.mark.long
+def test_no_request_fails_through_an_update_of_as_many_as_serve(
+    docker: DockerTarget, scaled: MakeSpec, tmp_path: Path
+) -> None:
+    url = deploy(docker, scaled(1))
+    nap = tmp_path / "nap.json"
+    nap.write_text('{"seconds": 0.3}')
+
+    with load(url, tmp_path / "report.json", rate=30, more=("--api", "nap", "--input", str(nap))):
+        wait_until(lambda: awake(docker) == 3)
+        plan = rollout.plan_deployment(docker, scaled(2))
+        docker.apply(plan, Journal(), SILENT)
+        assert awake(docker) == 3, "of the new revision, beside three that serve"
+        docker.revert(NAME)
+        assert ask(url) == [2]
+        assert deploy(docker, scaled(2)) == url
+        assert ask(url) == [3]
+        rollout.apply_plan(docker, rollout.plan_rollback(docker, NAME))
+
+    good, failed, errors = came_of(tmp_path / "report.json")
+    assert (failed, errors) == (0, {})
+    assert good > 100
 
 
 @pytest.mark.long
