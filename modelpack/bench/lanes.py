@@ -163,7 +163,10 @@ class Lane:
             while not self._is_closed:
                 with suppress(OSError):
                     connection = await self._connect()
-                    self._free(connection)
+                    if self._is_closed:  # meanwhile: a wait that is over is not cancelled any more
+                        connection.end()
+                    else:
+                        self._free(connection)
                     return
                 self._not_connected()
                 await asyncio.sleep(_RETRY_S)

@@ -15,6 +15,7 @@ import pytest
 
 from modelpack.bench.generator import Generator, Tail, Window
 from modelpack.bench.lanes import LanePlan
+from modelpack.bench.loops import make_lane
 from modelpack.bench.running import run_on_fast_loop
 from modelpack.bench.shards import Shards
 from modelpack.bench.slices import Slice, merged
@@ -150,6 +151,26 @@ def test_server_that_closes_after_each_answer_is_asked_again(known: Any) -> None
         whole = whole_of(seen, tail)
         assert whole.failed == 0
         assert whole.good == whole.offered >= 25
+
+
+def test_connection_that_opens_as_the_load_ends_is_closed(known: Any) -> None:
+    async def met_at_the_door() -> Any:
+        """Close the lane in the very turn in which its connection is there."""
+        lane = make_lane(plan_for(known(lambda _: b"")))
+        lane._open_one()
+        connect, made = lane._connect, []
+
+        async def connected() -> Any:
+            made.append(await connect())
+            lane._is_closed = True  # its task was cancelled when the wait was over already
+            return made[0]
+
+        lane._connect = connected
+        while lane._tasks:
+            await asyncio.sleep(0)
+        return made[0]
+
+    assert asyncio.run(met_at_the_door()).is_lost
 
 
 def test_errors_are_told_apart_and_the_first_is_kept(known: Any) -> None:
