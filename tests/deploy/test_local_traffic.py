@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -191,3 +193,32 @@ def test_requests_that_run_long_are_answered_by_one_that_is_to_go(
         rollout.apply_plan(local, rollout.plan_scale(local, "traffic", fewest=1, most=None))
         assert [one.result(WITHIN_S) for one in slow] == [2.5] * 8
     wait_for(lambda: len(children()) == 1)
+
+
+@pytest.mark.long
+def test_no_request_fails_while_deploys_are_killed_at_any_moment(
+    local: LocalTarget, service: RealService, tmp_path: Path
+) -> None:
+    chance = random.Random(4)
+    wishes = [{"min_replicas": 2}, {"min_replicas": 1, "max_replicas": 3, "in_flight": 1, **FASTER}]
+    url = deploy(local, service.spec(1, min_replicas=2))
+    service.spec(2)  # made before anybody is killed over it
+
+    with load(url, tmp_path / "report.json"):
+        for _ in range(12):
+            spec = service.spec(chance.choice((1, 2)), **chance.choice(wishes))
+            if (pid := os.fork()) == 0:
+                with suppress(BaseException):
+                    deploy(local, spec)
+                os._exit(0)
+            time.sleep(chance.uniform(0.0, 1.0))
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        deploy(local, service.spec(2, min_replicas=2))
+        assert ask(url) == [3]
+
+    good, failed, errors = came_of(tmp_path / "report.json")
+    assert (failed, errors) == (0, {})
+    assert good > 100
+    assert len(children()) == 2
+    assert len(read_report(folder_of("traffic")).groups) == 1
