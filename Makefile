@@ -53,7 +53,7 @@ format: $(READY)
 unit: $(READY)
 	$(BIN)/python -m compileall -q modelpack plugins/*/src
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench $(REQUIRE)
-	$(BIN)/pytest tests/bench -m "$(USUAL)"
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/bench -m "$(USUAL)"
 
 # The same, with what of the code they run; a third slower, so it is on demand.
 coverage: $(READY)

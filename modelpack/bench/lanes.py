@@ -162,16 +162,19 @@ class Lane:
         try:
             while not self._is_closed:
                 with suppress(OSError):
-                    connection = await self._connect()
-                    if self._is_closed:  # meanwhile: a wait that is over is not cancelled any more
-                        connection.end()
-                    else:
-                        self._free(connection)
+                    self._take(await self._connect())
                     return
                 self._not_connected()
                 await asyncio.sleep(_RETRY_S)
         finally:
             self._opening -= 1
+
+    def _take(self, connection: Connection) -> None:
+        """Use a new connection; a task whose connection is there is not cancelled any more."""
+        if self._is_closed:
+            connection.end()
+        else:
+            self._free(connection)
 
     def _not_connected(self) -> None:
         """Count an attempt to connect that failed."""

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("shape", ["one", "many"])
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param("one", marks=pytest.mark.long), pytest.param("many", marks=pytest.mark.soak)],
+)
 def test_half_a_minute_of_mixed_load_leaves_nothing_behind(shape: str) -> None:
     command = [sys.executable, str(Path(__file__).parent / "soak.py"), "--minutes", "0.5"]
 
