@@ -170,6 +170,28 @@ def test_no_request_fails_through_an_update_of_as_many_as_serve(
 
 
 @pytest.mark.long
+def test_no_request_fails_as_a_fixed_number_becomes_the_load_s_and_back(
+    docker: DockerTarget, scaled: MakeSpec, tmp_path: Path
+) -> None:
+    fixed = {**dict.fromkeys(KNOBS), "min_replicas": 2}
+    url = deploy(docker, scaled(**fixed))
+
+    with load(url, tmp_path / "report.json", rate=50):
+        plan = rollout.plan_scale(docker, NAME, fewest=0, most=3)
+        assert [one.action for one in plan.changes] == ["replace"], (
+            "those that are there never sleep"
+        )
+        assert rollout.apply_plan(docker, plan).url == url
+        assert docker.status(NAME).replicas is not None
+        assert deploy(docker, scaled(**fixed)) == url
+        assert docker.status(NAME).replicas is None
+
+    good, failed, errors = came_of(tmp_path / "report.json")
+    assert (failed, errors) == (0, {})
+    assert good > 50
+
+
+@pytest.mark.long
 def test_another_policy_is_followed_without_a_restart_of_what_serves(
     docker: DockerTarget, scaled: MakeSpec
 ) -> None:
