@@ -2,7 +2,7 @@
 
     Memory + state.json ──► each replica's own port asked at /readyz ──► State, Status
 
-The port of the deployment is never asked: that would wake one that sleeps.
+The port of the deployment is not asked: that would wake one that sleeps.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def state_of(name: str, memory: Memory, kept: Kept) -> tuple[State, str | None]:
             return State.STOPPED, None
         return State.FAILED, "its supervisor has ended without being told to"
     group = memory.group(name, kept)
-    if group is None:
-        return State.STARTING, None
+    if group is None:  # a supervisor of an older modelpack says nothing that can be read here
+        is_up = not memory.is_trial and is_ready(service_url(*kept.address))
+        return State.RUNNING if is_up else State.STARTING, None
     if is_asleep(kept, group):
         return State.RUNNING, None
     awake, needed = group.awake, max(kept.spec.settings.min_replicas, 1)

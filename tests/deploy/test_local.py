@@ -527,6 +527,15 @@ def test_a_supervisor_that_does_not_answer_gives_way_to_another(local, make_spec
     assert local.status("digits").bundle == "digits:b"
 
 
+def test_of_a_supervisor_that_says_nothing_the_service_itself_is_asked(local, make_spec) -> None:
+    """One of an older modelpack runs on after an update of modelpack."""
+    deploy(local, make_spec("a"))
+    (files.folder_of("digits") / "state.json").unlink()
+
+    assert local.status("digits").state is State.RUNNING
+    assert rollout.plan_deployment(local, make_spec("a")).is_empty
+
+
 def test_a_home_with_a_long_path_will_do(make_spec, local, monkeypatch, tmp_path) -> None:
     """The address of a socket has room for 107 bytes."""
     home = tmp_path / ("h" * 100) / ("o" * 100)
