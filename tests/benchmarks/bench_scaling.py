@@ -35,6 +35,7 @@ from modelpack.deploy.autoscale.picture import Line, svg_lines
 from modelpack.deploy.autoscale.policy import Policy
 from modelpack.deploy.autoscale.replay import Replay, Service, replay
 from modelpack.deploy.autoscale.trace import Trace, read_trace
+from modelpack.image import connect
 
 HERE = Path(__file__).parent
 TRACE = HERE / "scaling.csv"
@@ -115,13 +116,16 @@ def measure(target: str, trace: Trace, base: str | None) -> Measured:
         deploy = {"target": target, "port": 0, "scaling": KNOBS}
         described = {"service": "service:Waiting", "name": NAME, "deploy": deploy}
         (project / "modelpack.yaml").write_text(json.dumps(described))
-        _run([MODELPACK, "build"], project, env)
+        tag = _run([MODELPACK, "build"], project, env).strip()
         words = ["--base", base] if base and target == "docker" else []
         _run([MODELPACK, "deploy", "--yes", *words], project, env)
         try:
             return _replayed(target, trace, project, env)
         finally:
             _run([MODELPACK, "deployments", "destroy", NAME, "--yes"], project, env)
+            if target == "docker":
+                with connect() as engine:
+                    engine.remove_image(tag)
 
 
 def _replayed(target: str, trace: Trace, project: Path, env: Mapping[str, str]) -> Measured:
@@ -253,14 +257,15 @@ def main() -> int:
     parser.add_argument("--redraw", action="store_true")
     options = parser.parse_args()
     trace = read_trace(options.trace)
-    found = {one.target: one for one in load()} if SAVED.exists() else {}
+    is_kept = options.trace == TRACE
+    found = {one.target: one for one in load()} if is_kept and SAVED.exists() else {}
     if not options.redraw:
         for target in options.target or ("docker", "local"):
             found[target] = measure(target, trace, options.base)
             print(f"{target}: {found[target]}", flush=True)
     kept = [found[target] for target in sorted(found)]
     print(table(trace, kept))
-    if options.trace == TRACE:
+    if is_kept:
         SAVED.write_text(json.dumps([asdict(one) for one in kept], indent=1) + "\n")
         PICTURE.write_text(draw(trace, kept))
     return 1 if any(one.failed for one in kept) else 0
