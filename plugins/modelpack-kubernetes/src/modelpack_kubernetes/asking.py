@@ -1,6 +1,6 @@
 """How the probe reaches a service that has no address outside its cluster.
 
-    http://NAME.NAMESPACE.svc/readyz ──► …/services/http:NAME:http/proxy/readyz of the API server
+    http://NAME.NAMESPACE.svc/readyz ──► …/services/http:NAME:80/proxy/readyz of the API server
 
 The URL is the one that callers in the cluster use; from here the API server passes the call on.  Where
 it may not, or does not reach the pods, the cluster's own readiness probe decides alone.  A URL of
@@ -9,15 +9,14 @@ KServe or Knative is asked as it is.
 
 from __future__ import annotations
 
-import http.client
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from modelpack.deploy import Answer
+from modelpack.deploy.probe import fetch
 from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kinds import SERVICE
-from modelpack_kubernetes.wanted import PORT_NAME
+from modelpack_kubernetes.wanted import SERVICE_PORT
 
 _REACH_S = 5.0
 
@@ -42,22 +41,23 @@ class Asking:
             return None
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        name = f"http:{service}:{PORT_NAME}"
+        name = f"http:{service}:{SERVICE_PORT}"
         return self.cluster.proxy(SERVICE, name, path, body=body, timeout_s=timeout_s)
 
     def reaches(self, url: str) -> bool:
         """Return whether a service answers from here at all, whatever it says."""
         try:
-            if self.fetch(f"{url}/readyz", body=None, timeout_s=_REACH_S) is not None:
-                return True
-            parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            socket.create_connection((parts.hostname or "", port), timeout=_REACH_S).close()
-        except (OSError, http.client.HTTPException):
+            ready = f"{url}/readyz"
+            if self.fetch(ready, body=None, timeout_s=_REACH_S) is None:
+                fetch(ready, timeout_s=_REACH_S)
+        except (OSError, ValueError):
             return False
         return True
 
     def _service(self, url: str) -> str | None:
+        """Return the service of a URL inside the cluster."""
         host = urlsplit(url).hostname or ""
-        suffix = f".{self.cluster.namespace}.svc"
-        return host.removesuffix(suffix) if host.endswith(suffix) else None
+        for suffix in (".svc", ".svc.cluster.local"):
+            if host.endswith(f".{self.cluster.namespace}{suffix}"):
+                return host.removesuffix(f".{self.cluster.namespace}{suffix}")
+        return None

@@ -10,6 +10,7 @@ or after consent; going back takes what is needed, since it undoes our own doing
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ from modelpack_kubernetes.kinds import (
     Kind,
     kind_of,
 )
-from modelpack_kubernetes.looking import Sight, sight_of
+from modelpack_kubernetes.loglines import last_words
+from modelpack_kubernetes.looking import Sight, pods_of, sight_of
 from modelpack_kubernetes.manifests import secret
 from modelpack_kubernetes.standing import Item, Stand, Standing, look, objects_of
 from modelpack_kubernetes.wanted import own_secret, selector_of
@@ -39,6 +41,7 @@ from modelpack_kubernetes.words import Json, resource_name
 
 _LOOK_S = 1
 _GONE_S = 60.0
+_MOST_SAID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,9 @@ def wait(cluster: Cluster, stand: Stand, progress: Progress, clock: Clock) -> No
         if sight.state is State.RUNNING:
             return
         if sight.state is State.FAILED:
-            raise DeployError(f"'{name}' does not come up: {sight.detail}")
+            said = last_words(cluster, pods_of(cluster, item))
+            why = f"{sight.detail}: {_telling(said)}" if _telling(said) else sight.detail
+            raise DeployError(f"'{name}' does not come up: {why}", log_lines=said)
         if clock.now() >= until:
             raise DeployError(
                 f"'{name}' was not ready within {timeout_s:g} s: {sight.detail}",
@@ -137,6 +142,18 @@ def wait(cluster: Cluster, stand: Stand, progress: Progress, clock: Clock) -> No
             told = sight.detail
             progress.note(told)
         _await_change(cluster, item)
+
+
+def _telling(lines: Iterable[str]) -> str:
+    """Return what the last line says that speaks of an error."""
+    errors = [line for line in lines if "error" in line.lower()]
+    if not errors:
+        return ""
+    try:
+        said = str(json.loads(errors[-1])["error"])
+    except (ValueError, KeyError, TypeError):
+        said = errors[-1]
+    return "".join(c if c.isprintable() else " " for c in said).strip()[:_MOST_SAID]
 
 
 def _await_change(cluster: Cluster, item: Item) -> None:

@@ -13,11 +13,10 @@ validation), "Server-Side Apply", "Access Services Running on Clusters" (``…/p
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from modelpack.deploy import Answer
@@ -31,9 +30,6 @@ from modelpack.errors import (
 )
 from modelpack_kubernetes.kinds import EVENT, POD, Kind, kind_of
 from modelpack_kubernetes.words import MANAGER, Json
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 _CALL_S = 30.0
 _WATCH_SLACK_S = 10.0
@@ -356,19 +352,6 @@ def as_ours(error: ApiError) -> ModelpackError:
     if error.status in (429, 500, 503, 504):
         return UnreachableError(error.message, hint="the cluster is busy; try again")
     return DeployError(error.message)
-
-
-def settled_errors(call: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Wrap a call so that what the API server refuses is raised as our errors."""
-
-    @functools.wraps(call)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return call(*args, **kwargs)
-        except ApiError as error:
-            raise as_ours(error) from error
-
-    return wrapped
 
 
 def _selected(selector: Mapping[str, str]) -> dict[str, str]:

@@ -154,12 +154,10 @@ class _Client:
             if time.monotonic() >= self._until:
                 self._known, self._until = self._token(), time.monotonic() + _TOKEN_S
             return {"Authorization": f"Bearer {self._known}"}
-        headers: dict[str, str] = {}
         # An expired token is fetched anew in here, by an exec plugin for one.
-        self._api.update_params_for_auth(headers, [], ["BearerToken"])
-        return {
-            "Authorization" if k.lower() == "authorization" else k: v for k, v in headers.items()
-        }
+        found = self._api.configuration.auth_settings().values()
+        said = next((str(one["value"]) for one in found if one.get("in") == "header"), None)
+        return {} if said is None else {"Authorization": said}
 
 
 def _library() -> Any:

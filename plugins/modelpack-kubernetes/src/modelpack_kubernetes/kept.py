@@ -46,9 +46,9 @@ class Entry:
     @property
     def mark(self) -> str:
         """Name of the revision in the cluster: other options are another one."""
-        if not self.options:
+        if not self._told:
             return self.spec.revision
-        text = json.dumps(dict(self.options), sort_keys=True)
+        text = json.dumps(self._told, sort_keys=True)
         return f"{self.spec.revision}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
     @property
@@ -59,7 +59,12 @@ class Entry:
     def facts(self) -> dict[str, Fact]:
         """Return what is compared: facts of the spec, and the options."""
         mode = {"mode": self.spec.settings.mode or "deployment"}
-        return self.spec.facts() | mode | {f"option.{k}": v for k, v in self.options.items()}
+        return self.spec.facts() | mode | {f"option.{k}": v for k, v in self._told.items()}
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """The options but for the namespace, which says where and not what."""
+        return {key: one for key, one in self.options.items() if key != "namespace"}
 
     def to_json(self) -> Json:
         """Return plain JSON values."""
@@ -80,10 +85,11 @@ class Entry:
 
 
 def of_the_manifests(options: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that manifests depend on, but for the namespace, in which they stand."""
-    others = OF_THE_FILES | {"namespace"}
+    """Return the options that manifests depend on."""
     return {
-        key: one for key, one in sorted(options.items()) if key in OPTIONS and key not in others
+        key: one
+        for key, one in sorted(options.items())
+        if key in OPTIONS and key not in OF_THE_FILES
     }
 
 

@@ -79,7 +79,7 @@ def _take(cluster: Cluster, name: str) -> bool:
             else:
                 cluster.replace({**there, "spec": _lease(name)["spec"]})
         except ApiError as error:
-            if error.status == 403:
+            if error.status in (403, 404):  # 404: no such namespace, which is told next
                 return False
             if error.status != 409:  # else somebody was quicker: look again
                 raise as_ours(error) from error

@@ -8,7 +8,7 @@ a connection that breaks loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from modelpack_kubernetes.cluster import Cluster
@@ -17,6 +17,7 @@ from modelpack_kubernetes.standing import Item, Standing
 from modelpack_kubernetes.words import Json
 
 _AGAIN_S = 1.0
+_LAST = 10
 
 
 @dataclass(slots=True)
@@ -66,6 +67,17 @@ def lines(
             return
         tail = None
         sleep(_AGAIN_S)
+
+
+def last_words(cluster: Cluster, pods: Iterable[Json]) -> tuple[str, ...]:
+    """Return the last lines of the first pod that has written any, of a container that ended too."""
+    for pod in pods:
+        name, container = pod["metadata"]["name"], str(pod["spec"]["containers"][0]["name"])
+        for more in ({"previous": "true"}, {}):
+            text = cluster.log(name, container, {"tailLines": str(_LAST), **more})
+            if text:
+                return tuple(text.splitlines())
+    return ()
 
 
 def _items(standing: Standing) -> list[Item]:

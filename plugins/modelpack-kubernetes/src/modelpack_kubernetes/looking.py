@@ -22,7 +22,7 @@ from modelpack.deploy import State
 from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kinds import DEPLOYMENT, KNATIVE_SERVICE, POD
 from modelpack_kubernetes.standing import Item
-from modelpack_kubernetes.words import REVISION, Json
+from modelpack_kubernetes.words import CANARY, REVISION, Json
 
 HOPELESS = (
     "ErrImageNeverPull",
@@ -63,7 +63,7 @@ def sight_of(cluster: Cluster, item: Item) -> Sight:
         url = None
     else:
         state, detail = _of_service(item)
-        url = (item.value.get("status") or {}).get("url")
+        url = _url_of(item)
     if state is State.STARTING and is_hopeless:
         state = State.FAILED
     if state is not State.RUNNING and why is None:
@@ -142,6 +142,20 @@ def _of_service(item: Item) -> tuple[State, str | None]:
     if ready.get("status") == "False" and item.kind is KNATIVE_SERVICE:
         return State.FAILED, said
     return State.STARTING, said
+
+
+def _url_of(item: Item) -> str | None:
+    """Return where a service of KServe or Knative answers; a canary has an address of its own.
+
+    None where it has none: what answers at the common one may be the other revision.
+    """
+    status = item.value.get("status") or {}
+    component = (status.get("components") or {}).get("predictor") or {}
+    traffic: list[Json] = status.get("traffic") or component.get("traffic") or []
+    if len([one for one in traffic if one.get("percent")]) < 2:
+        return status.get("url")
+    own = [one for one in traffic if one.get("latestRevision") or one.get("tag") == CANARY]
+    return own[0].get("url") if own else None
 
 
 def _reason(pod: Json) -> tuple[str, bool] | None:

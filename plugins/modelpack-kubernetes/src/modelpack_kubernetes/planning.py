@@ -52,7 +52,9 @@ def read(cluster: Cluster, standing: Standing, entry: Entry, state: State) -> Li
     around: dict[str, Fact] = {_OBJECTS: found.to_json()}
     if "@" in entry.image:
         around[_IMAGE] = entry.image
-    if stand.beside is not None:
+    if stand.beside is not None and entry.wanted.mode != "deployment":
+        around[_BESIDE] = f"{stand.beside.spec.bundle} {entry.spec.settings.canary_percent} 0"
+    elif stand.beside is not None:
         count = canary_count(stand.beside.wanted, entry.spec.settings.canary_percent or 1)
         stable = max(1, stand.beside.spec.settings.min_replicas)
         around[_BESIDE] = f"{stand.beside.spec.bundle} {count} {stable}"
@@ -126,6 +128,8 @@ def _notes(live: Live) -> list[str]:
     if beside is None:
         return []
     bundle, count, stable = str(beside).rsplit(" ", 2)
+    if stable == "0":  # shares that the cluster itself keeps to
+        return [f"a canary gets {count} % of the requests; '{bundle}' has the rest"]
     total = int(count) + int(stable)
     share = f"{count} of {total} replicas, about {round(100 * int(count) / total)} %"
     return [f"a canary gets {share} of the requests; '{bundle}' has the rest"]

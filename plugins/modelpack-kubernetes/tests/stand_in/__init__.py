@@ -62,11 +62,14 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
     cluster: StandIn
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None = None
+    """None: the way in from outside, which has none."""
     _open: set[socket.socket]
 
     def get_request(self) -> tuple[Any, Any]:
         request, address = super().get_request()
+        if self.tls is None:
+            return request, address
         # The handshake is done in the connection's own thread.
         secure = self.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         return secure, address
@@ -103,16 +106,24 @@ class StandIn:
         """Says what becomes of a call: None, ``refused`` or ``lost``."""
         self.is_over = threading.Event()
         self.store = Store(has_custom=has_custom)
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.cluster = self
-        self._server.tls = context()
-        self.url = f"https://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
+        self._servers = [self._serve(context()), self._serve(None)]
+        port, way_in = (one.server_port for one in self._servers)
+        self.url = f"https://127.0.0.1:{port}"
+        self.way_in = f"http://127.0.0.1:{way_in}"
+        """Where services of KServe and Knative are reached from outside."""
         self.add_namespace("default")
-        self.controllers = Controllers(self.store, self.url)
-        self._thread.start()
+        self.controllers = Controllers(self.store, self.way_in)
+        self._threads = [
+            threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True)
+            for one in self._servers
+        ]
+        for one in self._threads:
+            one.start()
+
+    def _serve(self, tls: ssl.SSLContext | None) -> _Server:
+        server = _Server(("127.0.0.1", 0), Handler)
+        server.cluster, server.tls = self, tls
+        return server
 
     def __enter__(self) -> StandIn:
         return self
@@ -123,10 +134,11 @@ class StandIn:
     def close(self) -> None:
         self.is_over.set()
         self.controllers.close()
-        self._server.shutdown()
-        self._server.end_all()
-        self._server.server_close()
-        self._thread.join()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            server.end_all()
+            server.server_close()
+            thread.join()
 
     def reset(self) -> None:
         """Be as new: nothing stands but the namespaces, nothing is forbidden, nothing goes wrong."""

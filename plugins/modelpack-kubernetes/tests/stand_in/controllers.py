@@ -16,8 +16,8 @@ import math
 import threading
 from typing import Any
 
-from . import pods
-from .store import Item, Json, Store, now
+from . import pods, serving
+from .store import Item, Json, Store, owner_of
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
@@ -52,10 +52,7 @@ class Controllers:
         for deployment in store.list(store.named("Deployment", "apps")):
             if "deletionTimestamp" not in deployment.value["metadata"]:
                 self._roll(deployment)
-        for group, kind, label in _SERVING:
-            if any(one.group == group for one in store.kinds):
-                for item in store.list(store.named(kind, group)):
-                    self._serve(item, label)
+        serving.look(store, self.address)
         for pod in store.list(store.named("Pod")):
             uid = pod.value["metadata"]["uid"]
             age = self._ages.get(uid, 0)
@@ -127,7 +124,7 @@ class Controllers:
             "name": name,
             "labels": labels,
             "annotations": notes,
-            "ownerReferences": [_owner(deployment)],
+            "ownerReferences": [owner_of(deployment)],
         }
         value = {
             "metadata": meta,
@@ -151,7 +148,7 @@ class Controllers:
             store.delete(pod.kind, pod.namespace, pod.name)
 
     def _make_pod(self, owner: Item, spec: Json, template: Json) -> None:
-        names = {"generateName": f"{owner.name}-", "ownerReferences": [_owner(owner)]}
+        names = {"generateName": f"{owner.name}-", "ownerReferences": [owner_of(owner)]}
         meta = {**template, **names}
         value = {"metadata": meta, "spec": json.loads(json.dumps(spec))}
         self.store.create(
@@ -200,64 +197,10 @@ class Controllers:
         }
         self.store.set_status(deployment, {key: one for key, one in status.items() if one != 0})
 
-    # Services of KServe and Knative
-
-    def _serve(self, item: Item, label: str) -> None:
-        if "deletionTimestamp" in item.value["metadata"]:
-            return
-        spec = _pod_spec(item)
-        digits = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]
-        there = self._pods(item)
-        mine = [one for one in there if one.value["metadata"]["labels"][HASH] == digits]
-        if not mine:
-            self._make_pod(item, spec, {"labels": {label: item.name, HASH: digits}})
-        well = any(map(pods.is_ready, mine))
-        if well:
-            for one in there:
-                if one not in mine:
-                    self.store.delete(one.kind, one.namespace, one.name)
-        ready: Json = {"type": "Ready", "status": "True" if well else "Unknown"}
-        if not well and mine and pods.mode_of(mine[0]) in ("crash", "pull", "unschedulable"):
-            why = "Container failed with: the model cannot be read"
-            ready |= {"status": "False", "reason": "RevisionFailed", "message": why}
-        former = item.value.get("status", {}).get("conditions", [{}])[0]
-        is_same = former.get("status") == ready["status"]
-        ready["lastTransitionTime"] = former["lastTransitionTime"] if is_same else now()
-        status = {
-            "observedGeneration": item.value["metadata"]["generation"],
-            "conditions": [ready],
-            "url": f"{self.address}/ingress/{item.namespace}/{item.name}",
-        }
-        self.store.set_status(item, status)
-
-
-_SERVING = (
-    ("serving.kserve.io", "InferenceService", "serving.kserve.io/inferenceservice"),
-    ("serving.knative.dev", "Service", "serving.knative.dev/service"),
-)
-
-
-def _pod_spec(item: Item) -> Json:
-    """Return the pod that a service of KServe or Knative stands for, its name for a container."""
-    spec = item.value["spec"]
-    found = spec["predictor"] if "predictor" in spec else spec["template"]["spec"]
-    keys = ("containers", "volumes", "serviceAccountName", "securityContext")
-    pod = json.loads(json.dumps({key: found[key] for key in keys if key in found}))
-    for one in pod["containers"]:
-        one.setdefault("name", "kserve-container")
-    return dict(pod)
-
 
 def _annotations(deployment: Item) -> Json:
     notes = deployment.value["metadata"].get("annotations", {})
     return {key: one for key, one in notes.items() if key != REVISION}
-
-
-def _owner(item: Item) -> Json:
-    value = item.value
-    uid = value["metadata"]["uid"]
-    said = {"apiVersion": value["apiVersion"], "kind": value["kind"], "name": item.name, "uid": uid}
-    return {**said, "controller": True, "blockOwnerDeletion": True}
 
 
 def _amount(value: Any, count: int, round_: Any) -> int:

@@ -6,7 +6,7 @@ FAKE_MODE   (none)          pending, running, ready
             pull            its image is not to be had: ErrImagePull, then ImagePullBackOff
             unschedulable   no node takes it: an event FailedScheduling
             unready         runs, and /readyz says 503: an event Unhealthy
-            sick            is ready, and answers everything but /readyz with 500
+            sick            is ready, and answers its own example with 500
 FAKE_LOG    one more line of its log
 """
 
@@ -93,14 +93,14 @@ def answer_of(pod: Item, path: str) -> tuple[int, bytes]:
     if path == "/readyz":
         ready = mode != "unready"
         return (200 if ready else 503), b'{"status": "ready"}' if ready else b'{"status": "not"}'
-    if mode == "sick":
-        return 500, b'{"detail": "it is sick"}'
     if path == "/openapi.json":
         env, image = env_of(pod.value["spec"]), pod.value["spec"]["containers"][0]["image"]
         tag = env.get("MODELPACK_TAG", image).partition("@")[0]
         info = {"title": "fake", "version": tag.rpartition(":")[2]}
         paths = {"/double": {"post": {"requestBody": EXAMPLE}}}
         return 200, json.dumps({"openapi": "3.1.0", "info": info, "paths": paths}).encode()
+    if mode == "sick":
+        return 500, b'{"detail": "it is sick"}'
     return 200, b'{"doubled": [2.0]}'
 
 

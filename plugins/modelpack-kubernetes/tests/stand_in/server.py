@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
-from . import discovery, pods, refusals
+from . import discovery, pods, refusals, serving
 from .kinds import Kind
+from .proxying import proxied
 from .refusals import Refused
 from .schema import schema_of
 from .selectors import Selector
@@ -274,39 +275,6 @@ def watched(store: Store, asked: Asked, is_over: threading.Event) -> Iterator[Js
         yield {"type": "BOOKMARK", "object": {**head, "metadata": meta}}
 
 
-def proxied(store: Store, asked: Asked) -> tuple[int, bytes]:
-    """Return what a pod answers behind the API server's proxy; raises Refused."""
-    scheme, name, port = _parts(str(asked.name))
-    space = asked.namespace or ""
-    if scheme not in ("", "http"):
-        raise Refused(503, "ServiceUnavailable", "tls: first record does not look like TLS")
-    if asked.kind.kind == "Pod":
-        pod = store.get(asked.kind, space, name)
-        known = [
-            one["containerPort"] for one in pod.value["spec"]["containers"][0].get("ports", ())
-        ]
-        if not pods.is_ready(pod) or (port and int(port) not in known):
-            raise Refused(503, "ServiceUnavailable", "error trying to reach service: refused")
-        return pods.answer_of(pod, asked.rest)
-    service = store.get(asked.kind, space, name)
-    named = {str(one.get("name", "")) for one in service.value["spec"]["ports"]}
-    named |= {str(one["port"]) for one in service.value["spec"]["ports"]}
-    selector = Selector(equal=service.value["spec"].get("selector") or {})
-    pod_kind = store.named("Pod")
-    takes = [one for one in store.list(pod_kind, space) if selector.takes(one.value)]
-    ready = [one for one in takes if pods.is_ready(one)]
-    if not ready or (port and port not in named):
-        raise Refused(503, "ServiceUnavailable", f'no endpoints available for service "{name}"')
-    return pods.answer_of(ready[store.version % len(ready)], asked.rest)
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    words = name.split(":")
-    if len(words) == 1:
-        return "", name, ""
-    return ("", *words) if len(words) == 2 else (words[0], words[1], words[2])  # type: ignore[return-value]
-
-
 class Handler(BaseHTTPRequestHandler):
     """One connection; ``server.cluster`` is the stand-in."""
 
@@ -333,7 +301,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer_to(self, cluster: Any, body: bytes) -> None:
         path = urlsplit(self.path).path
-        if path.startswith("/ingress/"):
+        if self.server.tls is None:
             self._ingress(cluster, path)
             return
         token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
@@ -373,14 +341,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, "Forbidden", f"{plural} {name}is forbidden: {what}")
 
     def _ingress(self, cluster: Any, path: str) -> None:
-        _, _, space, name, *rest = path.split("/")
         with cluster.store.changed:
-            found = [
-                one
-                for one in cluster.store.list(cluster.store.named("Pod"), space)
-                if name in one.value["metadata"]["labels"].values() and pods.is_ready(one)
-            ]
-        status, data = pods.answer_of(found[0], "/" + "/".join(rest)) if found else (503, b"")
+            status, data = serving.answer(cluster.store, path)
         self._send(status, data, "application/json")
 
     def _stream(self, cluster: Any, asked: Asked) -> None:

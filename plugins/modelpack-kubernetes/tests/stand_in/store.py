@@ -155,6 +155,8 @@ class Store:
     ) -> Item:
         """Apply a configuration server-side; raises Refused."""
         meta = config.get("metadata") or {}
+        if meta.get("namespace", namespace) != namespace:
+            raise refusals.bad("the namespace of the provided object does not match the namespace")
         if meta.get("name") != name:
             raise refusals.bad("name in URL does not match name in request object")
         if meta.get("managedFields"):
@@ -258,7 +260,9 @@ class Store:
         return Entry(manager, operation, kind.api_version, now())
 
     def _is_same(self, item: Item, former: Item) -> bool:
-        value = defaults.with_defaults(item.kind.kind, item.value)
+        value = item.value
+        if item.kind.crd is None:
+            value = defaults.with_defaults(item.kind.kind, value)
         fields = [
             [(one.manager, one.fields) for one in each.managed.entries] for each in (item, former)
         ]
@@ -266,7 +270,7 @@ class Store:
 
     def _keep(self, item: Item, former: Item | None, *, dry_run: bool) -> Item:
         kind = item.kind
-        if kind.is_namespaced and kind.kind != "Namespace":
+        if kind.is_namespaced:
             space = self.items.get((self.kinds[0].key, "", item.namespace))
             if space is None:
                 raise refusals.not_found("namespaces", item.namespace)
@@ -301,7 +305,7 @@ class Store:
         if unknown:
             said = ", ".join(f"strict decoding error: {one}" for one in unknown)
             raise refusals.bad(f"{kind.kind} in version {kind.version!r} cannot be handled: {said}")
-        if not wrong:
+        if not wrong and kind.crd is None:
             item.value = defaults.with_defaults(kind.kind, item.value)
             wrong = list(defaults.mistakes(kind.kind, item.value, former and former.value))
         if wrong:
@@ -336,3 +340,10 @@ def _without_nulls(value: Any) -> Any:
 
 def _full(kind: Kind) -> str:
     return f"{kind.plural}.{kind.group}".rstrip(".")
+
+
+def owner_of(item: Item) -> Json:
+    value = item.value
+    uid = value["metadata"]["uid"]
+    said = {"apiVersion": value["apiVersion"], "kind": value["kind"], "name": item.name, "uid": uid}
+    return {**said, "controller": True, "blockOwnerDeletion": True}
