@@ -51,7 +51,14 @@ from modelpack_kubernetes.options import OPTIONS as MANIFEST_OPTIONS
 from modelpack_kubernetes.options import read
 from modelpack_kubernetes.output import files
 from modelpack_kubernetes.places import Push, is_pushed, push_bundle, reference_of
-from modelpack_kubernetes.standing import Stand, Standing, every, look, objects_of
+from modelpack_kubernetes.standing import (
+    Stand,
+    Standing,
+    canary_count,
+    every,
+    look,
+    objects_of,
+)
 
 OPTIONS: Mapping[str, str] = {
     **MANIFEST_OPTIONS,
@@ -331,8 +338,10 @@ def _share(standing: Standing) -> str | None:
     kept = standing.settled
     if standing.canary is None or kept is None or kept.beside is None:
         return None
-    percent = kept.entry.spec.settings.canary_percent
-    return f"a canary with about {percent} % of the requests beside '{kept.beside.spec.bundle}'"
+    former = kept.beside
+    count = canary_count(former.wanted, kept.entry.spec.settings.canary_percent or 1)
+    total = count + max(1, former.spec.settings.min_replicas)
+    return f"a canary: {count} of {total} replicas, beside '{former.spec.bundle}'"
 
 
 def _meanwhile(standing: Standing) -> str | None:
