@@ -71,7 +71,9 @@ def from_kubeconfig(file: str | None = None, context: str | None = None) -> Conn
             return _Client(library.client.ApiClient(configuration), None)
         _require(file, context)
         try:
-            api = library.config.new_client_from_config(config_file=file, context=context)
+            # Named here: the library reads $KUBECONFIG only once, when it is imported.
+            files = os.pathsep.join(map(str, _files(file)))
+            api = library.config.new_client_from_config(config_file=files, context=context)
         except library.config.ConfigException as cause:
             raise CredentialsError(
                 f"the kubeconfig cannot be used: {_first_line(cause)}",

@@ -316,6 +316,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = cluster.fault(asked)
         if fault == "refused":
             raise Refused(500, "InternalError", "etcdserver: request timed out")
+        if asked.query.get("sendInitialEvents") == "true":  # as without the gate WatchList
+            why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch"
+            raise refusals.invalid("ListOptions.meta.k8s.io", "", [why])
         if asked.verb == "watch":
             self._stream(cluster, asked)
         elif asked.sub == "log":
