@@ -18,6 +18,10 @@ from modelpack.testing import CLAIMS, Claim, TargetCase
 
 from .fake_azure import FakeAzure
 
+CERTIFICATES_ALONE = b"""
+clusters: [{cluster: {server: 'https://x', certificate-authority-data: eA==}}]
+users: [{user: {client-key-data: secret}}]
+"""
 GIVEN = {"cluster": "prod", "namespace": "default"}
 
 
@@ -118,8 +122,7 @@ def test_a_cluster_that_knows_people_by_entra_gets_a_token_of_the_caller(
         (b"\xff\xfe", DeployError, "cannot be read"),
         (b"users: [{user: {token: abc}}]", DeployError, "cannot be read"),
         (
-            b"clusters: [{cluster: {server: 'https://x', certificate-authority-data: eA==}}]\n"
-            b"users: [{user: {client-key-data: secret}}]",
+            CERTIFICATES_ALONE,
             CredentialsError,
             "by certificates alone",
         ),

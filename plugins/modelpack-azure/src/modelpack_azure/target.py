@@ -191,8 +191,10 @@ class AzureTarget(Target):
         mode, standing = self._require(name)
         try:
             mode.promote(self._place, standing, SILENT)
-        except DeployError:
+        except DeployError as error:
             self.revert(name)
+            runs = self.status(name)
+            error.hint = f"revision '{runs.revision}' ({runs.bundle}) has all calls again"
             raise
 
     def revert(self, name: str) -> None:
