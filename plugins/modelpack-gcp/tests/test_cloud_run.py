@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from modelpack_gcp.modes import moment
 from modelpack_gcp.target import CloudRunTarget
 
 from modelpack.deploy import SILENT, Journal, State, rollout
@@ -89,6 +90,32 @@ def test_another_number_of_replicas_starts_nothing_anew(google: FakeRun) -> None
     assert list(google.revisions) == before
     [service] = google.services.values()
     assert service["scaling"] == {"minInstanceCount": 2, "maxInstanceCount": 9}
+
+
+def test_who_cannot_ask_it_is_told_where_it_answers(google: FakeRun) -> None:
+    hidden = deploy(KINDS["internal"].at(google), KINDS["internal"].spec())
+    [service] = google.services.values()
+
+    assert hidden.url is None
+    assert hidden.detail == f"it answers inside its network at {service['uri']}"
+
+    KINDS["internal"].at(google).destroy("digits")
+    asked = deploy(KINDS["public, canary"].at(google), KINDS["public, canary"].spec())
+    [service] = google.services.values()
+    assert (asked.url, asked.detail) == (service["uri"], None)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("2026-01-01T00:00:05.123456Z", "2026-01-01T00:00:05Z"),
+        ("2026-01-01T00:00:05Z", "2026-01-01T00:00:05Z"),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_times_are_shown_to_the_second(said: str | None, shown: str | None) -> None:
+    assert moment(said) == shown
 
 
 def test_a_rollback_gives_the_calls_back_to_the_revision_that_is_there(google: FakeRun) -> None:

@@ -27,7 +27,7 @@ from modelpack_gcp.baking import bake
 from modelpack_gcp.identity import with_identity
 from modelpack_gcp.kept import Entry, Kept
 from modelpack_gcp.loglines import log_lines
-from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing
+from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
 from modelpack_gcp.prices import cost_of
 from modelpack_gcp.run_service import API, RunService, shares, short
 from modelpack_gcp.sizes import run_size
@@ -138,12 +138,14 @@ class CloudRunMode(Mode):
             return Sight(state=State.FAILED, detail=f"the revision '{now.unit}' is gone")
         state, detail = run_body.state_of(revision.get("conditions"))
         wanted = place.wanted_of(now)
-        can_be_asked = wanted.settings.public or wanted.flag("inside")
+        url, can_be_asked = _address(standing), wanted.settings.public or wanted.flag("inside")
+        if url is not None and not can_be_asked and detail is None:
+            detail = f"it answers inside its network at {url}"
         return Sight(
             state=state,
             detail=detail,
-            url=_address(standing) if can_be_asked else None,
-            since=str(revision.get("createTime") or "") or None,
+            url=url if can_be_asked else None,
+            since=moment(revision.get("createTime")),
             facts=_facts(standing, revision, wanted),
         )
 

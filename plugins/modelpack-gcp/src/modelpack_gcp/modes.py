@@ -210,3 +210,9 @@ class Mode(ABC):
     @abstractmethod
     def remove(self, place: Place, name: str) -> bool:
         """Remove all of a deployment; returns whether anything was there."""
+
+
+def moment(said: object) -> str | None:
+    """Return a time of Google's to the second, UTC; None when there is none."""
+    text = str(said or "").partition(".")[0].rstrip("Z")
+    return f"{text}Z" if text else None

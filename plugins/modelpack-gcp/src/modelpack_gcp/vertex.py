@@ -24,7 +24,7 @@ from modelpack_gcp import vertex_body
 from modelpack_gcp.endpoint import API, REPLICAS, Endpoint, deployed, split_of
 from modelpack_gcp.kept import Entry, Kept
 from modelpack_gcp.loglines import log_lines
-from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing
+from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
 from modelpack_gcp.registered import Models
 from modelpack_gcp.sizes import machine_for
 from modelpack_gcp.wanted import TARGET_LABEL, Wanted, resource_id
@@ -126,7 +126,7 @@ class VertexMode(Mode):
             state=State.STARTING if count == 0 else State.RUNNING,
             detail=str(why) if why else None,
             url=Endpoint(place=place, name=standing.kept.name).url,
-            since=str(one.get("createTime") or "") or None,
+            since=moment(one.get("createTime")),
             facts=_facts(one, place.wanted_of(now), is_trial=standing.kept.trial is not None),
         )
 
