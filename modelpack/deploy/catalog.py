@@ -36,6 +36,7 @@ BROUGHT_BY = {
     "gcp": "modelpack-gcp",
     "gcp-cloud-run": "modelpack-gcp",
     "gcp-vertex": "modelpack-gcp",
+    "gke": "modelpack-gcp",
     "kubernetes": "modelpack-kubernetes",
     "ray": "modelpack-ray",
 }

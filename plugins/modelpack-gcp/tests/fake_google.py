@@ -14,6 +14,7 @@ Every service
   or ``lost``: it is done, and the connection closes without an answer.
 
 Artifact Registry  ``registryUri`` leads here; ``push`` puts an image under a tag.
+Kubernetes Engine  says of ``clusters`` where they are; what they do is none of its.
 Cloud Logging      entries by text of the filter: a log, a revision, a deployed model.
 Cloud Run          in ``google_run``, Vertex AI in ``google_vertex``.
 
@@ -99,6 +100,7 @@ class FakeGoogle:
         self.operations: dict[str, Operation] = {}
         self.repositories: dict[str, Json] = {}
         self.tags: dict[str, str] = {}
+        self.clusters: dict[str, Json] = {}
         self.calls: list[str] = []
         self.bodies: list[tuple[str, Json]] = []
         self.fault: Callable[[str], str | None] = lambda _: None
@@ -255,6 +257,13 @@ class FakeGoogle:
             raise not_found(name)
         package = name.partition("/tags/")[0]
         return {"name": name, "version": f"{package}/versions/{self.tags[name]}"}
+
+    # Kubernetes Engine: where clusters are, no more.
+
+    def container_projects_locations_clusters_get(self, name: str, **_: Any) -> Json:
+        if name not in self.clusters:
+            raise not_found(name)
+        return self.clusters[name]
 
     # Cloud Logging
 
