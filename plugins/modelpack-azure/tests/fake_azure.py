@@ -5,7 +5,8 @@ Rules that it keeps, as Azure's documentation has them:
 * Every call names an ``api-version`` that the kind has; a body that the service's own model does not
   take is refused with 400, and so is a kind that nobody knows.
 * A call that takes long answers 201 or 202 with ``Azure-AsyncOperation``; its operation is ``InProgress``
-  at the first look and ``Succeeded`` or ``Failed`` at the next.  Meanwhile another change is 409.
+  at the first look and ``Succeeded`` or ``Failed`` at the next, or after some other calls.  Meanwhile
+  another change is 409.
 * ``PATCH`` merges objects and replaces lists; tags as a whole.
 * Container apps: a template that differs makes a revision; a suffix that was used makes none and says
   nothing; traffic names revisions that are there and active, in sum 100; a revision with calls cannot be
@@ -152,7 +153,7 @@ class FakeAzure:
     def operation(self, end: Callable[[], str | None]) -> dict[str, str]:
         """Begin a call that takes long; ``end`` does it, and returns why it failed."""
         number = str(len(self._operations))
-        self._operations[number] = {"looks": 0, "end": end, "status": "InProgress"}
+        self._operations[number] = {"looks": 0, "age": 0, "end": end, "status": "InProgress"}
         path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.App/operations/{number}"
         return {"Azure-AsyncOperation": f"{self.endpoint}{path}?api-version=2026-07-01"}
 
@@ -192,6 +193,7 @@ class FakeAzure:
             raise Refused(
                 400, "NoRegisteredProviderFound", f"no API version '{asked}' of '{provider}'"
             )
+        self._pass_time()
         body = json.loads(data) if data else None
         if method != "GET":
             self.sent.append((method, path, body))
@@ -199,6 +201,15 @@ class FakeAzure:
             if part.takes(path):
                 return part.answer(method, path, body)
         return self._thing(method, path, body)
+
+    def _pass_time(self) -> None:
+        """What is under way ends after some calls, whether anybody asks for it or not."""
+        for number, found in self._operations.items():
+            if found["status"] == "InProgress":
+                found["age"] += 1
+                if found["age"] >= 5:
+                    found["looks"] = 1
+                    self._look(number)
 
     def _look(self, number: str) -> dict[str, Any]:
         found = self._operations[number]

@@ -72,7 +72,7 @@ class Endpoints:
         if method == "GET":
             return 200, {}, self._shown(name)
         if name in self.busy:
-            raise Refused(409, "Conflict", "another operation is under way")
+            raise Refused(409, "Conflict", "another operation is in progress")
         self.busy.add(name)
         if method == "DELETE":
             return 202, self.azure.operation(lambda: self._gone(name)), None

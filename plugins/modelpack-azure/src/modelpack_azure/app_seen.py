@@ -54,6 +54,7 @@ def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> St
         settled=settled,
         known=known,
         since=None if newest is None else time_of(properties_of(newest).get("createdTime")),
+        is_busy=str(properties_of(app).get("provisioningState")) in ("InProgress", "Deleting"),
         found=(app, revisions),
     )
 

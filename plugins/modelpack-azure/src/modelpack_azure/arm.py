@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from modelpack.errors import ToolMissingError, UsageError
-from modelpack_azure.refusals import refuse, said
+from modelpack_azure.refusals import is_under_way, refuse, said
 
 PUBLIC = "https://management.azure.com"
 
@@ -32,6 +33,8 @@ _MANAGERS = ("management.chinacloudapi.cn", "management.usgovcloudapi.net")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POLL_S = 5.0
 _RETRIES = 5
+_UNDER_WAY_S = 1800.0
+"""Longest that a change waits for one before it to end."""
 
 Json = dict[str, Any]
 
@@ -159,7 +162,7 @@ class Arm:
     def delete(self, path: str, api: str) -> None:
         """Remove what stands at a path, and wait until it is gone; nothing there is no mistake."""
         with said(f"remove '{_short(path)}'"):
-            answer = self._send("DELETE", path, api)
+            answer = self._undisturbed("DELETE", path, api)
             if answer.http_response.status_code != 404:
                 self._wait(answer)
 
@@ -225,10 +228,23 @@ class Arm:
 
     def _change(self, method: str, path: str, api: str, body: Json | None, what: str) -> Json:
         with said(what):
-            answer = self._send(method, path, api, body)
+            answer = self._undisturbed(method, path, api, body)
             if answer.http_response.status_code == 404:
                 refuse(answer.http_response)
             return self._wait(answer)
+
+    def _undisturbed(self, method: str, path: str, api: str, body: Json | None = None) -> Any:
+        """Send a change once what is under way there has ended, such as one whose answer was lost."""
+        from azure.core.exceptions import HttpResponseError
+
+        deadline = time.monotonic() + _UNDER_WAY_S
+        while True:
+            try:
+                return self._send(method, path, api, body)
+            except HttpResponseError as error:
+                if not is_under_way(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(self.poll_s)
 
     def _send(self, method: str, path: str, api: str, body: Json | None = None) -> Any:
         """Return the pipeline's answer; raises azure.core's HttpResponseError but for 404."""

@@ -277,6 +277,12 @@ class MlMode(Mode):
         path = f"{site_of(place, standing.name).endpoint}/deployments/{deployment_name(standing.entry)}"
         return log_lines(place, path, follow=follow, tail=tail)
 
+    def registry_id(self, place: Place) -> str | None:
+        """Return the registry of the workspace."""
+        workspace = place.calls.get(site_of(place, "all").workspace, API) or {}
+        found = properties_of(workspace).get("containerRegistry")
+        return str(found) if found else None
+
     def inventory(self, standing: Standing) -> list[str]:
         """Return the endpoint, its deployments and the environment versions."""
         deployments = [f"online-deployment/{one['name']}" for one in standing.found[1]]

@@ -44,6 +44,9 @@ _STATES: Mapping[str, State] = {
 }
 
 
+_BUSY = ("Creating", "Updating", "Deleting")
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The paths of one deployment."""
@@ -105,15 +108,22 @@ def standing_of(
         if (entry := _entry(one)) is not None
     }
     by_mark = {entry.mark: one for one in deployments if (entry := _entry(one)) is not None}
+    settled = settled_of(tags)
     now = by_mark.get(str(tags.get(NOW_TAG)))
+    if now is None and settled:
+        now = by_mark.get(settled[-1])
     entry = None if now is None else _entry(now)
     return Standing(
         name=name,
         entry=entry,
         sight=_sight(endpoint, now, entry),
-        settled=settled_of(tags),
+        settled=settled,
         known=known,
         since=None if now is None else _since(now),
+        is_busy=any(
+            str(properties_of(one).get("provisioningState")) in _BUSY
+            for one in (endpoint, *deployments)
+        ),
         found=(endpoint, deployments, versions),
     )
 

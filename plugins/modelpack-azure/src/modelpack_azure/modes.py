@@ -103,7 +103,8 @@ class Standing:
     known: Mapping[str, tuple[Entry, str | None]] = field(default_factory=dict)
     """By mark: every revision that Azure still has, and since when."""
     since: str | None = None
-    registry_id: str | None = None
+    is_busy: bool = False
+    """True while Azure is changing it: what it says then is not the last word."""
     found: Any = None
     """What the mode itself needs."""
 
@@ -192,6 +193,10 @@ class Mode(ABC):
         self, place: Place, standing: Standing, *, follow: bool, tail: int | None
     ) -> Iterator[str]:
         """Yield the lines of its log, oldest first."""
+
+    def registry_id(self, place: Place) -> str | None:  # noqa: ARG002
+        """Return the registry that images go to where no option names one; None: there is none."""
+        return None
 
     def inventory(self, standing: Standing) -> list[str]:
         """Return what stands, as ``KIND/NAME``."""

@@ -76,6 +76,15 @@ def refusal(cause: Any, what: str) -> ModelpackError:
     return DeployError(f"cannot {what}: {told}", hint=f"Azure calls this {code}" if code else None)
 
 
+def is_under_way(cause: Any) -> bool:
+    """Return whether Azure refuses a change for another one that is under way there.
+
+    Container Apps says ``ContainerAppOperationInProgress``; others say it in words.
+    """
+    said_so = f"{error_code(cause)} {_told(cause)}".lower()
+    return cause.status_code == 409 and ("inprogress" in said_so or "in progress" in said_so)
+
+
 def error_code(cause: Any) -> str:
     """Return the word of Azure for an error, such as ``QuotaExceeded``; empty for others."""
     return str(getattr(getattr(cause, "error", None), "code", None) or "")

@@ -17,7 +17,7 @@ made nor changed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from modelpack.deploy import (
@@ -44,7 +44,7 @@ from modelpack_azure.arm import Arm, Calls
 from modelpack_azure.choosing import MODES, choose, mode_of
 from modelpack_azure.clock import Clock, is_reachable
 from modelpack_azure.kept import Entry
-from modelpack_azure.modes import Mode, Place, Standing
+from modelpack_azure.modes import POLL_S, PULL_S, Mode, Place, Standing
 from modelpack_azure.naming import identity_name
 from modelpack_azure.planning import (
     HAS_IDENTITY,
@@ -179,9 +179,7 @@ class AzureTarget(Target):
         )
         entry = Entry(spec=spec, image=str((pushed or {})["image"]), options=place.options)
         mode.bring(place, entry, around, journal, progress)
-        return Revision(
-            deployment=name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
-        )
+        return self._revision(spec)
 
     def settle(self, name: str) -> None:
         """Give the new revision its calls and mark it as healthy; the former one is deactivated.
@@ -200,10 +198,14 @@ class AzureTarget(Target):
     def revert(self, name: str) -> None:
         """Let the revision run that was found healthy last, or leave nothing."""
         mode, standing = self._find(name)
+        deadline = self.clock.now() + PULL_S
+        while standing is not None and standing.is_busy and self.clock.now() < deadline:
+            self.clock.sleep(POLL_S)  # what is under way would come on top of what is put back
+            mode, standing = self._find(name)
         if standing is not None:
             mode.go_back(self._place, standing)
         if standing is None or not standing.settled:
-            self._clear(name, standing)
+            self._clear(name)
 
     # See how it is.
 
@@ -255,17 +257,7 @@ class AzureTarget(Target):
         if standing is None:
             return ()
         found = [standing.known[mark] for mark in standing.settled if mark in standing.known]
-        return tuple(
-            Revision(
-                deployment=name,
-                id=entry.spec.revision,
-                bundle=entry.spec.bundle,
-                target=self.name,
-                spec=entry.spec,
-                since=since,
-            )
-            for entry, since in found
-        )
+        return tuple(replace(self._revision(entry.spec), since=since) for entry, since in found)
 
     def current(self, name: str) -> DeploymentSpec | None:
         """Return the spec of the newest revision that is meant to run."""
@@ -297,9 +289,18 @@ class AzureTarget(Target):
         if standing is None and not has_identity:
             raise self._absent(name)
         mode.remove(place, name)
-        self._clear(name, standing)
+        self._clear(name)
 
     # Inside.
+
+    def _revision(self, spec: DeploymentSpec) -> Revision:
+        return Revision(
+            deployment=spec.name,
+            id=spec.revision,
+            bundle=spec.bundle,
+            target=self.name,
+            spec=spec,
+        )
 
     @property
     def _place(self) -> Place:
@@ -344,13 +345,18 @@ class AzureTarget(Target):
             raise self._absent(name)
         return mode, standing
 
-    def _clear(self, name: str, standing: Standing | None) -> None:
+    def _clear(self, name: str) -> None:
         """Remove the identity with its role."""
-        place = self._place
-        registry = standing.registry_id if standing else None
-        if registry is None and self.given.get("registry"):
-            registry = place.account.given("registry", REGISTRY, MAKE)
-        place.identities.remove(name, registry)
+        identities = self._place.identities
+        if not identities.is_given and identities.look(name) is not None:
+            identities.remove(name, self._registry_id(self._place))
+
+    def _registry_id(self, place: Place) -> str | None:
+        """Return the registry that the role is for: the option's, else that of the workspace."""
+        if self.given.get("registry"):
+            return place.account.given("registry", REGISTRY, MAKE)
+        found = (mode_of(word).registry_id(place) for word in self._words())
+        return next((one for one in found if one), None)
 
     def _absent(self, name: str) -> DeploymentNotFoundError:
         return DeploymentNotFoundError(
