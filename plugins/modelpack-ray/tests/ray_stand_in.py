@@ -36,6 +36,7 @@ _DEPLOYMENT_FIELDS = {
     "num_replicas",
     "autoscaling_config",
     "max_ongoing_requests",
+    "max_replicas_per_node",
     "user_config",
     "graceful_shutdown_timeout_s",
     "health_check_period_s",

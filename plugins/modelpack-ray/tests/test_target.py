@@ -167,6 +167,22 @@ def test_scaling_builds_nothing_anew(ray: StandIn, target: RayTarget) -> None:
     ]
 
 
+def test_replicas_that_are_kept_apart_are_another_application(
+    ray: StandIn, target: RayTarget
+) -> None:
+    deploy(target, spec("a"))
+    (before,) = ray.resources()
+    apart = target_at(ray, per_node="1")
+    plan = rollout.plan_deployment(apart, spec("a"))
+    assert plan.changes[0].after == {"per_node": 1}
+    rollout.apply_plan(apart, plan)
+    (after,) = ray.resources()
+    assert before != after
+    (app,) = apart._applications.read()["applications"].values()
+    assert app["deployed_app_config"]["deployments"][0]["max_replicas_per_node"] == 1
+    assert rollout.plan_deployment(apart, spec("a")).is_empty
+
+
 def test_what_somebody_else_has_scaled_is_drift(ray: StandIn, target: RayTarget) -> None:
     deploy(target, spec("a", min_replicas=2))
     (app,) = ray.apps.values()
@@ -391,6 +407,8 @@ def test_a_cluster_that_goes_away_is_brought_on_when_it_is_back(ray: StandIn, ki
         ({"route": "/a b"}, "write a path"),
         ({"http_port": "many"}, "from 1 to 65535"),
         ({"http_port": "0"}, "from 1 to 65535"),
+        ({"per_node": "0"}, "from 1 to 100"),
+        ({"per_node": "two"}, "from 1 to 100"),
         ({"packages": "shared/folder"}, "a folder that all nodes see"),
         ({"packages": "ftp://x/y"}, "a folder that all nodes see"),
         ({"serve_url": "proxy:8000"}, "http://HOST"),

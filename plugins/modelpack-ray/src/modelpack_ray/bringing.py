@@ -39,6 +39,7 @@ from modelpack_ray.wanted import (
     application_name,
     changed,
     is_scaling,
+    placed_as,
     route_of,
     trial_route,
     with_secrets,
@@ -166,12 +167,12 @@ def _only_scaled(site: Site, spec: DeploymentSpec, standing: Standing) -> App | 
         return None
     if route_of(spec, site.place) != app.kept.route:
         return None
-    old, new = (_build(one, site) for one in (app.kept.spec, spec))
-    return app if old == new else None
+    old = _build(app.kept.spec, placed_as(site.place, app.config))
+    return app if old == _build(spec, site.place) else None
 
 
-def _build(spec: DeploymentSpec, site: Site) -> dict[str, Any]:
-    facts = facts_of(spec, site.place)
+def _build(spec: DeploymentSpec, place: Place) -> dict[str, Any]:
+    facts = facts_of(spec, place)
     return {key: value for key, value in facts.items() if not is_scaling(key)}
 
 

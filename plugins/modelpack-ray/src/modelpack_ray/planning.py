@@ -69,6 +69,8 @@ def facts_of(spec: DeploymentSpec, place: Place) -> dict[str, Fact]:
     facts = CAPABILITIES.heeded(spec.facts())
     for key in ("image", "host", "port"):
         facts.pop(key, None)
+    if place.per_node is not None:
+        facts["per_node"] = place.per_node
     return {**facts, "route": route_of(spec, place)}
 
 

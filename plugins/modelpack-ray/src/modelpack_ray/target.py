@@ -42,20 +42,20 @@ from modelpack.deploy.references import resolve
 from modelpack.errors import CredentialsError, DeploymentNotFoundError, UsageError
 from modelpack_ray.applications import Applications, Clock
 from modelpack_ray.bringing import Site, bring, drop, revert, settle
-from modelpack_ray.kept import Kept
 from modelpack_ray.loglines import followed, lines_of
 from modelpack_ray.packages import Pack, Storage, package_of
 from modelpack_ray.planning import CAPABILITIES, ROUTE_OWNER, SERVE_RUNS, facts_of, plan_for
 from modelpack_ray.rendered import files_of
 from modelpack_ray.rest import Dashboard, Json, checked_address
 from modelpack_ray.standing import App, Standing, names_in, route_owner, standing_of
-from modelpack_ray.wanted import Place, is_name_of, route_of, scaled_as
+from modelpack_ray.wanted import Place, is_name_of, placed_as, route_of, scaled_as
 
 OPTIONS: Mapping[str, str] = {
     "address": "address of the dashboard, such as http://HOST:8265; else RAY_DASHBOARD_ADDRESS",
     "http_host": "address at which Ray Serve answers where it does not run yet: 127.0.0.1",
     "http_port": "port at which it answers then: 8000",
     "image": "image of the nodes in the RayService of '--output'",
+    "per_node": "most replicas on one node, such as 1; else Ray places them as it likes",
     "packages": "folder that all nodes see, or URL, where packages lie: the cluster itself",
     "route": "path below which the deployment answers: /NAME",
     "serve_url": "URL of the proxies of Ray Serve, as seen from here",
@@ -99,6 +99,7 @@ class RayTarget(Target):
             given["serve_url"] = checked_address(given["serve_url"])
         _check_route(given.get("route"))
         _check_port(given.get("http_port"))
+        _check_count(given.get("per_node"))
         Storage(given.get("packages"))
         return cls(given=given)
 
@@ -124,7 +125,7 @@ class RayTarget(Target):
         app = standing.now
         if app is None:
             return Live(name=spec.name, surroundings=around)
-        applied = self._facts(app.kept, app.kept.spec)
+        applied = self._facts(app, app.kept.spec)
         settings = scaled_as(app.kept.spec.settings, app.config)
         really = DeploymentSpec.from_json(
             {**app.kept.spec.to_json(), "settings": _settings_json(app.kept.spec, settings)}
@@ -132,7 +133,7 @@ class RayTarget(Target):
         return Live(
             name=spec.name,
             state=app.state,
-            facts=self._facts(app.kept, really),
+            facts=self._facts(app, really),
             applied=applied,
             surroundings=around,
             revision=app.kept.spec.revision,
@@ -242,7 +243,12 @@ class RayTarget(Target):
 
     @property
     def _place(self) -> Place:
-        return Place(storage=Storage(self.given.get("packages")), route=self.given.get("route"))
+        per_node = self.given.get("per_node")
+        return Place(
+            storage=Storage(self.given.get("packages")),
+            route=self.given.get("route"),
+            per_node=None if per_node is None else int(per_node),
+        )
 
     @property
     def _http(self) -> Mapping[str, Fact]:
@@ -263,8 +269,8 @@ class RayTarget(Target):
             pack=self.pack,
         )
 
-    def _facts(self, kept: Kept, spec: DeploymentSpec) -> dict[str, Fact]:
-        return {**facts_of(spec, self._place), "route": kept.route}
+    def _facts(self, app: App, spec: DeploymentSpec) -> dict[str, Fact]:
+        return {**facts_of(spec, placed_as(self._place, app.config)), "route": app.kept.route}
 
     def _look(self, name: str) -> Standing:
         return standing_of(self._applications.read(), check_name(name))
@@ -368,6 +374,11 @@ def _check_route(route: str | None) -> None:
 def _check_port(port: str | None) -> None:
     if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
         raise UsageError(f"'{port}' is no port", hint="http_port is a number from 1 to 65535")
+
+
+def _check_count(count: str | None) -> None:
+    if count is not None and not (count.isdecimal() and 0 < int(count) <= 100):
+        raise UsageError(f"'{count}' is no number of replicas", hint="per_node is from 1 to 100")
 
 
 def _is_loopback(host: str) -> bool:

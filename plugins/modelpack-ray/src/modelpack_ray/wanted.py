@@ -81,6 +81,8 @@ class Place:
     storage: Storage = Storage()  # noqa: RUF009  frozen
     route: str | None = None
     """Where the deployment answers; None: ``/NAME``."""
+    per_node: int | None = None
+    """Most replicas on one node; None: as Ray places them, which may be all on one."""
 
 
 def route_of(spec: DeploymentSpec, place: Place) -> str:
@@ -128,6 +130,8 @@ def application(name: str, kept: Kept, place: Place) -> dict[str, Any]:
         "health_check_period_s": 5.0,
         "user_config": kept.to_config(),
     }
+    if place.per_node is not None:
+        service["max_replicas_per_node"] = place.per_node
     anchor = {
         "name": ANCHOR,
         "num_replicas": 1,
@@ -194,6 +198,12 @@ def actor_options(settings: DeploySettings) -> dict[str, Any]:
             + ", ".join(sorted(ACCELERATORS)),
         )
     return {**options, "accelerator_type": ACCELERATORS[kind]}
+
+
+def placed_as(place: Place, config: Mapping[str, Any]) -> Place:
+    """Return the place with the replicas on a node that an application was made with."""
+    services = [one for one in config["deployments"] if one["name"] == SERVICE]
+    return replace(place, per_node=services[0].get("max_replicas_per_node") if services else None)
 
 
 def changed(config: Mapping[str, Any], kept: Kept, *, route: str | None = None) -> dict[str, Any]:

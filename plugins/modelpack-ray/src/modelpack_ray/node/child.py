@@ -14,6 +14,7 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -146,11 +147,11 @@ class Child:
 
 
 def _said(line: str) -> str:
-    """Return what a line says: the ``error`` field of an event, else the line itself."""
+    """Return what a line says: the ``error`` of an event, else the line without ``error[CODE]:``."""
     try:
         return str(json.loads(line)["error"])
     except (ValueError, KeyError, TypeError):
-        return line
+        return re.sub(r"^error\[[a-z-]+\]: ", "", line)
 
 
 def _is_ready(url: str) -> bool:
