@@ -126,7 +126,7 @@ class FakeAzure:
         self._thread.join()
 
     def resources(self) -> list[str]:
-        """Name all that stands and is not shared."""
+        """Name all that stands and is not shared, but for images."""
         shared = {REGISTRY.lower(), ENVIRONMENT.lower(), WORKSPACE.lower()}
         kept = [path for path in self.things if path not in shared]
         return [*kept, *self.apps.names(), *self.endpoints.names()]

@@ -183,6 +183,18 @@ def test_secrets_come_from_key_vault_by_the_identity(azure: FakeAzure) -> None:
     assert {"name": "API_TOKEN", "secretRef": "api-token"} in container["env"]
 
 
+def test_images_go_with_the_deployment_and_stay_with_a_failed_try(azure: FakeAzure) -> None:
+    target = target_of(azure)
+    with pytest.raises(DeployError):
+        deploy(target, spec("c", FAKE_MODE="crash"))
+    assert len(azure.images) == 1, "the next try would send everything again"
+    deploy(target, spec("a"))
+    assert "images/modelpack/digits" in target.inventory("digits")
+
+    target.destroy("digits")
+    assert azure.images == set()
+
+
 def test_the_log_is_that_of_all_replicas(azure: FakeAzure) -> None:
     target = target_of(azure)
     deploy(target, spec())

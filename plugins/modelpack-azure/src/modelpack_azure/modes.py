@@ -253,3 +253,18 @@ def patiently(place: Place, do: Callable[[], object]) -> None:
             if "UNAUTHORIZED" not in error.message.upper() or place.clock.now() >= deadline:
                 raise
         place.clock.sleep(_ROLE_POLL_S)
+
+
+def image_of(standing: Standing | None, spec: DeploymentSpec, host: str) -> str | None:
+    """Return the image of a spec's bundle, where a revision that Azure still has ran it."""
+    if standing is None:
+        return None
+    return next(
+        (
+            entry.image
+            for entry, _ in standing.known.values()
+            if (entry.spec.bundle, entry.spec.digest) == (spec.bundle, spec.digest)
+            and entry.image.partition("/")[0] == host
+        ),
+        None,
+    )

@@ -36,17 +36,17 @@ def said(what: str) -> Iterator[None]:
         yield
     except azure.ClientAuthenticationError as cause:
         raise CredentialsError(f"cannot {what}: {_first(cause)}", hint=NO_CREDENTIALS) from cause
+    except (azure.DecodeError, azure.SerializationError) as cause:
+        raise DeployError(
+            f"cannot {what}: what answered is not Azure",
+            hint="see what '--option endpoint' leads to",
+        ) from cause
     except azure.HttpResponseError as cause:
         raise refusal(cause, what) from cause
     except (azure.ServiceRequestError, azure.ServiceResponseError) as cause:
         raise UnreachableError(
             f"cannot {what}: {_first(cause)}",
             hint="see whether this machine has a network",
-        ) from cause
-    except (azure.DecodeError, azure.SerializationError) as cause:
-        raise DeployError(
-            f"cannot {what}: what answered is not Azure",
-            hint="see what '--option endpoint' leads to",
         ) from cause
     except azure.AzureError as cause:
         raise DeployError(f"cannot {what}: {_first(cause)}") from cause

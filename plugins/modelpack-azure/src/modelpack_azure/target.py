@@ -17,6 +17,7 @@ made nor changed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -38,14 +39,19 @@ from modelpack.deploy import (
     check_name,
     refuse_unknown,
 )
-from modelpack.errors import DeployError, DeploymentNotFoundError, ModelpackError
+from modelpack.errors import (
+    DeployError,
+    DeploymentNotFoundError,
+    ModelpackError,
+    NotFoundError,
+)
 from modelpack_azure.account import Account
 from modelpack_azure.arm import Arm, Calls
 from modelpack_azure.choosing import MODES, choose, mode_of
 from modelpack_azure.clock import Clock, is_reachable
 from modelpack_azure.kept import Entry
-from modelpack_azure.modes import POLL_S, PULL_S, Mode, Place, Standing
-from modelpack_azure.naming import identity_name
+from modelpack_azure.modes import POLL_S, PULL_S, Mode, Place, Standing, image_of
+from modelpack_azure.naming import identity_name, repository_of
 from modelpack_azure.planning import (
     HAS_IDENTITY,
     HAS_IMAGE,
@@ -120,7 +126,7 @@ class AzureTarget(Target):
         facts: dict[str, Fact] = dict(around.facts)
         has_identity = place.identities.is_given or place.identities.look(spec.name) is not None
         facts[HAS_IDENTITY] = "yes" if has_identity else None
-        facts[HAS_IMAGE] = "yes" if _image_of(standing, spec, around.registry.host) else None
+        facts[HAS_IMAGE] = "yes" if image_of(standing, spec, around.registry.host) else None
         if standing is None or standing.entry is None:
             if standing is not None and standing.sight.state is State.STARTING:
                 return Live(
@@ -167,7 +173,7 @@ class AzureTarget(Target):
                 f"create/role/{identity_name(name)}",
                 lambda: identities.let_pull(name, around.registry.id),
             )
-        known = _image_of(mode.read(place, name), spec, around.registry.host)
+        known = image_of(mode.read(place, name), spec, around.registry.host)
         pushed = journal.step(
             f"push/image/{name}",
             lambda: {
@@ -279,27 +285,30 @@ class AzureTarget(Target):
         found = [] if standing is None else mode.inventory(standing)
         if not self._place.identities.is_given and self._place.identities.look(name) is not None:
             found += [f"identity/{identity_name(name)}", f"role/AcrPull for {identity_name(name)}"]
+        if found:
+            found.append(f"images/{repository_of(name)}")
         return tuple(found)
 
     def destroy(self, name: str) -> None:
-        """Remove it, its identity and its role; raises DeploymentNotFoundError."""
+        """Remove it with its identity, role and images; raises DeploymentNotFoundError."""
         mode, standing = self._find(name)
-        place = self._place
-        has_identity = not place.identities.is_given and place.identities.look(name) is not None
+        place, identities = self._place, self._place.identities
+        has_identity = not identities.is_given and identities.look(name) is not None
         if standing is None and not has_identity:
             raise self._absent(name)
         mode.remove(place, name)
+        registry = self._registry_id(place)
         self._clear(name)
+        if registry is not None:
+            with suppress(NotFoundError):
+                place.registries.remove(name, place.registries.look(registry))
 
     # Inside.
 
     def _revision(self, spec: DeploymentSpec) -> Revision:
+        name, bundle = spec.name, spec.bundle
         return Revision(
-            deployment=spec.name,
-            id=spec.revision,
-            bundle=spec.bundle,
-            target=self.name,
-            spec=spec,
+            deployment=name, id=spec.revision, bundle=bundle, target=self.name, spec=spec
         )
 
     @property
@@ -383,18 +392,3 @@ class MlTarget(AzureTarget):
 
 def _named(resource: Mapping[str, Any]) -> dict[str, str]:
     return {"id": str(resource.get("id"))}
-
-
-def _image_of(standing: Standing | None, spec: DeploymentSpec, host: str) -> str | None:
-    """Return the image of a spec's bundle, where a revision that Azure still has ran it."""
-    if standing is None:
-        return None
-    return next(
-        (
-            entry.image
-            for entry, _ in standing.known.values()
-            if (entry.spec.bundle, entry.spec.digest) == (spec.bundle, spec.digest)
-            and entry.image.partition("/")[0] == host
-        ),
-        None,
-    )
