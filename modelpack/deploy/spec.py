@@ -35,6 +35,7 @@ _NO_FACTS = ("target", "bake_s", "ready_timeout_s")
 
 RESERVED_ENV = (
     "MODELPACK_BUNDLE",
+    "MODELPACK_DEPLOYMENT",
     "MODELPACK_HOST",
     "MODELPACK_PORT",
     "MODELPACK_PORT_GROUP",
