@@ -12,7 +12,8 @@ from modelpack.deploy.room import free_memory, memory_of
 
 def test_what_a_process_starts_counts_as_its_own() -> None:
     """Two processes of one group, each with 20 MB that it has written to."""
-    hoard = "data = bytearray(b'x') * 20_000_000; print('up', flush=True); input()"
+    say = "import os; os.write(1, b'up\\n')"  # in one piece: both write to the same pipe
+    hoard = f"data = bytearray(b'x') * 20_000_000; {say}; input()"
     child = f"subprocess.Popen([sys.executable, '-c', {hoard!r}], stdin=0)"
     program = f"import subprocess, sys; {child}; {hoard}"
     with subprocess.Popen(
