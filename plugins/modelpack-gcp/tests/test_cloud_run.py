@@ -10,7 +10,7 @@ from modelpack_gcp.modes import moment
 from modelpack_gcp.target import CloudRunTarget
 
 from modelpack.deploy import SILENT, Journal, State, rollout
-from modelpack.errors import ConflictError, DeployError, RefusedError
+from modelpack.errors import ConflictError, DeployError, RefusedError, UsageError
 from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
 
 from .google_parts import Kind, deploy, faults
@@ -204,6 +204,17 @@ def test_a_missing_permission_is_said_with_what_to_do(google: FakeRun) -> None:
         rollout.plan_deployment(kind.at(google), kind.spec())
 
     assert caught.value.hint == "gcloud services enable run.googleapis.com"
+
+
+@pytest.mark.parametrize("option", ["inside", "zonal_redundancy"])
+def test_an_option_that_is_neither_yes_nor_no_is_refused_by_the_plan(
+    google: FakeRun, option: str
+) -> None:
+    kind = KINDS["internal"]
+    target = replace(kind.at(google), given={option: "maybe"})
+
+    with pytest.raises(UsageError, match=f"option '{option}': must be yes or no, got 'maybe'"):
+        rollout.plan_deployment(target, kind.spec(), offline=True)
 
 
 def test_another_option_alone_is_a_deploy_with_a_way_back(google: FakeRun) -> None:

@@ -65,6 +65,7 @@ class CloudRunMode(Mode):
     def notes(self, wanted: Wanted) -> list[str]:
         """Return size, who reaches it, and what Cloud Run does otherwise; raises UsageError."""
         settings, size = wanted.settings, run_size(wanted.settings)
+        wanted.flag("inside")  # heeded by the probe alone, and refused before anything is done
         found = [f"an instance has {size.describe()}"]
         if settings.ready_timeout_s > run_body.MOST_START_S:
             found.append(

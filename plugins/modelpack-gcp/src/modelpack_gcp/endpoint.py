@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelpack.deploy import apis_of
+from modelpack.deploy.samples import default_api
 from modelpack.errors import ConflictError, DeployError, NotFoundError
 from modelpack_gcp import vertex_body
 from modelpack_gcp.kept import Kept
 from modelpack_gcp.modes import Place, Standing
 from modelpack_gcp.refusals import AlreadyThereError
-from modelpack_gcp.samples import default_api, instance
+from modelpack_gcp.samples import instance
 from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, resource_id
 
 API = "aiplatform.projects.locations.endpoints"

@@ -96,9 +96,10 @@ def template(wanted: Wanted, image: str) -> Json:
         body["maxInstanceRequestConcurrency"] = min(settings.in_flight, _MOST_AT_ONCE)
     if account := wanted.options.get("service_account"):
         body["serviceAccount"] = account
+    is_redundant = wanted.flag("zonal_redundancy")
     if size.accelerator:
         body["nodeSelector"] = {"accelerator": size.accelerator}
-        body["gpuZonalRedundancyDisabled"] = not wanted.flag("zonal_redundancy")
+        body["gpuZonalRedundancyDisabled"] = not is_redundant
     if network := _network(wanted):
         body["vpcAccess"] = network
     return body

@@ -27,7 +27,7 @@ _TRAFFIC = frozenset({"canary_percent", "bake_s"})
 _NETWORK = "a pod stands in the network of its cluster"
 
 _REASONS: Mapping[str, str] = {
-    "region": "a cluster stands where it stands; choose it with '--option context=NAME'",
+    "region": "a cluster stands where it stands; an option of the target says which one",
     "vpc": _NETWORK,
     "subnets": _NETWORK,
     "security_groups": _NETWORK + "; 'network.allow' becomes a NetworkPolicy",
