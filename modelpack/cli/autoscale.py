@@ -89,11 +89,22 @@ def simulate(
     )
     result = replay(read_trace(trace, seed=seed), wanted, served)
     if svg is not None:
-        svg.write_text(svg_picture(result, f"{trace.name}: {result.answered:,} answered"))
+        _write(svg, svg_picture(result, f"{trace.name}: {result.answered:,} answered"))
     if form is Format.JSON:
         console.out_json(facts(result))
     else:
         console.out("\n".join(lines(result)))
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the picture; raises UsageError where nothing can be written."""
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--svg: cannot write '{file}': {(error.strerror or str(error)).lower()}",
+            hint="give a file in a folder that is there and that you may write to",
+        ) from None
 
 
 def _wishes(words: list[str], usual: Any) -> dict[str, Any]:

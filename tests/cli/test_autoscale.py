@@ -49,7 +49,11 @@ def test_nobody_asked_is_said_without_numbers(inside: Cli, tmp_path: Path) -> No
         (["--policy", "max_replicas=two"], "--policy: max_replicas must be a whole number"),
         (["--policy", "max_replicas=0"], "max_replicas must be 1 or more, got 0"),
         (["--start-time", "soon"], "--start-time: must be a time such as"),
-        (["--places", "0"], "a service needs"),
+        (["--places", "0"], "the requests that a replica runs at once must be 1 or more, got 0"),
+        (["--service-time", "0s"], "the time of a request must be above 0"),
+        (["--price", "-1"], "the price of an hour must be 0 or more, got -1.0"),
+        (["--queue", "-1"], "the requests that wait for a replica must be 0 or more"),
+        (["--svg", "no/such/folder/x.svg"], "--svg: cannot write 'no/such/folder/x.svg': no such"),
     ],
 )
 def test_what_cannot_be_is_told(inside: Cli, trace: str, words: list[str], said: str) -> None:

@@ -22,6 +22,14 @@ from modelpack.deploy.autoscale.policy import Autoscaler, Policy
 from modelpack.deploy.autoscale.trace import Trace
 from modelpack.errors import UsageError
 
+_WORDS = {
+    "service_s": "the time of a request",
+    "start_s": "the time of a start",
+    "usd_per_hour": "the price of an hour",
+    "places": "the requests that a replica runs at once",
+    "queue": "the requests that wait for a replica",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -39,12 +47,15 @@ class Service:
     """What a replica costs, from its decision to its end."""
 
     def __post_init__(self) -> None:
-        is_good = self.service_s > 0 and self.start_s >= 0 and self.usd_per_hour >= 0
-        is_finite = all(map(math.isfinite, (self.service_s, self.start_s, self.usd_per_hour)))
-        if not (is_good and is_finite and self.places >= 1 and self.queue >= 0):
-            raise UsageError(
-                "a service needs a time above 0, at least 1 place and no negative queue or price"
-            )
+        least = {"service_s": 0, "start_s": 0, "usd_per_hour": 0, "places": 1, "queue": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise UsageError(f"{_WORDS[name]} must be a number, got {value}")
+            if value < bound:
+                raise UsageError(f"{_WORDS[name]} must be {bound} or more, got {value}")
+        if self.service_s == 0:
+            raise UsageError(f"{_WORDS['service_s']} must be above 0, got 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
