@@ -147,7 +147,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [{"service_s": 0}, {"places": 0}, {"start_s": math.inf}])
 def test_a_service_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="must be (0|1) or more|must be above 0|must be a number"):
+    with pytest.raises(UsageError, match=r"must be (0|1) or more|must be above 0|must be a number"):
         Service(**wrong)  # type: ignore[arg-type]
 
 
