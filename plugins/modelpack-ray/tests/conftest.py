@@ -10,7 +10,7 @@ import pytest
 from modelpack_ray.applications import Clock
 from modelpack_ray.target import RayTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings
+from modelpack.deploy import DeploymentSpec, DeploySettings, Status, rollout
 
 from .ray_stand_in import StandIn
 
@@ -54,3 +54,8 @@ def spec(version: str = "a", name: str = "digits", **more: Any) -> DeploymentSpe
         digest="sha256:" + (version.encode().hex() * 64)[:64],
         settings=DeploySettings(env=env, **{"ready_timeout_s": 5.0, **more}),
     )
+
+
+def deploy(target: RayTarget, wanted: DeploymentSpec) -> Status:
+    """Plan and apply, as users do."""
+    return rollout.apply_plan(target, rollout.plan_deployment(target, wanted))

@@ -11,7 +11,8 @@ Its rules, as Ray 2.60 has them:
   ``autoscaling_config``.
 * GET gives every config as it was sent.  What is on its way is DEPLOYING for ``slow`` reads, then RUNNING.
 * Another ``import_path``, ``runtime_env`` or ``args`` builds the application anew: ``builds`` counts that.  A change
-  of anything else only sets new numbers.
+  of anything else only sets new numbers: the application says RUNNING all the while, and one replica a read comes or
+  goes, as long as there is ``room``.
 * A build fails (DEPLOY_FAILED) when a package of its ``runtime_env`` is not there, and when its ``args.env`` has
   BREAKS, with a traceback as Serve writes it.
 * A package stays while it was sent less than ten minutes ago, so here: always.
@@ -67,6 +68,7 @@ class StandIn:
         self.token: str | None = None
         self.slow = 1
         self.going = 1
+        self.room = 100
         self.is_running = True
         self.fault: Fault | None = None
         self._lock = threading.RLock()
@@ -141,15 +143,20 @@ class StandIn:
         code = [config.get(key) for key in ("import_path", "runtime_env", "args")]
         if app is None or app["status"] == "DELETING" or app["code"] != code:
             self.builds += 1
-            app = {"code": code, "message": ""}
+            app = {"code": code, "message": "", "replicas": 0, "status": "DEPLOYING"}
         elif app["config"] == config and app["status"] != "DEPLOY_FAILED":
             return
-        app |= {"config": config, "status": "DEPLOYING", "left": self.slow}
+        app["config"] = config
+        if app["status"] != "RUNNING":
+            app |= {"status": "DEPLOYING", "left": self.slow}
         self.apps[name] = app
         service = f"serve/modelpack_{name}_service_r1.log"
         self.lines.setdefault(service, [f'{{"time":"1","event":"ready","app":"{name}"}}', "two"])
 
     def _go_on(self, name: str, app: dict[str, Any]) -> None:
+        if app["status"] == "RUNNING":
+            missing = min(_wanted(app), self.room) - app["replicas"]
+            app["replicas"] += (missing > 0) - (missing < 0)
         if app["status"] not in ("DEPLOYING", "DELETING"):
             return
         if app["left"] > 0:
@@ -165,15 +172,12 @@ class StandIn:
             breaks = "BREAKS" in app["config"]["args"]["env"]
             app["status"] = "DEPLOY_FAILED" if missing or breaks else "RUNNING"
             app["message"] = _TRACEBACK.format(name=name) if breaks else ""
+            app["replicas"] = 0 if missing or breaks else min(_wanted(app), self.room)
             if missing:
                 app["message"] = f"RuntimeEnvSetupError: Failed to download {missing[0]}"
 
     def _details(self, name: str, app: dict[str, Any]) -> dict[str, Any]:
         config = app["config"]
-        service = config["deployments"][0]
-        count = service.get("num_replicas")
-        if count is None:
-            count = service["autoscaling_config"]["initial_replicas"]
         up = app["status"] == "RUNNING"
         return {
             "name": name,
@@ -184,11 +188,17 @@ class StandIn:
             "deployments": {
                 "service": {
                     "message": "",
-                    "target_num_replicas": count,
-                    "replicas": [{"state": "RUNNING"}] * count if up else [],
+                    "target_num_replicas": _wanted(app),
+                    "replicas": [{"state": "RUNNING"}] * app["replicas"] if up else [],
                 }
             },
         }
+
+
+def _wanted(app: dict[str, Any]) -> int:
+    service = app["config"]["deployments"][0]
+    count = service.get("num_replicas")
+    return int(service["autoscaling_config"]["initial_replicas"] if count is None else count)
 
 
 def _wrong(request: dict[str, Any]) -> str | None:

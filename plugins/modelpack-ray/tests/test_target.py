@@ -10,7 +10,7 @@ import pytest
 from modelpack_ray import applications
 from modelpack_ray.target import RayTarget
 
-from modelpack.deploy import DeploymentSpec, State, Status, rollout
+from modelpack.deploy import State, rollout
 from modelpack.errors import (
     ConflictError,
     CredentialsError,
@@ -20,7 +20,7 @@ from modelpack.errors import (
 )
 from modelpack.testing import CLAIMS, Claim, TargetCase
 
-from .conftest import spec, target_at
+from .conftest import deploy, spec, target_at
 from .ray_stand_in import StandIn
 
 
@@ -39,10 +39,6 @@ def case(ray: StandIn, target: RayTarget) -> TargetCase:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 def test_the_contract_of_targets(claim: Claim, case: TargetCase) -> None:
     claim(case)
-
-
-def deploy(target: RayTarget, wanted: DeploymentSpec) -> Status:
-    return rollout.apply_plan(target, rollout.plan_deployment(target, wanted))
 
 
 OTHERS = {
@@ -149,23 +145,6 @@ def test_the_route_is_in_every_list_between_two_revisions(ray: StandIn, target: 
         assert routes.count("/digits") == 1
 
 
-def test_scaling_builds_nothing_anew(ray: StandIn, target: RayTarget) -> None:
-    deploy(target, spec("a"))
-    builds, names = ray.builds, list(ray.apps)
-    plan = rollout.plan_scale(target, "digits", fewest=2, most=5)
-    assert [change.action for change in plan.changes] == ["update"]
-    status = rollout.apply_plan(target, plan)
-    assert (ray.builds, list(ray.apps)) == (builds, names)
-    assert status.replicas is not None
-    assert str(status.replicas) == "2 of 5 awake"
-    service = ray.apps[names[0]]["config"]["deployments"][0]
-    assert service["autoscaling_config"]["max_replicas"] == 5
-    assert [one.spec.settings.most_replicas for one in target.history("digits") if one.spec] == [
-        1,
-        5,
-    ]
-
-
 def test_replicas_that_are_kept_apart_are_another_application(
     ray: StandIn, target: RayTarget
 ) -> None:
@@ -180,24 +159,6 @@ def test_replicas_that_are_kept_apart_are_another_application(
     (app,) = apart._applications.read()["applications"].values()
     assert app["deployed_app_config"]["deployments"][0]["max_replicas_per_node"] == 1
     assert rollout.plan_deployment(apart, spec("a")).is_empty
-
-
-def test_what_somebody_else_has_scaled_is_drift(ray: StandIn, target: RayTarget) -> None:
-    deploy(target, spec("a", min_replicas=2))
-    (app,) = ray.apps.values()
-    app["config"]["deployments"][0]["num_replicas"] = 7
-    plan = rollout.plan_deployment(target, spec("a", min_replicas=2))
-    assert [change.after["min_replicas"] for change in plan.drift] == [7]
-    rollout.apply_plan(target, plan)
-    assert app["config"]["deployments"][0]["num_replicas"] == 2
-
-
-def test_a_service_that_may_sleep_is_on_trial_awake(ray: StandIn, target: RayTarget) -> None:
-    deploy(target, spec("a", min_replicas=0, max_replicas=3, idle_s=60.0))
-    (app,) = ray.apps.values()
-    auto = app["config"]["deployments"][0]["autoscaling_config"]
-    assert (auto["min_replicas"], auto["initial_replicas"]) == (0, 1)
-    assert auto["downscale_to_zero_delay_s"] == 60.0
 
 
 def test_packages_are_sent_once(ray: StandIn, target: RayTarget) -> None:

@@ -14,25 +14,18 @@ Serve drains what it stops.  Every step looks first and may be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from modelpack.deploy import DeploymentSpec, Journal, Progress
-from modelpack.errors import DeployError
-from modelpack_ray.applications import Applications, Clock, Configs
+from modelpack_ray.applications import Configs
 from modelpack_ray.kept import Kept
-from modelpack_ray.packages import (
-    Storage,
-    check_size,
-    names_of,
-    node_package,
-    package_of,
-    write_package,
-)
+from modelpack_ray.packages import Storage, check_size, names_of, node_package, write_package
 from modelpack_ray.planning import facts_of
 from modelpack_ray.rest import Json
+from modelpack_ray.site import Site
 from modelpack_ray.standing import App, Standing, app_in, standing_of
+from modelpack_ray.waiting import until_gone, until_routed, until_running
 from modelpack_ray.wanted import (
     Place,
     application,
@@ -44,37 +37,6 @@ from modelpack_ray.wanted import (
     trial_route,
     with_secrets,
 )
-
-_LOOK_EVERY_S = 0.25
-_ROUTES_WITHIN_S = 15.0
-_GONE_MARGIN_S = 60.0
-
-
-class Packages(Protocol):
-    """Keeps packages: a dashboard, or a stand-in."""
-
-    def has_package(self, name: str) -> bool:
-        """Return whether it has one."""
-
-    def put_package(self, name: str, data: bytes) -> None:
-        """Take one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A cluster, and how a deployment comes to stand on it."""
-
-    applications: Applications
-    packages: Packages
-    place: Place
-    clock: Clock
-    knows_route: Callable[[str, str], bool]
-    """Whether the proxies send a route to an application; True where none can be asked."""
-    pack: Callable[[DeploymentSpec], bytes] = package_of
-
-    def look(self, name: str) -> Standing:
-        """Return what stands of a deployment."""
-        return standing_of(self.applications.read(), name)
 
 
 def bring(
@@ -89,7 +51,7 @@ def bring(
     standing = site.look(spec.name)
     if (scaled := _only_scaled(site, spec, standing)) is not None:
         journal.step(f"update/application/{scaled.name}", lambda: _scale(site, scaled.name, spec))
-        _await(site, scaled.name, spec, progress, lambda: _scale(site, scaled.name, spec))
+        until_running(site, scaled.name, spec, progress, lambda: _scale(site, scaled.name, spec))
         return
     names = names_of(spec)
     storage = site.place.storage
@@ -110,7 +72,7 @@ def bring(
         site.applications.change(lambda configs: _with_candidate(configs, spec.name, config))
 
     journal.step(f"create/application/{name}", create)
-    _await(site, name, spec, progress, create)
+    until_running(site, name, spec, progress, create)
 
 
 def settle(site: Site, name: str) -> None:
@@ -120,7 +82,7 @@ def settle(site: Site, name: str) -> None:
     if now is None:
         return
     site.applications.change(lambda configs: _switched(configs, name, now.name))
-    _await_route(site, now)
+    until_routed(site, now)
     drop(site, name, lambda app: app.name != now.name)
 
 
@@ -143,17 +105,9 @@ def drop(site: Site, name: str, which: Callable[[App], bool]) -> None:
         site.applications.change(
             lambda configs: {key: one for key, one in configs.items() if key not in gone}
         )
-    if not names:
-        return
-    grace_s = max((float(one.config["args"]["grace_s"]) for one in of_ours), default=30.0)
-    deadline = site.clock.now() + grace_s + _GONE_MARGIN_S
-    while left := names & set(site.applications.read()["applications"]):
-        if site.clock.now() > deadline:
-            raise DeployError(
-                f"Ray has not ended the application '{min(left)}' yet",
-                hint="see its replicas in the dashboard, and try again",
-            )
-        site.clock.sleep(_LOOK_EVERY_S)
+    if names:
+        grace_s = max((float(one.config["args"]["grace_s"]) for one in of_ours), default=30.0)
+        until_gone(site, names, grace_s)
 
 
 def _only_scaled(site: Site, spec: DeploymentSpec, standing: Standing) -> App | None:
@@ -266,40 +220,6 @@ def _switched(configs: Configs, deployment: str, winner: str) -> Configs:
             kept = app.kept.settled()
             after[name] = changed(config, kept, route=kept.route)
     return after
-
-
-def _await(
-    site: Site, name: str, spec: DeploymentSpec, progress: Progress, again: Callable[[], object]
-) -> None:
-    """Wait until Serve says that it runs; raises DeployError with the reason."""
-    deadline = site.clock.now() + spec.settings.ready_timeout_s
-    with progress.step("wait for Ray Serve"):
-        while True:
-            details = site.applications.read()["applications"].get(name)
-            app = None if details is None else app_in(name, details)
-            if app is None:
-                again()  # another writer's list did not have it
-            elif app.status == "RUNNING":
-                return
-            elif app.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise DeployError(f"Ray Serve: {app.detail or app.status.lower()}")
-            if site.clock.now() > deadline:
-                raise DeployError(
-                    f"'{spec.name}' was not ready within {spec.settings.ready_timeout_s:g} s"
-                    + (f": {app.detail}" if app is not None and app.detail else ""),
-                    hint="see whether the nodes have room for another replica with 'ray status'; "
-                    "a slow model wants more 'deploy.ready_timeout_s'",
-                )
-            site.clock.sleep(_LOOK_EVERY_S)
-
-
-def _await_route(site: Site, app: App) -> None:
-    """Wait until the proxies send the route there: only then may the former one go."""
-    deadline = site.clock.now() + _ROUTES_WITHIN_S
-    while not site.knows_route(app.kept.route, app.name):
-        if site.clock.now() > deadline:
-            return  # it drains, and takes what comes by then
-        site.clock.sleep(_LOOK_EVERY_S)
 
 
 def _apps(found: Json) -> list[App]:

@@ -41,12 +41,13 @@ from modelpack.deploy import (
 from modelpack.deploy.references import resolve
 from modelpack.errors import CredentialsError, DeploymentNotFoundError, UsageError
 from modelpack_ray.applications import Applications, Clock
-from modelpack_ray.bringing import Site, bring, drop, revert, settle
+from modelpack_ray.bringing import bring, drop, revert, settle
 from modelpack_ray.loglines import followed, lines_of
 from modelpack_ray.packages import Pack, Storage, package_of
 from modelpack_ray.planning import CAPABILITIES, ROUTE_OWNER, SERVE_RUNS, facts_of, plan_for
 from modelpack_ray.rendered import files_of
 from modelpack_ray.rest import Dashboard, Json, checked_address
+from modelpack_ray.site import Site
 from modelpack_ray.standing import App, Standing, names_in, route_owner, standing_of
 from modelpack_ray.wanted import Place, is_name_of, placed_as, route_of, scaled_as
 
