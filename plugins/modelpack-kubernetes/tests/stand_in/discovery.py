@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from typing import Any
 
+from . import openapi
 from .kinds import Kind
 from .schema import VERSION
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 
 
-def pages(kinds: Iterable[Kind]) -> dict[str, Any]:
+@functools.cache
+def pages(kinds: tuple[Kind, ...]) -> dict[str, Any]:
     """Return the pages by their paths."""
-    kinds = list(kinds)
     major, minor, _ = VERSION.split(".")
     found: dict[str, Any] = {
         "/version": {"major": major, "minor": minor, "gitVersion": f"v{VERSION}"},
@@ -35,7 +36,7 @@ def pages(kinds: Iterable[Kind]) -> dict[str, Any]:
             path = version["groupVersion"]
             found[f"/apis/{path}"] = _resources(path, there)
     found["/apis"] = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    return found
+    return found | openapi.pages(kinds, VERSION)
 
 
 def _resources(group_version: str, kinds: list[Kind]) -> dict[str, Any]:

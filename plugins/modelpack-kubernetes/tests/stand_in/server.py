@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
-from collections.abc import Iterator
+import select
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -16,18 +14,18 @@ import yaml
 
 from . import discovery, pods, refusals, serving
 from .kinds import Kind
+from .patching import patched
 from .proxying import proxied
 from .refusals import Refused
 from .schema import schema_of
-from .selectors import Selector
-from .store import Item, Json, Store
+from .store import Json, Store
+from .watching import check, chosen, watched
 
 _RESOURCE = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
     r"(?:/namespaces/(?P<ns>[^/]+)(?=/[^/]))?/(?P<plural>[^/]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>status|scale|log|proxy)(?P<rest>/.*)?)?"
 )
-_CHUNKS_S = 0.05
 _NOT_STARTED = (
     "ContainerCreating",
     "ImagePullBackOff",
@@ -120,7 +118,7 @@ def do(store: Store, asked: Asked) -> tuple[int, Json]:
     if asked.verb == "patch":
         return _patch(store, asked)
     if asked.verb == "deletecollection":
-        for item in _chosen(store, asked):
+        for item in chosen(store, asked):
             store.delete(kind, item.namespace, item.name, dry_run=asked.is_dry)
         return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
     options = _body(asked) if asked.body else {}
@@ -137,13 +135,17 @@ def do(store: Store, asked: Asked) -> tuple[int, Json]:
 
 
 def _body(asked: Asked) -> Json:
-    try:
-        value = yaml.load(asked.body, yaml.CSafeLoader) if asked.body else {}
-    except yaml.YAMLError as cause:
-        raise refusals.bad("the body of the request cannot be read") from cause
+    value = _read(asked)
     if not isinstance(value, dict):
         raise refusals.bad("the body of the request is no object")
     return value
+
+
+def _read(asked: Asked) -> Any:
+    try:
+        return yaml.load(asked.body, yaml.CSafeLoader) if asked.body else {}
+    except yaml.YAMLError as cause:
+        raise refusals.bad("the body of the request cannot be read") from cause
 
 
 def _patch(store: Store, asked: Asked) -> tuple[int, Json]:
@@ -166,32 +168,11 @@ def _patch(store: Store, asked: Asked) -> tuple[int, Json]:
         )
         return (200 if is_there else 201), item.to_json()
     former = store.get(kind, space, name)
-    patch = _body(asked)
-    if asked.type == "application/merge-patch+json":
-        value = _merged(former.value, patch)
-    elif asked.type == "application/strategic-merge-patch+json":
-        from .applying import merge
-
-        value = merge(former.value, patch, schema_of(kind))
-    else:
-        raise Refused(415, "UnsupportedMediaType", f"the body was in {asked.type}")
+    value = patched(former.value, _read(asked), asked.type, schema_of(kind))
     item = store.replace(
         kind, space, name, value, asked.manager, subresource=asked.sub, dry_run=asked.is_dry
     )
     return 200, item.to_json()
-
-
-def _merged(value: Any, patch: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(value) if isinstance(value, dict) else {}
-    for key, one in patch.items():
-        if one is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merged(merged.get(key), one)
-    return merged
 
 
 def _scale(store: Store, asked: Asked) -> Json:
@@ -209,14 +190,8 @@ def _scale(store: Store, asked: Asked) -> Json:
     return {**head, "spec": {"replicas": count}, "status": status}
 
 
-def _chosen(store: Store, asked: Asked) -> list[Item]:
-    selector = Selector.parse(asked.query)
-    found = store.list(asked.kind, asked.namespace if asked.kind.is_namespaced else None)
-    return [item for item in found if selector.takes(item.value)]
-
-
 def _list(store: Store, asked: Asked) -> Json:
-    items = _chosen(store, asked)
+    items = chosen(store, asked)
     begin, version = 0, store.version
     if token := asked.query.get("continue"):
         begin, version = (int(one) for one in token.split("-"))
@@ -232,47 +207,6 @@ def _list(store: Store, asked: Asked) -> Json:
         "metadata": meta,
         "items": [item.to_json() for item in items[begin : begin + limit]],
     }
-
-
-def watched(store: Store, asked: Asked, is_over: threading.Event) -> Iterator[Json]:
-    """Yield the events of a watch until its time is over; None-like bookmarks when it asks."""
-    selector = Selector.parse(asked.query)
-    until = time.monotonic() + float(asked.query.get("timeoutSeconds") or 30)
-    wants_marks = asked.query.get("allowWatchBookmarks") in ("true", "1")
-    begin, seen = int(asked.query.get("resourceVersion") or 0), set[str]()
-    with store.changed:
-        if begin == 0:
-            begin = store.version
-            for item in _chosen(store, asked):
-                seen.add(item.value["metadata"]["uid"])
-                yield {"type": "ADDED", "object": item.to_json()}
-    while not is_over.is_set() and time.monotonic() < until:
-        with store.changed:
-            if begin < store.compacted:
-                text = f"too old resource version: {begin} ({store.compacted})"
-                yield {"type": "ERROR", "object": Refused(410, "Expired", text).to_json()}
-                return
-            fresh = [one for one in store.log if one.version > begin]
-            if not fresh:
-                store.changed.wait(_CHUNKS_S)
-                continue
-            begin = fresh[-1].version
-        for one in fresh:
-            if one.kind.key != asked.kind.key:
-                continue
-            if asked.namespace and one.value["metadata"].get("namespace") != asked.namespace:
-                continue
-            uid, takes = one.value["metadata"]["uid"], selector.takes(one.value)
-            if takes:
-                seen.add(uid)
-                yield {"type": one.type, "object": one.value}
-            elif uid in seen:
-                seen.discard(uid)
-                yield {"type": "DELETED", "object": one.value}
-    if wants_marks:
-        meta = {"resourceVersion": str(begin)}
-        head = {"kind": asked.kind.kind, "apiVersion": asked.kind.api_version}
-        yield {"type": "BOOKMARK", "object": {**head, "metadata": meta}}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -316,9 +250,6 @@ class Handler(BaseHTTPRequestHandler):
         fault = cluster.fault(asked)
         if fault == "refused":
             raise Refused(500, "InternalError", "etcdserver: request timed out")
-        if asked.query.get("sendInitialEvents") == "true":  # as without the gate WatchList
-            why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch"
-            raise refusals.invalid("ListOptions.meta.k8s.io", "", [why])
         if asked.verb == "watch":
             self._stream(cluster, asked)
         elif asked.sub == "log":
@@ -349,13 +280,27 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, data, "application/json")
 
     def _stream(self, cluster: Any, asked: Asked) -> None:
+        check(asked.query)
+        with cluster.store.changed:
+            cluster.watches += 1
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for event in watched(cluster.store, asked, cluster.is_over):
-            self._chunk(json.dumps(event).encode() + b"\n")
-        self._chunk(b"")
+        self.wfile.flush()  # a client that waits for the head could not leave before an event
+        is_over = lambda: cluster.is_over.is_set() or self._has_left()  # noqa: E731
+        try:
+            for event in watched(cluster.store, asked, is_over):
+                self._chunk(json.dumps(event).encode() + b"\n")
+            self._chunk(b"")
+        finally:
+            with cluster.store.changed:
+                cluster.watches -= 1
+
+    def _has_left(self) -> bool:
+        """Return whether whoever watches has ended the connection; nothing else comes from there."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable)
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
