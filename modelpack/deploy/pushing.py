@@ -1,21 +1,24 @@
 """The image of a deployment's bundle, made here and sent to a registry, without an engine.
 
     DeploymentSpec ──find_bundle──► plan_image ──build_direct──► REGISTRY/NAME:TAG ──► its digest
+                   ──image_tag──► VERSION-DIGEST
 
 For targets whose machines pull their image from a registry.  What the registry has already is not sent
 again: weights go up once, a change of code is kilobytes.  Nothing of the bundle is executed.
+``Push`` is what a target is given, so that a fake fits; ``push_image`` is the real one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from modelpack.deploy.bundles import find_bundle
 from modelpack.deploy.spec import DeploymentSpec
 from modelpack.progress import Progress
 
-__all__ = ["Login", "Pushed", "push_image"]
+__all__ = ["FindLogin", "Login", "Push", "Pushed", "image_tag", "push_image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,45 @@ class Pushed:
     digest: str
     """Of the image's manifest."""
     sent_bytes: int
+    image_id: str = ""
+    """Digest of the image's config: what engines call its id."""
+
+
+FindLogin = Callable[[str], Login | None]
+"""Gives the login of a registry's host; None: whatever Docker knows."""
+
+
+class Push(Protocol):
+    """Builds the image of a spec's bundle and pushes it: ``push_image``, but for tests."""
+
+    def __call__(
+        self,
+        spec: DeploymentSpec,
+        reference: str,
+        *,
+        find_login: FindLogin,
+        base: str | None,
+        progress: Progress,
+    ) -> Pushed:
+        """Return what was pushed; safe to repeat."""
+
+
+def image_tag(spec: DeploymentSpec) -> str:
+    """Return the tag of the image of a spec's bundle: its version and twelve digits of its digest.
+
+    A bundle of the same version with other content is another image.
+    """
+    return f"{spec.version[:100]}-{spec.digest.removeprefix('sha256:')[:12]}"
 
 
 def push_image(
     spec: DeploymentSpec,
     reference: str,
     *,
-    find_login: Callable[[str], Login | None],
+    find_login: FindLogin,
     base: str | None = None,
     machine: str = "x86_64",
+    schema2: bool = False,
     progress: Progress,
 ) -> Pushed:
     """Build the image of the spec's bundle and push it; safe to repeat.
@@ -52,6 +85,7 @@ def push_image(
     find_login  gives the login of a registry's host; None: whatever Docker knows
     base        of the image; default: that of the bundle's settings
     machine     processor that it is for, as the kernel names it
+    schema2     under Docker's manifest, for registries that take no manifest of OCI's
 
     Raises what ``find_bundle``, the planning, the builder and the registry raise.
     """
@@ -77,7 +111,10 @@ def push_image(
         store,
         base=base,
         outputs=[f"registry:{reference}"],
+        compress=schema2,
+        schema2=schema2,
         options=Options(find_credentials=find),
         progress=progress,
     )
-    return Pushed(built.digest, sum(one.new_bytes for one in built.written))
+    sent = sum(one.new_bytes for one in built.written)
+    return Pushed(built.digest, sent, built.images[0].config_blob.digest)
