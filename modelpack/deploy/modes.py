@@ -12,12 +12,12 @@ from abc import ABC
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 from modelpack.deploy.capabilities import Capabilities
 from modelpack.deploy.plugin import refuse_unknown
 from modelpack.deploy.spec import DeploymentSpec
-from modelpack.errors import UsageError, did_you_mean
+from modelpack.errors import DeployError, UsageError, did_you_mean
 
 
 class Mode(ABC):
@@ -50,22 +50,25 @@ class Mode(ABC):
 M = TypeVar("M", bound=Mode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Modes(Generic[M]):
-    """The modes of a target, by their words."""
+    """The modes of a target, by their words, such as ``Modes[AwsMode]({"ecs": …})``."""
 
-    kind: type[M]
-    """What the target asks of each of them."""
     paths: Mapping[str, str]
     """By word: ``module:Class``."""
 
     def load(self, word: str) -> M:
-        """Return the mode of a word; imports it.  Raises KeyError for a word that is none."""
+        """Return the mode of a word; imports it.  Raises DeployError for a word that is none."""
+        if word not in self.paths:
+            raise DeployError(
+                f"there is no mode '{word}' here, it has {', '.join(self.paths)}",
+                hint="a newer plugin may have made the deployment; upgrade this one",
+            )
         module, _, name = self.paths[word].partition(":")
         found = getattr(import_module(module), name)()
-        if not isinstance(found, self.kind):
-            raise TypeError(self.paths[word])
-        return found
+        if not isinstance(found, Mode):
+            raise TypeError(f"{self.paths[word]} is no mode")
+        return cast("M", found)
 
     def asked(self, spec: DeploymentSpec, allowed: Sequence[str]) -> tuple[str, str] | None:
         """Return the word of a mode that leaves no choice, and why; None: there is one.

@@ -153,12 +153,18 @@ class StandingTarget(Target, Generic[S]):
 
 
 def refuse_others(
-    what: str, name: str, target: str, *, made_for: str | None, made_by: str | None
+    what: str,
+    name: str,
+    made_for: str | None,
+    *,
+    target: str | None = None,
+    made_by: str | None = None,
 ) -> None:
-    """Raise ConflictError for something of a platform that a target did not make for a deployment.
+    """Raise ConflictError for something of a platform that was not made for a deployment by a target.
 
     what      how it is called, such as ``stack 'modelpack-digits'``
     made_for  name of the deployment that it is marked with; None: it has no mark of ours
+    target    name of the target that may touch it; None: every one of ours
     made_by   name of the target that it is marked with
     """
     if made_for != name:
@@ -166,7 +172,7 @@ def refuse_others(
             f"the {what} was not made by modelpack",
             hint="remove it, or give the deployment another '--name'",
         )
-    if made_by != target:
+    if target is not None and made_by != target:
         raise ConflictError(
             f"the deployment '{name}' stands at target '{made_by}'",
             hint=f"deploy to '{made_by}', or destroy it there first",

@@ -15,7 +15,7 @@ _REACH_S = 2.0
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
-def one_line(text: str, most: int = 300) -> str:
+def one_line(text: str, most: int = 240) -> str:
     """Return text in one line of at most so many characters; what steers a terminal is left out."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= most else line[: most - 1] + "…"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelpack.deploy import DeploymentSpec, DeploySettings, Mode, Modes
-from modelpack.errors import UsageError
+from modelpack.errors import DeployError, UsageError
 
 
 class Fast(Mode):
@@ -30,8 +30,8 @@ class Other:
     """No mode at all."""
 
 
-MODES: Modes[Mode] = Modes(
-    Mode, {"fast": f"{__name__}:Fast", "slow": f"{__name__}:Slow", "odd": f"{__name__}:Other"}
+MODES = Modes[Mode](
+    {"fast": f"{__name__}:Fast", "slow": f"{__name__}:Slow", "odd": f"{__name__}:Other"}
 )
 BOTH = ("fast", "slow")
 
@@ -47,7 +47,7 @@ def spec(**settings: Any) -> DeploymentSpec:
 
 def test_a_mode_is_found_by_its_word() -> None:
     assert isinstance(MODES.load("fast"), Fast)
-    with pytest.raises(KeyError):
+    with pytest.raises(DeployError, match="no mode 'none' here, it has fast, slow, odd"):
         MODES.load("none")
     with pytest.raises(TypeError, match="Other"):
         MODES.load("odd")

@@ -155,13 +155,14 @@ def test_what_is_required_is_there_or_said_not_to_be() -> None:
 
 
 def test_what_somebody_else_made_is_refused() -> None:
-    refuse_others("stack 'x'", "digits", "aws", made_for="digits", made_by="aws")
+    refuse_others("stack 'x'", "digits", "digits", target="aws", made_by="aws")
+    refuse_others("stack 'x'", "digits", "digits")
     with pytest.raises(ConflictError, match="the stack 'x' was not made by modelpack"):
-        refuse_others("stack 'x'", "digits", "aws", made_for=None, made_by=None)
+        refuse_others("stack 'x'", "digits", None)
     with pytest.raises(ConflictError, match="not made by modelpack"):
-        refuse_others("stack 'x'", "digits", "aws", made_for="letters", made_by="aws")
+        refuse_others("stack 'x'", "digits", "letters", target="aws", made_by="aws")
     with pytest.raises(ConflictError, match="'digits' stands at target 'aws-ecs'"):
-        refuse_others("stack 'x'", "digits", "aws", made_for="digits", made_by="aws-ecs")
+        refuse_others("stack 'x'", "digits", "digits", target="aws", made_by="aws-ecs")
 
 
 class Waits:

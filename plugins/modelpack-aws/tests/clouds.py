@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
-from modelpack_aws.stack import Clock, Stack, Stacks
+from modelpack_aws.stack import Stack, Stacks
+
+from modelpack.deploy import Clock
 
 OUTPUTS = {
     "Function": "modelpack-digits",

@@ -17,11 +17,11 @@ from botocore import xform_name
 from modelpack_aws import strict
 from modelpack_aws.sagemaker_mode import SagemakerMode
 from modelpack_aws.session import Session
-from modelpack_aws.stack import Clock, Order, Stacks
+from modelpack_aws.stack import Order, Stacks
 from modelpack_aws.transform import Job, Transform, job_name, main
 from modelpack_aws.wanted import Scaling, Wanted
 
-from modelpack.deploy import SILENT, State, Status
+from modelpack.deploy import SILENT, Clock, State, Status
 from modelpack.errors import DeployError, DeploymentNotFoundError, UsageError
 from tests.s3 import s3_server
 

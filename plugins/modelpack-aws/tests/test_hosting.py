@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from modelpack_aws import sagemaker_mode
-from modelpack_aws.stack import Clock
 from modelpack_aws.target import AwsTarget, LambdaTarget, SagemakerTarget
-from modelpack_aws.wanted import marked
 
 from modelpack.deploy import (
     SILENT,
+    Clock,
     DeploymentSpec,
     DeploySettings,
     Journal,
     State,
+    marked,
     records,
     rollout,
 )

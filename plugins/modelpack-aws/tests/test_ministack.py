@@ -25,10 +25,9 @@ from typing import Any
 
 import pytest
 from modelpack_aws.session import Session
-from modelpack_aws.stack import Clock
 from modelpack_aws.target import AwsTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, State, rollout
+from modelpack.deploy import Clock, DeploymentSpec, DeploySettings, State, rollout
 from modelpack.deploy.pushing import Pushed
 from modelpack.errors import DeployError, DeploymentNotFoundError
 from modelpack.store import Kind, Store

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelpack_aws.kept import Entry, Kept
+from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place
 from modelpack_aws.planning import facts_of
 from modelpack_aws.target import LambdaTarget, SagemakerTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, Live, State
+from modelpack.deploy import DeploymentSpec, DeploySettings, Entry, Live, State
 
 
 class Nowhere:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from modelpack_aws.changes import read_changes
-from modelpack_aws.stack import Clock, Order, Stacks
+from modelpack_aws.stack import Order, Stacks
 
+from modelpack.deploy import Clock
 from modelpack.errors import DeployError
 
 from .fake_aws import FakeAws

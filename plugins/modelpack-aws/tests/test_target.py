@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from modelpack_aws.push import Repositories
-from modelpack_aws.stack import Clock
 from modelpack_aws.target import AwsTarget, EcsTarget
 from modelpack_aws.wanted import Wanted
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, State, records, rollout, survey
+from modelpack.deploy import Clock, DeploymentSpec, DeploySettings, State, records, rollout, survey
 from modelpack.errors import ConflictError, ModelpackError
 from modelpack.testing import CLAIMS, Claim, TargetCase
 

@@ -10,13 +10,12 @@ calls everything complete: the last step waits until the service itself says tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from modelpack.deploy import Fact, Journal, Progress, State
+from modelpack.deploy import SILENT, Fact, Journal, Progress, Sight, State, await_running
 from modelpack.errors import ConflictError, DeployError
 from modelpack_aws import network
-from modelpack_aws.choosing import mode_of
+from modelpack_aws.choosing import MODES
 from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
 from modelpack_aws.planning import checked_template
@@ -41,17 +40,6 @@ _REPLACED = {
 
 Consent = Callable[[Prepared], bool]
 """Says whether a change set may be executed."""
-
-
-class Quiet:
-    """Says nothing: for what goes on behind ``settle`` and ``revert``."""
-
-    def note(self, text: str) -> None:
-        """Drop the fact."""
-
-    def step(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Time nothing."""
-        return nullcontext()
 
 
 def expected(prepared: Prepared) -> bool:
@@ -112,7 +100,7 @@ def bring(
 
 def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str | None) -> Order:
     """Return what the stack shall be for a revision, with its history in the metadata."""
-    mode, wanted = mode_of(kept.now.mode), place.wanted_of(kept.now)
+    mode, wanted = MODES.load(kept.now.mode), place.wanted_of(kept.now)
     former = kept.find(settled) if settled not in (None, kept.now.mark) else None
     same = former is not None and former.mode == kept.now.mode
     template = checked_template(
@@ -133,20 +121,16 @@ def order_for(place: Place, kept: Kept, around: Mapping[str, Fact], settled: str
 
 def await_rollout(place: Place, wanted: Wanted) -> None:
     """Wait until the service says that the stack's revision runs; raises DeployError."""
-    clock = place.clock
-    deadline = clock.now() + wanted.ready_timeout_s + _PULL_S
-    while True:
+
+    def look() -> Sight:
         standing = place.read(wanted.name)
         if standing is None:
             raise DeployError(f"the stack '{wanted.stack}' is gone")
-        sight = place.look(standing)
-        if sight.state is State.RUNNING:
-            return
-        if sight.state not in (State.STARTING, State.UNHEALTHY):
-            raise DeployError(f"'{wanted.name}' does not run: {sight.detail or sight.state}")
-        if clock.now() >= deadline:
-            raise DeployError(f"'{wanted.name}' did not come up: {sight.detail or sight.state}")
-        clock.sleep(_POLL_S)
+        return place.look(standing)
+
+    await_running(
+        wanted.name, look, place.clock, timeout_s=wanted.ready_timeout_s + _PULL_S, poll_s=_POLL_S
+    )
 
 
 def go_back(place: Place, name: str) -> None:
@@ -154,7 +138,7 @@ def go_back(place: Place, name: str) -> None:
     plain, settled = place.plain(name), place.settled(name)
     standing = place.read(name)
     if settled is None:
-        place.stacks.delete(plain.stack, Quiet(), timeout_s=STACK_TIMEOUT_S)
+        place.stacks.delete(plain.stack, SILENT, timeout_s=STACK_TIMEOUT_S)
         place.images.remove(plain)
         return
     if standing is None or standing.kept is None:
@@ -168,7 +152,7 @@ def go_back(place: Place, name: str) -> None:
         former,
         place.around(place.wanted_of(entry)),
         Journal(),
-        Quiet(),
+        SILENT,
         settled=settled,
         consent=lambda _: True,
     )

@@ -7,12 +7,9 @@ says whom the call is for.
 from __future__ import annotations
 
 import http.client
-import socket
 from urllib.parse import urlsplit
 
 from modelpack.deploy import Answer
-
-_REACH_S = 2.0
 
 
 def call_at(endpoint: str, url: str, *, body: bytes | None, timeout_s: float) -> Answer:
@@ -33,14 +30,3 @@ def call_at(endpoint: str, url: str, *, body: bytes | None, timeout_s: float) ->
         raise OSError(f"not an HTTP answer: {type(cause).__name__}") from cause
     finally:
         connection.close()
-
-
-def is_reachable(url: str) -> bool:
-    """Return whether somebody listens at a URL, seen from here."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=_REACH_S).close()
-    except OSError:
-        return False
-    return True

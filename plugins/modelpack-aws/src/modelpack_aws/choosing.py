@@ -1,7 +1,7 @@
 """Which service of AWS a deployment gets when its spec does not say, and why.
 
     DeploymentSpec ──choose──► ("ecs", "no machines to look after …")
-    word ──mode_of──► Mode
+    word ──MODES.load──► AwsMode
 
 Pure: the same spec gives the same answer everywhere.
 """
@@ -9,31 +9,22 @@ Pure: the same spec gives the same answer everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
-from modelpack.deploy import DeploymentSpec
-from modelpack.errors import UsageError, did_you_mean
-from modelpack_aws.modes import Mode
+from modelpack.deploy import DeploymentSpec, Modes
+from modelpack_aws.modes import AwsMode
 from modelpack_aws.wanted import GIB
 
-MODES: Mapping[str, str] = {
-    "ecs": "modelpack_aws.standing:EcsMode",
-    "ec2": "modelpack_aws.standing:Ec2Mode",
-    "lambda": "modelpack_aws.lambda_mode:LambdaMode",
-    "sagemaker": "modelpack_aws.sagemaker_mode:SagemakerMode",
-}
+MODES = Modes[AwsMode](
+    {
+        "ecs": "modelpack_aws.standing:EcsMode",
+        "ec2": "modelpack_aws.standing:Ec2Mode",
+        "lambda": "modelpack_aws.lambda_mode:LambdaMode",
+        "sagemaker": "modelpack_aws.sagemaker_mode:SagemakerMode",
+    },
+)
 
 _LAMBDA_BYTES = 10 * GIB
 """Most memory of a function: AWS Lambda developer guide, "Lambda quotas"."""
-
-
-def mode_of(word: str) -> Mode:
-    """Return the mode of a word of ``MODES``; imports it."""
-    module, _, name = MODES[word].partition(":")
-    found = getattr(import_module(module), name)()
-    if not isinstance(found, Mode):
-        raise TypeError(MODES[word])
-    return found
 
 
 def choose(
@@ -43,18 +34,10 @@ def choose(
 
     allowed  words of the modes that the target has; of one alone there is no choice
     """
+    asked = MODES.asked(spec, allowed)
+    if asked is not None:
+        return asked
     settings = spec.settings
-    if settings.mode is not None:
-        if settings.mode not in allowed:
-            near = did_you_mean(settings.mode, allowed)
-            known = ", ".join(allowed)
-            raise UsageError(
-                f"deploy.mode: '{settings.mode}' is none of this target",
-                hint=f"did you mean '{near}'?" if near else f"it has {known}",
-            )
-        return settings.mode, "asked for"
-    if len(allowed) == 1:
-        return allowed[0], "asked for by the target"
     if (settings.instance or "").startswith("ml."):
         return "sagemaker", f"'{settings.instance}' is a type of SageMaker"
     if options.get("spot") is not None:

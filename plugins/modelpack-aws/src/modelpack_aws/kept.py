@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from modelpack.deploy import DeploymentSpec
+from modelpack.deploy import Entry
 from modelpack.errors import ModelpackError
-from modelpack_aws.wanted import marked
 
 KEY = "Modelpack"
 MOST = 10
@@ -25,46 +24,6 @@ MOST = 10
 
 _MOST_BYTES = 16_000
 """Of a template, that the history may take; older revisions are dropped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A revision that was found healthy."""
-
-    spec: DeploymentSpec
-    image: str
-    """Reference by digest."""
-    mode: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Options of the target that its template was made with."""
-    since: str | None = None
-    """When its stack was changed, UTC, RFC 3339."""
-
-    @property
-    def mark(self) -> str:
-        """What tells it from others: the revision, and something of the options, if any."""
-        return marked(self.spec.revision, self.options)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "spec": self.spec.to_json(),
-            "image": self.image,
-            "mode": self.mode,
-            "since": self.since,
-            **({"options": dict(self.options)} if self.options else {}),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Read what ``to_json`` wrote; raises KeyError, TypeError, ValueError, DeployError."""
-        return cls(
-            spec=DeploymentSpec.from_json(value["spec"]),
-            image=str(value["image"]),
-            mode=str(value["mode"]),
-            options={str(k): str(v) for k, v in (value.get("options") or {}).items()},
-            since=None if value.get("since") is None else str(value["since"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from modelpack.deploy import Answer, Cost, Fact, Progress, State
+from modelpack.deploy import Answer, Cost, Fact, Progress, Sight, State
 from modelpack.errors import DeployError, ModelpackError
 from modelpack_aws import lambda_
 from modelpack_aws.loglines import log_lines
-from modelpack_aws.modes import COMMON, Mode, Sight
+from modelpack_aws.modes import COMMON, AwsMode
 from modelpack_aws.session import Clients, said
 from modelpack_aws.shares import Bake, change, share_of
 from modelpack_aws.stack import Stack, Stacks
@@ -39,7 +39,7 @@ _ZEROS = b"\0" * 8
 """Between the head and the body of a streamed answer."""
 
 
-class LambdaMode(Mode):
+class LambdaMode(AwsMode):
     """One function, its address, an alias that everybody calls."""
 
     word: ClassVar[str] = "lambda"

@@ -1,6 +1,6 @@
 """What a service of AWS must be able to do to run deployments: the seam inside this package.
 
-    target (one flow for all) ──► Mode: ecs, ec2, lambda, sagemaker
+    target (one flow for all) ──► AwsMode: ecs, ec2, lambda, sagemaker
         notes, cost, render, parameters      pure: from what is wanted, and what was read
         around, look, lines                  reads: the account, the deployment, its log
         promote                              after it was found healthy: the rest of the way
@@ -11,12 +11,11 @@ on, calls that no template has) a mode does in ``promote``, each call safe to re
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar
 
-from modelpack.deploy import Answer, Cost, Fact, Progress, State, Status
+from modelpack.deploy import Answer, Cost, Fact, Mode, Progress, Sight, Status
 from modelpack_aws.session import Clients
 from modelpack_aws.stack import Stack, Stacks
 from modelpack_aws.template import Template
@@ -30,35 +29,15 @@ COMMON = frozenset(
 NETWORK = frozenset({"public", "vpc", "subnets", "security_groups", "allow"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """How the service behind a complete stack is."""
-
-    state: State
-    detail: str | None = None
-    """Why it is not running, in a few words."""
-    url: str | None = None
-    """Where it answers; None: not to be called from here."""
-    restarts: int = 0
-    """How often replicas of the newest revision have ended by themselves."""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    """What runs, where it may differ from what was applied: under the keys of a spec's facts."""
+SCHEMES = ("arn", "secretsmanager", "ssm")
+"""What may stand before the colon of a secret's reference."""
 
 
-class Mode(ABC):
+class AwsMode(Mode):
     """One service of AWS; has no state."""
 
-    word: ClassVar[str]
-    """What ``deploy.mode`` says, such as ``ecs``."""
-
     heeds: ClassVar[frozenset[str]] = COMMON
-    """Fields of ``DeploySettings`` that it does."""
-
-    reasons: ClassVar[Mapping[str, str]] = {}
-    """Why it does not do others, by field."""
-
-    options: ClassVar[Mapping[str, str]] = {}
-    """Options of the target that it knows beside those of all modes, and what they mean."""
+    schemes: ClassVar[tuple[str, ...]] = SCHEMES
 
     needs_network: ClassVar[bool] = False
     """True when the stack needs a VPC and subnets, given or the account's own."""
@@ -116,9 +95,7 @@ class Mode(ABC):
         """
         return None
 
-    def promote(  # noqa: B027  most have nothing to do
-        self, stacks: Stacks, stack: Stack, wanted: Wanted, progress: Progress
-    ) -> None:
+    def promote(self, stacks: Stacks, stack: Stack, wanted: Wanted, progress: Progress) -> None:
         """Go the rest of the way once it was found healthy; safe to repeat.
 
         Raises DeployError when the new revision does not hold; it is taken back then.

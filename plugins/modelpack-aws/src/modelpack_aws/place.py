@@ -8,18 +8,28 @@ Place ──read(name)──► Stack + Kept, checked: made by this target, for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from modelpack.deploy import DeploymentSpec, Fact, State, check_name
-from modelpack.errors import ConflictError
+from modelpack.deploy import (
+    Clock,
+    DeploymentSpec,
+    Entry,
+    Fact,
+    Sight,
+    State,
+    check_name,
+    moment,
+    refuse_others,
+)
+from modelpack.deploy.pushing import Push, push_image
 from modelpack_aws import network
-from modelpack_aws.choosing import choose, mode_of
-from modelpack_aws.kept import Entry, Kept
-from modelpack_aws.modes import Mode, Sight
-from modelpack_aws.push import Push, Repositories, push_bundle
+from modelpack_aws.choosing import MODES, choose
+from modelpack_aws.kept import Kept
+from modelpack_aws.modes import AwsMode
+from modelpack_aws.push import Repositories
 from modelpack_aws.session import Clients
-from modelpack_aws.stack import Clock, Stack, Stacks
+from modelpack_aws.stack import Stack, Stacks
 from modelpack_aws.wanted import NAME_TAG, TARGET_TAG, Wanted, stack_name, wanted_from
 
 
@@ -27,6 +37,8 @@ from modelpack_aws.wanted import NAME_TAG, TARGET_TAG, Wanted, stack_name, wante
 class Standing:
     """A stack of ours, and what it remembers."""
 
+    name: str
+    """Of the deployment."""
     stack: Stack
     kept: Kept | None
     """None: it never came so far as to have a template that can be read."""
@@ -34,8 +46,22 @@ class Standing:
     @property
     def since(self) -> str | None:
         """When it was changed last, UTC, RFC 3339."""
-        moment = self.stack.updated or self.stack.created
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+        return moment(self.stack.updated or self.stack.created)
+
+    def before(self, mark: str, settled: str | None) -> tuple[Entry, ...]:
+        """Return what comes before a revision: the healthy ones, the one that stands last.
+
+        mark     of the revision that comes
+        settled  mark of what was found healthy last
+        """
+        if self.kept is None:
+            return ()
+        kept = self.kept
+        if kept.now.mark == mark:  # the same one again: it was cut short, or is put right
+            return kept.history
+        if settled == kept.now.mark:
+            return (*kept.history, replace(kept.now, since=self.since))
+        return kept.history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +74,7 @@ class Place:
     allowed: tuple[str, ...]
     """Words of the modes that the target has."""
     options: Mapping[str, str] = field(default_factory=dict)
-    push: Push = push_bundle
+    push: Push = push_image
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -63,9 +89,9 @@ class Place:
         registry = urlsplit(endpoint).netloc if endpoint else None
         return Repositories(clients=self.clients, registry=registry, push_image=self.push)
 
-    def mode(self, spec: DeploymentSpec) -> Mode:
+    def mode(self, spec: DeploymentSpec) -> AwsMode:
         """Return the mode that a spec gets; raises UsageError."""
-        return mode_of(choose(spec, self.options, self.allowed)[0])
+        return MODES.load(choose(spec, self.options, self.allowed)[0])
 
     def wanted(self, spec: DeploymentSpec) -> Wanted:
         """Return what a spec asks for at its mode."""
@@ -82,7 +108,7 @@ class Place:
 
     def around(self, wanted: Wanted) -> dict[str, Fact]:
         """Return what of the account the parameters of a template depend on."""
-        mode = mode_of(wanted.mode)
+        mode = MODES.load(wanted.mode)
         found: dict[str, Fact] = {}
         if mode.needs_network:
             found |= network.read(self.clients, wanted)
@@ -93,18 +119,15 @@ class Place:
         stack = self.stacks.read(stack_name(check_name(name)))
         if stack is None:
             return None
-        marks = (stack.tags.get(NAME_TAG), stack.tags.get(TARGET_TAG))
-        if marks[0] != name:
-            raise ConflictError(
-                f"the stack '{stack.name}' was not made by modelpack",
-                hint="delete it, or give the deployment another '--name'",
-            )
-        if marks[1] != self.target:
-            raise ConflictError(
-                f"the deployment '{name}' stands at target '{marks[1]}'",
-                hint=f"deploy to '{marks[1]}', or destroy it there first",
-            )
-        return Standing(stack=stack, kept=Kept.read(stack.metadata))
+        tags = stack.tags
+        refuse_others(
+            f"stack '{stack.name}'",
+            name,
+            tags.get(NAME_TAG),
+            target=self.target,
+            made_by=tags.get(TARGET_TAG),
+        )
+        return Standing(name=name, stack=stack, kept=Kept.read(stack.metadata))
 
     def look(self, standing: Standing) -> Sight:
         """Return how the service is; while CloudFormation works on it, that it does."""
@@ -113,7 +136,7 @@ class Place:
             return Sight(state=State.STARTING, detail=f"CloudFormation: {stack.status}")
         if kept is None or stack.never_came_up or stack.is_empty:
             return Sight(state=State.FAILED, detail=f"{stack.status}: {stack.reason or ''}"[:200])
-        return mode_of(kept.now.mode).look(self.clients, stack, self.wanted_of(kept.now))
+        return MODES.load(kept.now.mode).look(self.clients, stack, self.wanted_of(kept.now))
 
     def settled(self, name: str) -> str | None:
         """Return the revision that was found healthy last, None when there is none."""

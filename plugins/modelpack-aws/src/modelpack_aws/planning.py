@@ -11,42 +11,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelpack.deploy import Capabilities, Change, DeploymentSpec, Fact, Live, Plan, change_to
+from modelpack.deploy import Change, DeploymentSpec, Entry, Fact, Live, Plan, change_to
+from modelpack.deploy.pushing import image_tag
 from modelpack_aws import policy
-from modelpack_aws.choosing import choose, mode_of
-from modelpack_aws.kept import Entry
-from modelpack_aws.modes import Mode
+from modelpack_aws.choosing import MODES, choose
+from modelpack_aws.modes import AwsMode
 from modelpack_aws.place import Place
-from modelpack_aws.push import image_tag
 from modelpack_aws.template import Template
 from modelpack_aws.wanted import Wanted, of_the_template
-
-SCHEMES = ("arn", "secretsmanager", "ssm")
-"""What may stand before the colon of a secret's reference."""
 
 IMAGE_DIGEST = "image_digest"
 """Fact: which image runs, and in the surroundings, which one is in the repository."""
 
 
-def capabilities_of(mode: Mode) -> Capabilities:
-    """Return what a mode does of a spec."""
-    return Capabilities(heeds=mode.heeds, reasons=mode.reasons, secret_schemes=SCHEMES)
-
-
 def facts_of(entry: Entry) -> dict[str, Fact]:
     """Return the facts of a revision that was applied, its image by digest."""
-    heeded = capabilities_of(mode_of(entry.mode)).heeded(entry.spec.facts())
-    chosen = {f"option.{key}": value for key, value in entry.options.items()}
-    return heeded | chosen | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
+    facts = entry.facts(MODES.load(entry.mode).capabilities)
+    return facts | {IMAGE_DIGEST: entry.image.partition("@")[2]}
 
 
 def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     """Return what would change; raises UsageError for what cannot be."""
     word, why = choose(spec, place.options, place.allowed)
-    mode, wanted = mode_of(word), place.wanted(spec)
+    mode, wanted = MODES.load(word), place.wanted(spec)
     template = checked_template(mode, wanted)
-    facts = capabilities_of(mode).heeded(spec.facts()) | {"mode": word}
-    facts |= {f"option.{key}": value for key, value in of_the_template(place.options).items()}
+    entry = Entry(spec=spec, image="", mode=word, options=of_the_template(place.options))
+    facts = entry.facts(mode.capabilities)
     if digest := _image_of(spec, live):
         facts[IMAGE_DIGEST] = digest
     else:  # not known before it is pushed; that it is has a line of its own
@@ -70,7 +60,7 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     )
 
 
-def checked_template(mode: Mode, wanted: Wanted, former: Wanted | None = None) -> Template:
+def checked_template(mode: AwsMode, wanted: Wanted, former: Wanted | None = None) -> Template:
     """Return the template of a mode; raises UsageError, and RefusedError for one that is not safe."""
     template = mode.render(wanted, former)
     policy.check(template.to_json(), public=wanted.network.public)
@@ -104,7 +94,7 @@ def _resources(template: Template) -> list[Change]:
     ]
 
 
-def _warnings(mode: Mode, wanted: Wanted, live: Live) -> list[str]:
+def _warnings(mode: AwsMode, wanted: Wanted, live: Live) -> list[str]:
     found = []
     former = live.facts.get("mode")
     if former not in (None, mode.word):
@@ -114,11 +104,11 @@ def _warnings(mode: Mode, wanted: Wanted, live: Live) -> list[str]:
     return found
 
 
-def _whereabouts(mode: Mode, wanted: Wanted) -> list[str]:
+def _whereabouts(mode: AwsMode, wanted: Wanted) -> list[str]:
     if not _is_balanced(mode) or wanted.network.public:
         return []
     return ["it answers inside its network alone; from outside, the load balancer's check decides"]
 
 
-def _is_balanced(mode: Mode) -> bool:
+def _is_balanced(mode: AwsMode) -> bool:
     return mode.word in ("ecs", "ec2")

@@ -19,40 +19,18 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from modelpack.deploy import DeploymentSpec, Progress
-from modelpack.deploy.pushing import Login, Pushed, push_image
-from modelpack.errors import ConflictError, CredentialsError, DeployError
+from modelpack.deploy import DeploymentSpec, Progress, refuse_others
+from modelpack.deploy.pushing import Login, Push, image_tag, push_image
+from modelpack.errors import CredentialsError, DeployError
 from modelpack_aws.session import Clients, error_code, said
 from modelpack_aws.template import Json, tags
 from modelpack_aws.wanted import NAME_TAG, PREFIX, SETTLED_TAG, TARGET_TAG, Wanted
 
 MOST_IMAGES = 30
 """Older images than the newest of so many go by themselves; a history has ten revisions."""
-
-
-class Push(Protocol):
-    """Builds the image of a spec's bundle and pushes it; ``push_image``, but for tests."""
-
-    def __call__(
-        self,
-        spec: DeploymentSpec,
-        reference: str,
-        *,
-        find_login: Any,
-        base: str | None,
-        progress: Progress,
-    ) -> Pushed:
-        """Return what was pushed."""
-
-
-def push_bundle(
-    spec: DeploymentSpec, reference: str, *, find_login: Any, base: str | None, progress: Progress
-) -> Pushed:
-    """Push by ``modelpack.deploy.pushing``, for the processors that the templates ask for."""
-    return push_image(spec, reference, find_login=find_login, base=base, progress=progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +55,7 @@ class Repositories:
     clients: Clients
     registry: str | None = None
     """Host that the registry is reached at, where it is not the one that ECR names (an emulator)."""
-    push_image: Push = push_bundle
+    push_image: Push = push_image
 
     def look(self, wanted: Wanted, tag: str | None = None) -> Images | None:
         """Return the repository of a deployment, None when there is none; with the image of a tag.
@@ -93,11 +71,7 @@ class Repositories:
             arn = str(one["repositoryArn"])
             given = self._api.list_tags_for_resource(resourceArn=arn).get("tags") or ()
         marks = {str(mark["Key"]): str(mark["Value"]) for mark in given}
-        if marks.get(NAME_TAG) != wanted.name:
-            raise ConflictError(
-                f"the image repository '{wanted.repository}' was not made by modelpack",
-                hint="remove it, or give the deployment another '--name'",
-            )
+        refuse_others(f"image repository '{wanted.repository}'", wanted.name, marks.get(NAME_TAG))
         return Images(
             uri=self._uri(str(one["repositoryUri"])),
             arn=arn,
@@ -221,12 +195,6 @@ class Repositories:
             raise CredentialsError("the image registry gave no login that can be read") from cause
         user, _, password = text.partition(":")
         return Login(user, password)
-
-
-def image_tag(spec: DeploymentSpec) -> str:
-    """Return the tag of the image of a spec's bundle: its version and the first of its digest."""
-    version = spec.version[:100]
-    return f"{version}-{spec.digest.removeprefix('sha256:')[:12]}"
 
 
 # What is said about an image (its bill of materials, signatures) stands in one index a tag of this

@@ -15,17 +15,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from modelpack.deploy import Cost, Fact, Progress, State, Status, apis_of
+from modelpack.deploy import Clock, Cost, Fact, Progress, Sight, State, Status, apis_of
 from modelpack.deploy.samples import default_api, sample
 from modelpack.errors import DeployError
 from modelpack_aws import sagemaker
 from modelpack_aws.hosted import hosted_on
 from modelpack_aws.instances import PRICES_OF, known
 from modelpack_aws.loglines import log_lines
-from modelpack_aws.modes import COMMON, Mode, Sight
+from modelpack_aws.modes import COMMON, AwsMode
 from modelpack_aws.session import Clients, error_code, refusal, said
 from modelpack_aws.shares import Bake, change, share_of
-from modelpack_aws.stack import Clock, Stack, Stacks
+from modelpack_aws.stack import Stack, Stacks
 from modelpack_aws.template import Template
 from modelpack_aws.wanted import Wanted
 
@@ -48,7 +48,7 @@ _TRIES = 12
 _NOT_YET = ("ModelNotReadyException", "ServiceUnavailable", "ThrottlingException")
 
 
-class SagemakerMode(Mode):
+class SagemakerMode(AwsMode):
     """One endpoint, or a model for jobs."""
 
     word: ClassVar[str] = "sagemaker"

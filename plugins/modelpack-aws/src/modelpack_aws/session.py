@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from modelpack.deploy import one_line
 from modelpack.errors import (
     ConflictError,
     CredentialsError,
@@ -30,7 +31,6 @@ from modelpack.errors import (
 _ATTEMPTS = 5
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
-_MOST_SAID = 240
 
 NO_CREDENTIALS = (
     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run 'aws sso login'"
@@ -184,23 +184,23 @@ def said(what: str) -> Iterator[None]:
             f"cannot {what}: no AWS region is set", hint="set deploy.region or AWS_REGION"
         ) from cause
     except aws.ProfileNotFound as cause:
-        raise UsageError(_line(str(cause)), hint="see 'aws configure list-profiles'") from cause
+        raise UsageError(one_line(str(cause)), hint="see 'aws configure list-profiles'") from cause
     except aws.ParamValidationError as cause:
-        raise DeployError(f"cannot {what}: {_line(str(cause))}") from cause
+        raise DeployError(f"cannot {what}: {one_line(str(cause))}") from cause
     except (aws.EndpointConnectionError, aws.HTTPClientError) as cause:
         raise UnreachableError(
-            f"cannot {what}: {_line(str(cause))}",
+            f"cannot {what}: {one_line(str(cause))}",
             hint="see whether this machine has a network, and whether the region is right",
         ) from cause
     except aws.WaiterError as cause:
-        raise DeployError(f"cannot {what}: {_line(str(cause))}") from cause
+        raise DeployError(f"cannot {what}: {one_line(str(cause))}") from cause
     except ResponseParserError as cause:
         raise DeployError(
             f"cannot {what}: what answered is not AWS",
             hint="see what AWS_ENDPOINT_URL and '--option endpoint_url' lead to",
         ) from cause
     except aws.BotoCoreError as cause:
-        raise DeployError(f"cannot {what}: {_line(str(cause))}") from cause
+        raise DeployError(f"cannot {what}: {one_line(str(cause))}") from cause
 
 
 def error_code(cause: Exception) -> str:
@@ -214,7 +214,7 @@ def error_message(cause: Exception) -> str:
     """Return what AWS says of an error, in one line."""
     response = getattr(cause, "response", None)
     error = response.get("Error", {}) if isinstance(response, dict) else {}
-    return _line(str(error.get("Message") or error.get("Code") or cause))
+    return one_line(str(error.get("Message") or error.get("Code") or cause))
 
 
 def refusal(cause: Exception, what: str) -> ModelpackError:
@@ -236,9 +236,3 @@ def refusal(cause: Exception, what: str) -> ModelpackError:
             f"cannot {what}: {told}", hint="ask for a higher quota, or destroy what is not needed"
         )
     return DeployError(f"cannot {what}: {told}", hint=f"AWS calls this {code}" if code else None)
-
-
-def _line(text: str) -> str:
-    """Return text in one line that is not too long to be read."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…"

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from modelpack.deploy import Progress
+from modelpack.deploy import Clock, Progress
 from modelpack.errors import DeployError
 from modelpack_aws.session import Clients, said
-from modelpack_aws.stack import Clock, Order, Stack, Stacks
+from modelpack_aws.stack import Order, Stack, Stacks
 from modelpack_aws.template import Template
 
 POLL_S = 10.0

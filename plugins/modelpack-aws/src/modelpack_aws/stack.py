@@ -22,13 +22,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelpack.deploy import Progress
+from modelpack.deploy import Clock, Progress
 from modelpack.errors import ConflictError, DeployError, NotFoundError
 from modelpack_aws.changes import StackChange, read_changes
 from modelpack_aws.described import (
@@ -50,14 +49,6 @@ POLL_S = 5.0
 """Between two looks at a stack; CloudFormation itself takes seconds for anything."""
 
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as an argument, so that tests need not wait."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +86,7 @@ class Stacks:
     """The stacks of one account and region."""
 
     clients: Clients
-    clock: Clock = Clock()
+    clock: Clock = field(default_factory=Clock)
 
     def read(self, name: str) -> Stack | None:
         """Return a stack, None when there is none."""

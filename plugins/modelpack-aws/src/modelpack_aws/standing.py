@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from modelpack.deploy import Cost, Fact, State
+from modelpack.deploy import Cost, Fact, Sight, State
 from modelpack_aws import ec2, ecs
 from modelpack_aws.loglines import log_lines
-from modelpack_aws.modes import COMMON, NETWORK, Mode, Sight
+from modelpack_aws.modes import COMMON, NETWORK, AwsMode
 from modelpack_aws.session import Clients, said
 from modelpack_aws.stack import Stack
 from modelpack_aws.template import Json, Template
@@ -25,7 +25,7 @@ _GROWS = frozenset({"max_replicas", "in_flight", "cooldown_up_s", "cooldown_down
 _NO_ZERO = "replicas behind a load balancer cannot wake up from none; Lambda can"
 
 
-class EcsMode(Mode):
+class EcsMode(AwsMode):
     """A service of ECS on Fargate."""
 
     word: ClassVar[str] = "ecs"
@@ -71,7 +71,7 @@ class EcsMode(Mode):
         return _lines(clients, stack, follow=follow, tail=tail)
 
 
-class Ec2Mode(Mode):
+class Ec2Mode(AwsMode):
     """A group of EC2 instances."""
 
     word: ClassVar[str] = "ec2"

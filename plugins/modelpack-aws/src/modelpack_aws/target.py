@@ -16,36 +16,39 @@ is dropped; a stack or repository that somebody else made is not touched.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from modelpack.deploy import (
+    SILENT,
     Answer,
     Capabilities,
+    Clock,
     DeploymentSpec,
+    Entry,
     Fact,
     Journal,
     Live,
+    Past,
     Plan,
     Progress,
     Rendered,
     Revision,
-    State,
+    Sight,
+    StandingTarget,
     Status,
-    Target,
-    refuse_unknown,
+    is_reachable,
 )
-from modelpack.errors import DeployError, DeploymentNotFoundError
-from modelpack_aws.bringing import STACK_TIMEOUT_S, Quiet, bring, expected_or_asked, go_back
-from modelpack_aws.calling import call_at, is_reachable
-from modelpack_aws.choosing import MODES, mode_of
-from modelpack_aws.kept import Entry, Kept
+from modelpack.deploy.pushing import Push, image_tag, push_image
+from modelpack.errors import DeployError
+from modelpack_aws.bringing import STACK_TIMEOUT_S, bring, expected_or_asked, go_back
+from modelpack_aws.calling import call_at
+from modelpack_aws.choosing import MODES
+from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
-from modelpack_aws.planning import capabilities_of, checked_template, facts_of, plan_for
-from modelpack_aws.push import Images, Push, image_tag, push_bundle
+from modelpack_aws.planning import checked_template, facts_of, plan_for
 from modelpack_aws.session import Clients, Session, said
-from modelpack_aws.stack import Clock
 from modelpack_aws.wanted import NAME_TAG, TARGET_TAG, of_the_template
 
 OPTIONS: Mapping[str, str] = {
@@ -61,18 +64,18 @@ OPTIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class AwsTarget(Target):
+class AwsTarget(StandingTarget[Standing]):
     """Deploys to the service of AWS that fits."""
 
     name: ClassVar[str] = "aws"
     needs_image: ClassVar[bool] = True
-    allowed: ClassVar[tuple[str, ...]] = tuple(MODES)
+    allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
     clients: Clients = field(default_factory=Session)
     given: Mapping[str, str] = field(default_factory=dict)
     """Its options."""
-    push: Push = push_bundle
+    push: Push = push_image
     clock: Clock = field(default_factory=Clock)
     _names: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Deployments by the URLs that were told of them, for the probe."""
@@ -92,8 +95,7 @@ class AwsTarget(Target):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target with real clients; raises UsageError, ToolMissingError without boto3."""
-        known = set(OPTIONS).union(*(mode_of(word).options for word in cls.allowed))
-        refuse_unknown(cls.name, options, known)
+        MODES.refuse_unknown(cls.name, options, OPTIONS, cls.allowed)
         session = Session(
             region_name=options.get("region"),
             profile=options.get("profile"),
@@ -106,7 +108,7 @@ class AwsTarget(Target):
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:
         """Return what the mode does that the spec gets."""
-        return capabilities_of(self._place.mode(spec))
+        return self._place.mode(spec).capabilities
 
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what CloudFormation, ECR and the service say of the deployment.
@@ -179,7 +181,9 @@ class AwsTarget(Target):
             mode=mode.word,
             options=of_the_template(self.given),
         )
-        kept = Kept(now=entry, history=_history(place.read(spec.name), images, entry.mark))
+        standing = place.read(spec.name)
+        history = standing.before(entry.mark, images.settled) if standing is not None else ()
+        kept = Kept(now=entry, history=history)
         bring(
             place,
             kept,
@@ -189,9 +193,7 @@ class AwsTarget(Target):
             settled=images.settled,
             consent=expected_or_asked(journal),
         )
-        return Revision(
-            deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
-        )
+        return self.revision(spec)
 
     def settle(self, name: str) -> None:
         """Go the rest of the way, then mark the revision as healthy; former ones stay in history.
@@ -202,7 +204,7 @@ class AwsTarget(Target):
         place = self._place
         wanted = place.wanted_of(kept.now)
         try:
-            mode_of(kept.now.mode).promote(place.stacks, standing.stack, wanted, Quiet())
+            MODES.load(kept.now.mode).promote(place.stacks, standing.stack, wanted, SILENT)
         except DeployError:
             self.revert(name)
             raise
@@ -218,14 +220,14 @@ class AwsTarget(Target):
     def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:
         """Check the new revision in the mode's way, if it has one."""
         standing, kept = self._require(spec.name)
-        return mode_of(kept.now.mode).verify(self.clients, standing.stack, status)
+        return MODES.load(kept.now.mode).verify(self.clients, standing.stack, status)
 
     def fetch(self, url: str, *, body: bytes | None = None, timeout_s: float) -> Answer:
         """Call the service in the mode's way, else at its URL; raises OSError without an answer."""
         base = next((one for one in self._names if url.startswith(one)), None)
         if base is not None:
             standing, kept = self._require(self._names[base])
-            answer = mode_of(kept.now.mode).fetch(
+            answer = MODES.load(kept.now.mode).fetch(
                 self.clients,
                 standing.stack,
                 url.removeprefix(base) or "/",
@@ -238,72 +240,50 @@ class AwsTarget(Target):
             return call_at(self.clients.endpoint_url, url, body=body, timeout_s=timeout_s)
         return super(AwsTarget, self).fetch(url, body=body, timeout_s=timeout_s)
 
-    def status(self, name: str) -> Status:
-        """Return how the deployment is; raises TagError."""
-        standing = self._place.read(name)
-        if standing is None or standing.stack.is_empty:
-            return Status(name=name, target=self.name, state=State.ABSENT)
-        sight, kept = self._place.look(standing), standing.kept
-        url = sight.url
-        if url is not None:
-            self._names[url] = name
-            if self.clients.endpoint_url is None and not is_reachable(url):
-                url = None
-        return Status(
-            name=name,
-            target=self.name,
-            state=sight.state,
-            bundle=None if kept is None else kept.now.spec.bundle,
-            revision=None if kept is None else kept.revision,
-            url=url,
-            since=standing.since,
-            restarts=sight.restarts,
-            detail=sight.detail,
-        )
-
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield the lines of the log; raises DeploymentNotFoundError."""
         standing, kept = self._require(name)
-        mode = mode_of(kept.now.mode)
+        mode = MODES.load(kept.now.mode)
         return mode.lines(self.clients, standing.stack, follow=follow, tail=tail)
 
-    def history(self, name: str) -> tuple[Revision, ...]:
-        """Return the revisions that the stack remembers, oldest first."""
-        standing = self._place.read(name)
-        if standing is None or standing.kept is None:
-            return ()
-        kept = standing.kept
-        found = [(entry.spec, entry.since) for entry in kept.history]
-        if self._place.settled(name) == kept.now.mark:
-            found.append((kept.now.spec, standing.since))
-        return tuple(
-            Revision(
-                deployment=name,
-                id=spec.revision,
-                bundle=spec.bundle,
-                target=self.name,
-                spec=spec,
-                since=since,
-            )
-            for spec, since in found
-        )
+    # What its base tells of.
 
-    def current(self, name: str) -> DeploymentSpec | None:
+    def find(self, name: str) -> Standing | None:
+        """Return the stack of a deployment; raises TagError, ConflictError for one of others."""
+        standing = self._place.read(name)
+        return None if standing is None or standing.stack.is_empty else standing
+
+    def look(self, standing: Standing) -> Sight:
+        """Return how the service is; it has a URL where that can be reached from here."""
+        sight = self._place.look(standing)
+        url = sight.url
+        if url is not None:
+            self._names[url] = standing.name
+            if self.clients.endpoint_url is None and not is_reachable(url):
+                url = None
+        return replace(sight, url=url, since=standing.since)
+
+    def now(self, standing: Standing) -> DeploymentSpec | None:
         """Return the spec that the stack was made of."""
-        standing = self._place.read(name)
-        if standing is None or standing.kept is None:
-            return None
-        return standing.kept.now.spec
+        return None if standing.kept is None else standing.kept.now.spec
 
-    def list(self) -> list[Status]:
+    def past(self, standing: Standing) -> Iterable[Past]:
+        """Return what the stack remembers, and what stands, once it was found healthy."""
+        kept = standing.kept
+        if kept is None:
+            return ()
+        found = [Past(spec=entry.spec, since=entry.since) for entry in kept.history]
+        if self._place.settled(standing.name) == kept.now.mark:
+            found.append(Past(spec=kept.now.spec, since=standing.since))
+        return found
+
+    def names(self) -> Iterable[str]:
         """Return the deployments of this account and region that this target made."""
-        names = sorted(
+        return [
             stack.tags[NAME_TAG]
             for stack in self._place.stacks.find(NAME_TAG)
             if stack.tags.get(TARGET_TAG) == self.name
-        )
-        found = [self.status(name) for name in names]
-        return [one for one in found if one.state is not State.ABSENT]
+        ]
 
     # Remove it.
 
@@ -323,8 +303,8 @@ class AwsTarget(Target):
         place = self._place
         standing, plain = place.read(name), place.plain(name)
         if standing is None and place.images.look(plain) is None:
-            raise self._absent(name)
-        place.stacks.delete(plain.stack, Quiet(), timeout_s=STACK_TIMEOUT_S)
+            raise self.absent(name)
+        place.stacks.delete(plain.stack, SILENT, timeout_s=STACK_TIMEOUT_S)
         place.images.remove(plain)
 
     @property
@@ -339,16 +319,10 @@ class AwsTarget(Target):
         )
 
     def _require(self, name: str) -> tuple[Standing, Kept]:
-        standing = self._place.read(name)
-        if standing is None or standing.kept is None:
-            raise self._absent(name)
+        standing = self.require(name)
+        if standing.kept is None:
+            raise self.absent(name)
         return standing, standing.kept
-
-    def _absent(self, name: str) -> DeploymentNotFoundError:
-        return DeploymentNotFoundError(
-            f"no deployment '{name}' at target '{self.name}'",
-            hint="run 'modelpack deployments list' to see them",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,15 +355,3 @@ class SagemakerTarget(AwsTarget):
 
     name: ClassVar[str] = "aws-sagemaker"
     allowed: ClassVar[tuple[str, ...]] = ("sagemaker",)
-
-
-def _history(standing: Standing | None, images: Images, mark: str) -> tuple[Entry, ...]:
-    """Return what comes before a new revision: the healthy ones, the one that stands last."""
-    if standing is None or standing.kept is None:
-        return ()
-    kept = standing.kept
-    if kept.now.mark == mark:  # the same one again: it was cut short, or is put right
-        return kept.history
-    if images.settled == kept.now.mark:
-        return (*kept.history, replace(kept.now, since=standing.since))
-    return kept.history

@@ -8,12 +8,11 @@ A ``Wanted`` has nothing of an account in it: the same spec gives the same one e
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelpack.deploy import DeploymentSpec
+from modelpack.deploy import DeploymentSpec, chosen, marked
 
 PREFIX = "modelpack"
 
@@ -124,7 +123,7 @@ class Wanted:
     @property
     def mark(self) -> str:
         """What tells it from others: the revision, and six digits for the options, if any."""
-        return marked(self.revision, self.options)
+        return marked(self.revision, of_the_template(self.options))
 
     @property
     def stack(self) -> str:
@@ -199,16 +198,7 @@ def wanted_from(
 
 def of_the_template(options: Mapping[str, str]) -> dict[str, str]:
     """Return those options that decide what runs, by name."""
-    return {key: options[key] for key in sorted(options) if key not in OF_THE_CALLER}
-
-
-def marked(revision: str, options: Mapping[str, str]) -> str:
-    """Return letters and digits that tell a revision with these options from all others."""
-    chosen = of_the_template(options)
-    if not chosen:
-        return revision
-    digits = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
-    return f"{revision}{digits[:6]}"
+    return chosen(options, OF_THE_CALLER)
 
 
 def stack_name(name: str) -> str:
