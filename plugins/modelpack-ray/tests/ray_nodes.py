@@ -1,6 +1,6 @@
 """A real Ray cluster of two nodes on this machine: processes of ``ray start``, ended by their own ids.
 
-    environment() ──uv, once──► cache/peers/ray-…/bin/ray ──► Nodes: head, second (both --block)
+    ray_packages.txt ──uv, once──► cache/peers/ray-…/bin/ray ──► Nodes: head, second (both --block)
 
 Everything listens on free ports of the loopback interface and asks for a token.  ``ray stop`` is never
 called: it would end every Ray of the machine.
@@ -9,6 +9,8 @@ called: it would end every Ray of the machine.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -21,7 +23,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-RAY = "ray[serve]==2.60.0"
+_PACKAGES = Path(__file__).with_name("ray_packages.txt")
 _WITHIN_S = 120.0
 _HOME = os.environ.get("HOME", "")
 
@@ -34,16 +36,21 @@ def environment() -> Path:
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(_HOME, ".cache")) / "modelpack" / "peers"
-    folder = cache / f"ray-serve-2.60.0-{version}"
-    if not (folder / "whole").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        python = folder / "bin" / "python"
-        for words in (
-            ["venv", "-q", "--python", sys.executable, str(folder)],
-            ["pip", "install", "-q", "--python", str(python), RAY],
-        ):
-            subprocess.run([find_uv_bin(), *words], env={**os.environ, "HOME": _HOME}, check=True)
-        (folder / "whole").touch()
+    digest = hashlib.sha256(_PACKAGES.read_bytes()).hexdigest()[:12]
+    folder = cache / f"ray-{version}-{digest}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            python = folder / "bin" / "python"
+            for words in (
+                ["venv", "-q", "--python", sys.executable, str(folder)],
+                ["pip", "install", "-q", "--python", str(python), "-r", str(_PACKAGES)],
+            ):
+                env = {**os.environ, "HOME": _HOME}
+                subprocess.run([find_uv_bin(), *words], env=env, check=True)
+            (folder / "whole").touch()
     return folder / "bin"
 
 
@@ -99,8 +106,11 @@ class Nodes:
 
     def __enter__(self) -> Nodes:
         try:
+            # The second one waits for the head by itself.
             self._start("head", *self._head_words)
-            self.add("second")
+            self._start("second", f"--address=127.0.0.1:{self._port}")
+            for name in list(self._running):
+                self._wait_for(name)
         except BaseException:
             self.__exit__()
             raise
@@ -130,6 +140,7 @@ class Nodes:
     def add(self, name: str) -> None:
         """Start one more node."""
         self._start(name, f"--address=127.0.0.1:{self._port}")
+        self._wait_for(name)
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """End a node by the id of its process; what belongs to it ends with it."""
@@ -171,7 +182,6 @@ class Nodes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_for(name)
 
     def _wait_for(self, name: str) -> None:
         """Wait until the node says that it is up."""

@@ -30,7 +30,13 @@ from .ray_stand_in import StandIn
         ({"per_node": "two"}, "from 1 to 100"),
         ({"packages": "shared/folder"}, "a folder that all nodes see"),
         ({"packages": "ftp://x/y"}, "a folder that all nodes see"),
-        ({"serve_url": "proxy:8000"}, "http://HOST"),
+        ({"packages": ""}, "a folder that all nodes see"),
+        ({"serve_url": "proxy:8000"}, "proxies of Ray Serve"),
+        ({"http_host": "my host"}, "address of a network"),
+        ({"http_host": ""}, "address of a network"),
+        ({"image": ""}, "rayproject/ray"),
+        ({"image": "Ray Image"}, "rayproject/ray"),
+        ({"http_port": "²"}, "from 1 to 65535"),
     ],
 )
 def test_wrong_options_are_told(options: dict[str, str], said: str) -> None:

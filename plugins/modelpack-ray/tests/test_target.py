@@ -254,6 +254,12 @@ def test_serve_is_started_for_this_machine_alone_unless_told(ray: StandIn) -> No
     assert ray.puts[0]["http_options"] == {"host": "0.0.0.0", "port": 8100}
 
 
+def test_a_host_and_a_port_that_count_for_nothing_are_noted(target: RayTarget) -> None:
+    (note,) = rollout.plan_deployment(target, spec("a", port=5000)).notes
+    assert "those of Ray Serve" in note
+    assert rollout.plan_deployment(target, spec("a")).notes == ()
+
+
 def test_what_hangs_is_given_up_and_leaves_nothing(ray: StandIn, target: RayTarget) -> None:
     ray.slow = 10**9
     with pytest.raises(DeployError, match=r"was not ready within 0\.3 s") as caught:

@@ -156,7 +156,8 @@ def _send(
         return {"sent_bytes": 0}
     data = make()
     check_size(data)
-    with progress.step(f"send {len(data) / (1 << 20):.1f} MiB to the cluster"):
+    size = f"{len(data) / 1e6:.1f} MB" if len(data) >= 100_000 else f"{len(data) / 1e3:.1f} kB"
+    with progress.step(f"send {size} to the cluster"):
         site.packages.put_package(name, data)
     return {"sent_bytes": len(data)}
 

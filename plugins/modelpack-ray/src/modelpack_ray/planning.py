@@ -14,6 +14,7 @@ from modelpack.deploy import (
     Capabilities,
     Change,
     DeploymentSpec,
+    DeploySettings,
     Fact,
     Live,
     Plan,
@@ -59,6 +60,8 @@ CAPABILITIES = Capabilities(
         "down_tolerance": "Ray Serve has no tolerance",
     },
 )
+
+_USUAL = DeploySettings()
 
 SERVE_RUNS = "serve"
 ROUTE_OWNER = "route_owner"
@@ -113,6 +116,10 @@ def _notes(
     if change.action == "replace":
         notes.append(
             "the new replicas are started beside those that answer: the cluster needs room for both"
+        )
+    if (settings.host, settings.port) != (_USUAL.host, _USUAL.port):
+        notes.append(
+            "host and port are those of Ray Serve: 'deploy.host', 'deploy.port' change none"
         )
     if settings.memory_bytes is not None or settings.cpu is not None:
         notes.append("Ray counts cpu and memory when it chooses a node, and limits neither")

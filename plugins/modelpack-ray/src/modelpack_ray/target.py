@@ -12,11 +12,6 @@ proxies.  A dashboard that needs a token gets Ray's own (``rest``).
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -36,33 +31,21 @@ from modelpack.deploy import (
     Status,
     Target,
     check_name,
-    refuse_unknown,
 )
 from modelpack.deploy.references import resolve
-from modelpack.errors import CredentialsError, DeploymentNotFoundError, UsageError
+from modelpack.errors import CredentialsError, DeploymentNotFoundError
 from modelpack_ray.applications import Applications, Clock
 from modelpack_ray.bringing import bring, drop, revert, settle
 from modelpack_ray.loglines import followed, lines_of
+from modelpack_ray.options import checked
 from modelpack_ray.packages import Pack, Storage, package_of
 from modelpack_ray.planning import CAPABILITIES, ROUTE_OWNER, SERVE_RUNS, facts_of, plan_for
+from modelpack_ray.proxies import Proxies
 from modelpack_ray.rendered import files_of
-from modelpack_ray.rest import Dashboard, Json, checked_address
+from modelpack_ray.rest import Dashboard, Json
 from modelpack_ray.site import Site
 from modelpack_ray.standing import App, Standing, names_in, route_owner, standing_of
 from modelpack_ray.wanted import Place, is_name_of, placed_as, route_of, scaled_as
-
-OPTIONS: Mapping[str, str] = {
-    "address": "address of the dashboard, such as http://HOST:8265; else RAY_DASHBOARD_ADDRESS",
-    "http_host": "address at which Ray Serve answers where it does not run yet: 127.0.0.1",
-    "http_port": "port at which it answers then: 8000",
-    "image": "image of the nodes in the RayService of '--output'",
-    "per_node": "most replicas on one node, such as 1; else Ray places them as it likes",
-    "packages": "folder that all nodes see, or URL, where packages lie: the cluster itself",
-    "route": "path below which the deployment answers: /NAME",
-    "serve_url": "URL of the proxies of Ray Serve, as seen from here",
-}
-
-_REACH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +73,7 @@ class RayTarget(Target):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target; raises UsageError for an option or a value that cannot be."""
-        refuse_unknown(cls.name, options, OPTIONS)
-        given = dict(options)
-        if "address" not in given and (named := os.environ.get("RAY_DASHBOARD_ADDRESS")):
-            given["address"] = named
-        if "address" in given:
-            given["address"] = checked_address(given["address"])
-        if "serve_url" in given:
-            given["serve_url"] = checked_address(given["serve_url"])
-        _check_route(given.get("route"))
-        _check_port(given.get("http_port"))
-        _check_count(given.get("per_node"))
-        Storage(given.get("packages"))
-        return cls(given=given)
+        return cls(given=checked(cls.name, options))
 
     # What will happen.
 
@@ -260,13 +231,23 @@ class RayTarget(Target):
         }
 
     @property
+    def _proxies(self) -> Proxies:
+        return Proxies(
+            dashboard=self.given.get("address", ""),
+            named=self.given.get("serve_url"),
+            fetch=lambda url, timeout_s: self.fetch(url, timeout_s=timeout_s),
+        )
+
+    @property
     def _site(self) -> Site:
         return Site(
             applications=self._applications,
             packages=self._dashboard,
             place=self._place,
             clock=self.clock,
-            knows_route=self._knows_route,
+            knows_route=lambda route, name: self._proxies.know(
+                self._applications.read(), route, name
+            ),
             pack=self.pack,
         )
 
@@ -290,7 +271,7 @@ class RayTarget(Target):
         app = standing.now
         if app is None:
             return Status(name=name, target=self.name, state=State.ABSENT)
-        base = self._serve_url(found)
+        base = self._proxies.url(found)
         return Status(
             name=name,
             target=self.name,
@@ -303,40 +284,6 @@ class RayTarget(Target):
             meanwhile=_meanwhile(standing, base),
             replicas=_replicas(app),
         )
-
-    def _serve_url(self, found: Json) -> str | None:
-        """Return where the proxies answer; None when that cannot be reached from here."""
-        if "serve_url" in self.given:
-            return self.given["serve_url"]
-        options = found.get("http_options") or {}
-        host = str(options.get("host") or "")
-        dashboard = urllib.parse.urlsplit(self.given.get("address", "")).hostname or ""
-        if host in ("", "0.0.0.0", "::"):  # noqa: S104
-            host = dashboard
-        elif _is_loopback(host) and not _is_loopback(dashboard):
-            return None  # that of its nodes, not ours
-        port = int(options.get("port") or 0)
-        if not host or not port or not _listens(host, port):
-            return None
-        scheme = "https" if options.get("ssl_certfile") else "http"
-        root = str(options.get("root_path") or "").rstrip("/")
-        return (
-            f"{scheme}://[{host}]:{port}{root}"
-            if ":" in host
-            else f"{scheme}://{host}:{port}{root}"
-        )
-
-    def _knows_route(self, route: str, application: str) -> bool:
-        """Return whether the proxy that can be asked has heard of it (``/-/routes`` of Ray Serve)."""
-        base = self._serve_url(self._applications.read())
-        if base is None:
-            return True
-        try:
-            answer = self.fetch(f"{base}/-/routes", timeout_s=_REACH_S)
-            routes = json.loads(answer.body)
-        except (OSError, ValueError):
-            return True
-        return answer.status != 200 or routes.get(route) == application
 
 
 def _meanwhile(standing: Standing, base: str | None) -> str | None:
@@ -359,36 +306,3 @@ def _settings_json(spec: DeploymentSpec, settings: object) -> object:
     from dataclasses import replace
 
     return replace(spec, settings=settings).to_json()["settings"]  # type: ignore[arg-type]
-
-
-def _check_route(route: str | None) -> None:
-    if route is None or route == "/":
-        return
-    parts = route.split("/")
-    is_fine = route.startswith("/") and all(parts[1:]) and not parts[1].startswith("-")
-    if not is_fine or not all(c.isalnum() or c in "-._~/" for c in route):
-        raise UsageError(
-            f"'{route}' is no route", hint="write a path such as /models/digits, without an end '/'"
-        )
-
-
-def _check_port(port: str | None) -> None:
-    if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
-        raise UsageError(f"'{port}' is no port", hint="http_port is a number from 1 to 65535")
-
-
-def _check_count(count: str | None) -> None:
-    if count is not None and not (count.isdecimal() and 0 < int(count) <= 100):
-        raise UsageError(f"'{count}' is no number of replicas", hint="per_node is from 1 to 100")
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=_REACH_S).close()
-    except (OSError, http.client.HTTPException):
-        return False
-    return True
