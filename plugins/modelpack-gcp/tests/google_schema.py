@@ -116,3 +116,12 @@ def find(http_method: str, path: str) -> tuple[str, dict[str, str], Any] | None:
                 ):
                     return name, said, known
     return None
+
+
+def request_of(name: str) -> str:
+    """Return which schema the body of a method has."""
+    service, *way, last = name.split(".")
+    found = document(service)
+    for word in way:
+        found = found["resources"][word]
+    return str(found["methods"][last]["request"]["$ref"])

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State
+from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State, Status
 from modelpack.deploy.probe import fetch
 from modelpack_gcp import run_body
 from modelpack_gcp.baking import bake
@@ -28,7 +28,7 @@ from modelpack_gcp.identity import with_identity
 from modelpack_gcp.kept import Entry, Kept
 from modelpack_gcp.loglines import log_lines
 from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
-from modelpack_gcp.prices import cost_of
+from modelpack_gcp.prices import of_instances
 from modelpack_gcp.run_service import API, RunService, shares, short
 from modelpack_gcp.sizes import run_size
 from modelpack_gcp.wanted import TARGET_LABEL, Wanted, resource_id
@@ -71,26 +71,45 @@ class CloudRunMode(Mode):
             found.append(
                 f"Cloud Run gives a revision {run_body.MOST_START_S} s to be ready, no more"
             )
-        if not settings.public:
-            found.append("it answers inside the project's network alone, to who may invoke it")
+        if (settings.in_flight or 0) > run_body.MOST_AT_ONCE:
+            found.append(
+                f"Cloud Run gives an instance {run_body.MOST_AT_ONCE} requests at once at most"
+            )
+        found += _who_reaches_it(wanted)
+        if wanted.flag("grpc"):
+            found.append("it speaks gRPC alone, on its address and port 443 over TLS")
         if "service_account" not in wanted.options:
             found.append(
                 "it runs as the default service account of Compute Engine; "
                 "'--option service_account=EMAIL' gives it one with fewer rights"
             )
+        if settings.secrets:
+            found.append(
+                "what it runs as must be let read its secrets (roles/secretmanager.secretAccessor)"
+            )
+        if settings.min_replicas == 0:
+            found.append("nothing is kept while nobody asks, and nothing is paid for")
+        elif self.cost(wanted) is None:
+            found.append("what it costs is in no table of ours: see cloud.google.com/run/pricing")
         return found
 
     def warnings(self, wanted: Wanted) -> list[str]:
         """Return what somebody may not have meant."""
-        if wanted.settings.public and not run_body.invokers(wanted):
-            return ["public without '--option invokers=…': anybody on the internet may call it"]
-        return []
+        if not wanted.settings.public or run_body.invokers(wanted):
+            return []
+        is_open = run_body.way_in(wanted) == "all"
+        who = "anybody on the internet" if is_open else "whoever reaches it"
+        return [f"public without '--option invokers=…': {who} may call it"]
 
     def cost(self, wanted: Wanted) -> Cost | None:
         """Return what the least number of replicas costs."""
-        by_instance = wanted.options.get("billing") == "instance"
-        fewest = wanted.settings.min_replicas
-        return cost_of(run_size(wanted.settings), fewest, by_instance=by_instance)
+        return of_instances(
+            run_size(wanted.settings),
+            wanted.settings.min_replicas,
+            region=wanted.region,
+            by_instance=run_body.is_whole(wanted),
+            is_redundant=wanted.flag("zonal_redundancy"),
+        )
 
     def requests(self, parent: str, wanted: Wanted, image: str) -> list[Request]:
         """Return the service, and who may call it."""
@@ -139,7 +158,8 @@ class CloudRunMode(Mode):
             return Sight(state=State.FAILED, detail=f"the revision '{now.unit}' is gone")
         state, detail = run_body.state_of(revision.get("conditions"))
         wanted = place.wanted_of(now)
-        url, can_be_asked = _address(standing), wanted.settings.public or wanted.flag("inside")
+        is_open = run_body.way_in(wanted) == "all"
+        url, can_be_asked = _address(standing), is_open or wanted.flag("inside")
         if url is not None and not can_be_asked and detail is None:
             detail = f"it answers inside its network at {url}"
         return Sight(
@@ -180,6 +200,15 @@ class CloudRunMode(Mode):
         if standing.kept.trial is not None:
             chosen += f' AND resource.labels.revision_name="{standing.kept.trial.unit}"'
         return log_lines(place.google, chosen, follow=follow, tail=tail)
+
+    def verify(self, place: Place, standing: Standing, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
+        """Take Cloud Run's own word where gRPC is spoken, which the common probe does not."""
+        now = standing.kept.now
+        if now is None or not place.wanted_of(now).flag("grpc"):
+            return None
+        return (
+            "it speaks gRPC: Cloud Run's own probe has asked grpc.health.v1.Health, and no more",
+        )
 
     def fetch(
         self, place: Place, url: str, *, body: bytes | None, timeout_s: float
@@ -271,6 +300,19 @@ class CloudRunMode(Mode):
         return RunService(place=place, name=name).remove()
 
 
+def _who_reaches_it(wanted: Wanted) -> list[str]:
+    """Return where it answers and to whom, as notes; nothing where that is everywhere to everybody."""
+    way, is_public = run_body.way_in(wanted), wanted.settings.public
+    if way == "all" and is_public:
+        return []
+    where = {
+        "all": "on the internet",
+        "balancer": "inside the project's network and through a load balancer",
+        "internal": "inside the project's network alone",
+    }
+    return [f"it answers {where[way]}, to {'whoever asks' if is_public else 'who may invoke it'}"]
+
+
 def _address(standing: Standing) -> str | None:
     """Return where the newest revision answers: on trial beside another, at an address of its own."""
     for one in standing.body.get("trafficStatuses") or ():
@@ -295,10 +337,9 @@ def _facts(standing: Standing, revision: Mapping[str, Any], wanted: Wanted) -> d
         said = limits.get("memory")
         facts["memory_bytes"] = settings.memory_bytes if said == f"{size.memory_mib}Mi" else said
     if standing.kept.trial is None:
-        ingress = standing.body.get("ingress")
-        is_public = ingress == "INGRESS_TRAFFIC_ALL"
-        if is_public != settings.public:
-            facts["public"] = "yes" if is_public else "no"
+        way = run_body.word_of(standing.body.get("ingress"))
+        if way != run_body.way_in(wanted):
+            facts["option.ingress"] = way
         scaling = standing.body.get("scaling") or {}
         fewest = int(scaling.get("minInstanceCount") or 0)
         if fewest != settings.min_replicas:

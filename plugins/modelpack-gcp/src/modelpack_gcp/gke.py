@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from modelpack_kubernetes.connecting import Endpoint, decoded, from_endpoint
+from modelpack_kubernetes.options import read
 from modelpack_kubernetes.target import OPTIONS as KUBERNETES
 from modelpack_kubernetes.target import KubernetesTarget
 
@@ -27,15 +28,14 @@ from modelpack.deploy import DeploymentSpec, Progress, refuse_unknown
 from modelpack.deploy.pushing import Login, Pushed
 from modelpack.errors import CredentialsError, DeployError, NotFoundError, UsageError
 from modelpack_gcp.images import Push, push_bundle
+from modelpack_gcp.options import COMMON, check, settled
 from modelpack_gcp.session import Google, Session
 
 MAKE = "gcloud container clusters create-auto NAME"
 
 OPTIONS: Mapping[str, str] = {
+    **COMMON,
     "cluster": "cluster of Google Kubernetes Engine, by name",
-    "credentials": "file with credentials; none: nobody in particular asks",
-    "endpoint": "one address for all services of Google, such as that of a stand-in",
-    "project": "id of the project; default: GOOGLE_CLOUD_PROJECT, or that of the credentials",
     "region": "region of the cluster, or its zone; default: GOOGLE_CLOUD_REGION",
     **{key: one for key, one in KUBERNETES.items() if key not in ("context", "kubeconfig")},
 }
@@ -62,6 +62,9 @@ class GkeTarget(KubernetesTarget):
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target; Google is asked at the first call.  Raises UsageError, ToolMissingError."""
         refuse_unknown(cls.name, options, OPTIONS)
+        check(options, may_be_zone=True)
+        read(options)
+        options = settled(options)
         session = Session(
             project_id=options.get("project"),
             region_name=options.get("region"),
@@ -78,11 +81,6 @@ class GkeTarget(KubernetesTarget):
         if not name:
             raise UsageError(
                 "the target 'gke' needs '--option cluster=NAME'", hint=f"'{MAKE}' makes one"
-            )
-        if "/" in name:
-            raise UsageError(
-                f"option 'cluster': must be a name, got '{name[:60]}'",
-                hint="its project and region go into options of their own",
             )
         return cls(
             connect=from_endpoint(partial(endpoint_of, google, name)),

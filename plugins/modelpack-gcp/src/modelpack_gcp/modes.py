@@ -100,13 +100,13 @@ class Place:
 
     def wanted(self, spec: DeploymentSpec) -> Wanted:
         """Return what a spec asks for with the options of now."""
-        return wanted_from(spec, target=self.target, options=self.options)
+        return wanted_from(spec, target=self.target, given=self.options)
 
     def wanted_of(self, entry: Entry) -> Wanted:
         """Return what a revision asked for when it was applied, with the options of that day."""
         own = {key: one for key, one in self.options.items() if key in OF_THE_CALLER}
         chosen = own | dict(entry.options)
-        return wanted_from(entry.spec, target=self.target, options=chosen)
+        return wanted_from(entry.spec, target=self.target, given=chosen)
 
 
 class Mode(ABC):

@@ -22,11 +22,12 @@ from modelpack.deploy import (
     change_to,
 )
 from modelpack.errors import UsageError
-from modelpack_gcp import strict
+from modelpack_gcp import options, strict
 from modelpack_gcp.choosing import choose, mode_of
 from modelpack_gcp.images import image_tag, repository_body
 from modelpack_gcp.kept import Entry, of_the_revision
 from modelpack_gcp.modes import Mode, Request
+from modelpack_gcp.regions import doubt
 from modelpack_gcp.wanted import Wanted, wanted_from
 
 IMAGE_DIGEST = "image_digest"
@@ -58,8 +59,10 @@ class Planner:
         return mode
 
     def wanted(self, spec: DeploymentSpec) -> Wanted:
-        """Return what a spec asks for."""
-        return wanted_from(spec, target=self.target, options=self.options)
+        """Return what a spec asks for; raises UsageError for a region that cannot be one."""
+        if spec.settings.region is not None:
+            options.region("deploy.region", spec.settings.region)
+        return wanted_from(spec, target=self.target, given=self.options)
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:
         """Return what the mode does of a spec."""
@@ -77,6 +80,7 @@ class Planner:
             facts[IMAGE_DIGEST] = digest
         else:  # not known before it is pushed; that it is has a line of its own
             live = replace(live, facts={k: v for k, v in live.facts.items() if k != IMAGE_DIGEST})
+        doubtful = doubt(wanted.region)
         main, *others = mode.resources(wanted)
         change = change_to(main, live, facts)
         if change.action == "replace":
@@ -93,7 +97,7 @@ class Planner:
             target=self.target,
             spec=spec,
             changes=tuple(changes),
-            warnings=tuple(mode.warnings(wanted)),
+            warnings=(*([doubtful] if doubtful else []), *mode.warnings(wanted)),
             notes=(f"{word}: {why}", *notes),
         )
 

@@ -8,10 +8,14 @@ What is of the service changes without a new revision: replicas are counted for 
 shared out by traffic, so scaling starts nothing anew.  By default nobody but the project's own network
 reaches the service, and callers must be allowed to invoke it.
 
+A container has one port.  It is that of HTTP, or with ``--option grpc=yes`` that of gRPC, to which
+HTTP/2 comes as it is; the server's HTTP port is there too, and nobody outside reaches it.
+
 Sources: Cloud Run Admin API v2 (``services``); Cloud Run documentation, "Configure container health
 checks for services", "Billing settings for services", "GPU support for services", "Restrict network
-ingress", "Direct VPC egress", "Configure secrets for services", "Known issues" (paths that end in ``z``
-are answered to the platform's own probes alone).
+ingress", "Direct VPC egress", "Configure secrets for services", "Use HTTP/2 for services", "Configure
+environment variables" (names that are Cloud Run's own), "Known issues" (paths that end in ``z`` are
+answered to the platform's own probes alone).
 """
 
 from __future__ import annotations
@@ -23,13 +27,15 @@ from typing import Any
 
 from modelpack.deploy import State
 from modelpack.errors import UsageError
+from modelpack_gcp import options
 from modelpack_gcp.kept import digits
-from modelpack_gcp.sizes import run_size
+from modelpack_gcp.sizes import RunSize, run_size
 from modelpack_gcp.wanted import Wanted, label_value
 
 Json = dict[str, Any]
 
 PORT = 8080
+GRPC_PORT = 8081
 TAG = "new"
 """Tag of the revision on trial: a part of its own address."""
 KEPT = "modelpack.dev/kept"
@@ -38,11 +44,22 @@ KEPT = "modelpack.dev/kept"
 MOST_START_S = 240
 """Longest that a revision may take to be ready."""
 _EVERY_S = 5
-_MOST_AT_ONCE = 1000
+MOST_AT_ONCE = 1000
+AT_ONCE = 80
+"""Requests that an instance gets at a time when nothing says how many."""
+_OWN_NAMES = re.compile(r"PORT|K_(SERVICE|REVISION|CONFIGURATION)|X_GOOGLE_.*")
+_INGRESS: Mapping[str, str] = {
+    "internal": "INGRESS_TRAFFIC_INTERNAL_ONLY",
+    "balancer": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
+    "all": "INGRESS_TRAFFIC_ALL",
+}
 
 OPTIONS: Mapping[str, str] = {
     "billing": "instance: processors are there between requests too; request: only within (default)",
     "egress": "all: everything it asks for goes through its network; private: only private addresses",
+    "grpc": "yes: gRPC is what callers reach, and not HTTP; the bundle's grpc_port must be set",
+    "ingress": "where calls may come from: internal, balancer (and internal), or all; "
+    "default: all when public, else internal",
     "inside": "yes: this machine is inside the network that reaches the service, so the probe asks it",
     "invokers": "who may call it, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com",
     "service_account": "service account that it runs as; default: that of Compute Engine",
@@ -53,47 +70,19 @@ OPTIONS: Mapping[str, str] = {
 _SECRET = re.compile(
     r"secretmanager:((?:projects/[^/@]+/secrets/)?[A-Za-z0-9_-]{1,255})(?:@([A-Za-z0-9_-]{1,63}))?"
 )
-_MEMBER = re.compile(r"(?:user|serviceAccount|group|domain):[^\s,]+|allUsers|allAuthenticatedUsers")
 
 
 def template(wanted: Wanted, image: str) -> Json:
     """Return what a revision is made of, without its name; raises UsageError."""
     settings, size = wanted.settings, run_size(wanted.settings)
-    limits = {"cpu": str(size.cpu), "memory": f"{size.memory_mib}Mi"}
-    if size.accelerator:
-        limits["nvidia.com/gpu"] = "1"
-    container: Json = {
-        "image": image,
-        "ports": [{"name": "http1", "containerPort": PORT}],
-        "env": _variables(wanted),
-        "resources": {
-            "limits": limits,
-            "cpuIdle": not (
-                size.accelerator or _choice(wanted, "billing", ("request", "instance"))
-            ),
-            "startupCpuBoost": True,
-        },
-        "startupProbe": {
-            "httpGet": {"path": "/readyz", "port": PORT},
-            "periodSeconds": _EVERY_S,
-            "timeoutSeconds": _EVERY_S - 1,
-            "failureThreshold": start_s(wanted) // _EVERY_S,
-        },
-        "livenessProbe": {
-            "httpGet": {"path": "/livez", "port": PORT},
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 3,
-        },
-    }
     body: Json = {
         "labels": wanted.labels() | {"modelpack-bundle": label_value(wanted.bundle)},
-        "containers": [container],
+        "containers": [_container(wanted, size, image)],
         "timeout": f"{wanted.whole('timeout', 300, 1, 3600)}s",
         "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
     }
     if settings.in_flight is not None:
-        body["maxInstanceRequestConcurrency"] = min(settings.in_flight, _MOST_AT_ONCE)
+        body["maxInstanceRequestConcurrency"] = min(settings.in_flight, MOST_AT_ONCE)
     if account := wanted.options.get("service_account"):
         body["serviceAccount"] = account
     is_redundant = wanted.flag("zonal_redundancy")
@@ -114,11 +103,10 @@ def unit_of(wanted: Wanted, body: Mapping[str, Any], attempt: int = 0) -> str:
 def service_half(wanted: Wanted) -> Json:
     """Return what is of the service and of no revision; raises UsageError."""
     settings = wanted.settings
-    is_public = settings.public
     return {
         "labels": wanted.labels(),
-        "ingress": f"INGRESS_TRAFFIC_{'ALL' if is_public else 'INTERNAL_ONLY'}",
-        "invokerIamDisabled": is_public and not invokers(wanted),
+        "ingress": _INGRESS[way_in(wanted)],
+        "invokerIamDisabled": settings.public and not invokers(wanted),
         "scaling": {
             "minInstanceCount": settings.min_replicas,
             "maxInstanceCount": settings.most_replicas,
@@ -153,16 +141,31 @@ def policy(wanted: Wanted) -> Json | None:
     return {"policy": {"bindings": [{"role": "roles/run.invoker", "members": list(members)}]}}
 
 
+def way_in(wanted: Wanted) -> str:
+    """Return where calls may come from, a word of the option ``ingress``; raises UsageError."""
+    default = "all" if wanted.settings.public else "internal"
+    said = wanted.options.get("ingress", default)
+    return options.choice("ingress", said, tuple(_INGRESS))
+
+
+def word_of(ingress: object) -> str:
+    """Return our word for what Cloud Run says of where calls may come from; else its own."""
+    return next((word for word, one in _INGRESS.items() if one == ingress), str(ingress))
+
+
 def invokers(wanted: Wanted) -> tuple[str, ...]:
     """Return who an option lets call it; raises UsageError."""
-    said = wanted.options.get("invokers", "").replace(",", " ").split()
-    for member in said:
-        if not _MEMBER.fullmatch(member):
-            raise UsageError(
-                f"option 'invokers': '{member[:60]}' is nobody that Google knows by that form",
-                hint="write user:NAME, group:NAME or serviceAccount:NAME, with a space between two",
-            )
-    return tuple(sorted(set(said)))
+    said = wanted.options.get("invokers")
+    return () if said is None else options.members("invokers", said)
+
+
+def is_whole(wanted: Wanted) -> bool:
+    """Return whether whole instances are paid for, and not the time in which they answer."""
+    words = ("request", "instance")
+    return (
+        wanted.choice("billing", words) == "instance"
+        or run_size(wanted.settings).accelerator is not None
+    )
 
 
 def start_s(wanted: Wanted) -> int:
@@ -188,9 +191,47 @@ def _row(unit: str, percent: int) -> Json:
     return {"type": kind, "revision": unit, "percent": percent}
 
 
+def _container(wanted: Wanted, size: RunSize, image: str) -> Json:
+    limits = {"cpu": str(size.cpu), "memory": f"{size.memory_mib}Mi"}
+    if size.accelerator:
+        limits["nvidia.com/gpu"] = "1"
+    is_grpc = wanted.flag("grpc")
+    port = GRPC_PORT if is_grpc else PORT
+    ready, alive = (
+        ({"grpc": {"port": port}},) * 2
+        if is_grpc
+        else ({"httpGet": {"path": path, "port": port}} for path in ("/readyz", "/livez"))
+    )
+    return {
+        "image": image,
+        "ports": [{"name": "h2c" if is_grpc else "http1", "containerPort": port}],
+        "env": _variables(wanted),
+        "resources": {
+            "limits": limits,
+            "cpuIdle": not is_whole(wanted),
+            "startupCpuBoost": True,
+        },
+        "startupProbe": {
+            **ready,
+            "periodSeconds": _EVERY_S,
+            "timeoutSeconds": _EVERY_S - 1,
+            "failureThreshold": start_s(wanted) // _EVERY_S,
+        },
+        "livenessProbe": {
+            **alive,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+    }
+
+
 def _variables(wanted: Wanted) -> list[Json]:
     settings = wanted.settings
+    wanted.refuse_names(_OWN_NAMES, "Cloud Run")
     plain = {"MODELPACK_TAG": wanted.bundle, **settings.env}
+    if wanted.flag("grpc"):
+        plain |= {"MODELPACK_PORT": str(PORT), "MODELPACK_GRPC_PORT": str(GRPC_PORT)}
     found: list[Json] = [{"name": name, "value": plain[name]} for name in sorted(plain)]
     for name, reference in sorted(settings.secrets.items()):
         match = _SECRET.fullmatch(reference)
@@ -207,7 +248,7 @@ def _variables(wanted: Wanted) -> list[Json]:
 def _network(wanted: Wanted) -> Json | None:
     """Return what it reaches through its network; raises UsageError for several subnets."""
     settings = wanted.settings
-    is_all = _choice(wanted, "egress", ("private", "all"))
+    is_all = wanted.choice("egress", ("private", "all")) == "all"
     if not (settings.vpc or settings.subnets):
         if settings.security_groups or is_all:
             raise UsageError(
@@ -229,11 +270,3 @@ def _network(wanted: Wanted) -> Json | None:
         interface["tags"] = list(settings.security_groups)
     egress = "ALL_TRAFFIC" if is_all else "PRIVATE_RANGES_ONLY"
     return {"networkInterfaces": [interface], "egress": egress}
-
-
-def _choice(wanted: Wanted, option: str, words: tuple[str, str]) -> bool:
-    """Return whether an option says the second of two words; raises UsageError for a third."""
-    said = wanted.options.get(option, words[0])
-    if said not in words:
-        raise UsageError(f"option '{option}': must be {words[0]} or {words[1]}, got '{said[:40]}'")
-    return said == words[1]

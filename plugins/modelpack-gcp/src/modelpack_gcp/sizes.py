@@ -12,6 +12,7 @@ type has).  Accelerators of Vertex AI are the words of its API.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -157,6 +158,14 @@ _WITH: Mapping[str, tuple[Machine, ...]] = {
 _SAME = {"nvidia": "nvidia-l4", "gpu": "nvidia-l4"}
 
 
+_TYPE = re.compile(r"[a-z][a-z0-9]*-[a-z]+-[0-9]+[a-z]?(-[a-z0-9]+)?")
+
+
+def known_types() -> tuple[str, ...]:
+    """Return the machine types that the table has."""
+    return tuple(one.type for family in (_PLAIN, *_WITH.values()) for one in family)
+
+
 def machine_for(settings: DeploySettings) -> Machine:
     """Return the least machine that has what is asked for; raises UsageError when there is none.
 
@@ -164,6 +173,12 @@ def machine_for(settings: DeploySettings) -> Machine:
     """
     rows = _candidates(settings)
     named = settings.instance if settings.instance != "auto" else None
+    if named is not None and not _TYPE.fullmatch(named):
+        near = did_you_mean(named, known_types())
+        raise UsageError(
+            f"deploy.resources.instance: '{named[:60]}' is no machine type of Google",
+            hint=f"did you mean '{near}'?" if near else f"take one like {_some(rows)}",
+        )
     if named is not None:
         known = [one for one in rows if one.type == named]
         if known or settings.accelerator is None:

@@ -39,18 +39,10 @@ from modelpack_gcp.choosing import MODES, mode_of
 from modelpack_gcp.images import Push, Repositories, image_tag, push_bundle
 from modelpack_gcp.kept import Entry, of_the_revision
 from modelpack_gcp.modes import Mode, Place, Standing
+from modelpack_gcp.options import COMMON, check, settled
 from modelpack_gcp.planning import IMAGE_DIGEST, Planner, facts_of
 from modelpack_gcp.session import Session
 from modelpack_gcp.wanted import resource_id
-
-OPTIONS: Mapping[str, str] = {
-    "base": "base of the image",
-    "credentials": "file with credentials; none: nobody in particular asks",
-    "endpoint": "one address for all services of Google, such as that of a stand-in",
-    "project": "id of the project; default: GOOGLE_CLOUD_PROJECT, or that of the credentials",
-    "region": "region; 'deploy.region' stands above it",
-}
-"""Options of every target here; a mode may have more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +76,10 @@ class GcpTarget(Target):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target with real clients; raises UsageError, ToolMissingError without Google's."""
-        known = set(OPTIONS).union(*(mode_of(word).options for word in cls.allowed))
+        known = set(COMMON).union(*(mode_of(word).options for word in cls.allowed))
         refuse_unknown(cls.name, options, known)
+        check(options)
+        options = settled(options)
         session = Session(
             project_id=options.get("project"),
             region_name=options.get("region"),
@@ -293,7 +287,7 @@ class GcpTarget(Target):
 
     @property
     def _planner(self) -> Planner:
-        return Planner(target=self.name, allowed=self.allowed, common=OPTIONS, options=self.options)
+        return Planner(target=self.name, allowed=self.allowed, common=COMMON, options=self.options)
 
     @property
     def _images(self) -> Repositories:

@@ -19,14 +19,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from modelpack.deploy import Answer, Fact, Journal, Progress, State, Status
+from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State, Status
+from modelpack.errors import did_you_mean
 from modelpack_gcp import vertex_body
 from modelpack_gcp.endpoint import API, REPLICAS, Endpoint, deployed, split_of
 from modelpack_gcp.kept import Entry, Kept
 from modelpack_gcp.loglines import log_lines
 from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
+from modelpack_gcp.prices import of_machines
 from modelpack_gcp.registered import Models
-from modelpack_gcp.sizes import machine_for
+from modelpack_gcp.sizes import known_types, machine_for
 from modelpack_gcp.wanted import TARGET_LABEL, Wanted, resource_id
 
 _EVERY_S = 15.0
@@ -62,11 +64,24 @@ class VertexMode(Mode):
             f"machines are {machine.describe()}",
             "it answers at Google's own address, to who may predict (aiplatform.endpoints.predict)",
         ]
-        if machine.accelerator is None and machine.cpu == 0:
+        if machine.cpu == 0:
+            near = did_you_mean(machine.type, known_types())
+            more = f"; did you mean '{near}'?" if near else ""
             found.append(
-                f"'{machine.type}' is not in our table: whether it exists, Google will say"
+                f"'{machine.type}' is not in our table: whether it exists, Google will say{more}"
+            )
+        if wanted.flag("spot"):
+            found.append("spot machines cost less, may go at any time, and their price moves")
+        elif self.cost(wanted) is None:
+            found.append(
+                "what it costs is in no table of ours: see cloud.google.com/vertex-ai/pricing"
             )
         return found
+
+    def cost(self, wanted: Wanted) -> Cost | None:
+        """Return what the least number of machines costs, asked or not."""
+        replicas = wanted.settings.min_replicas
+        return of_machines(machine_for(wanted.settings), replicas, spot=wanted.flag("spot"))
 
     def requests(self, parent: str, wanted: Wanted, image: str) -> list[Request]:
         """Return model, endpoint, and the one on the other."""

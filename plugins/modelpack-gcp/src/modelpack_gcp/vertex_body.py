@@ -13,6 +13,7 @@ requirements for inference" (``AIP_HTTP_PORT``, routes) and "Scale inference nod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ HEALTH, PREDICT = "/readyz", "/vertex/predict"
 """Routes of the server's face for Vertex AI; it is told of them by the platform's variables."""
 
 _MOST_TEXT = 128
+_OWN_NAMES = re.compile(r"AIP_.*")
 _METRICS = "aiplatform.googleapis.com/prediction/online"
 
 OPTIONS: Mapping[str, str] = {
@@ -40,7 +42,13 @@ OPTIONS: Mapping[str, str] = {
 
 def model(wanted: Wanted, image: str) -> Json:
     """Return what a version of the model is made of."""
+    wanted.refuse_names(_OWN_NAMES, "Vertex AI")
     env = {"MODELPACK_TAG": wanted.bundle, **wanted.settings.env}
+    if empty := sorted(name for name, value in env.items() if not value):
+        raise UsageError(
+            f"deploy.env.{empty[0]}: Vertex AI takes no variable without a value",
+            hint="leave it out: what is not set is empty",
+        )
     return {
         "displayName": wanted.id,
         "versionDescription": wanted.bundle[:_MOST_TEXT],

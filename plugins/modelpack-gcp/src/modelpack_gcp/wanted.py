@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from modelpack.deploy import DeploymentSpec, DeploySettings
 from modelpack.errors import UsageError
+from modelpack_gcp import options
 
 PREFIX = "modelpack"
 NAME_LABEL = "modelpack-deployment"
@@ -45,45 +46,51 @@ class Wanted:
         """Name of all that Google holds of it."""
         return resource_id(self.name)
 
+    @property
+    def region(self) -> str | None:
+        """Region, as far as spec and options say it."""
+        return self.settings.region or self.options.get("region")
+
     def labels(self) -> dict[str, str]:
         """Return the labels that everything of the deployment has; its own stand above the user's."""
         given = {label_key(key): label_value(one) for key, one in self.settings.labels.items()}
         return given | {NAME_LABEL: self.id, TARGET_LABEL: self.target}
 
+    def refuse_names(self, own: re.Pattern[str], whose: str) -> None:
+        """Raise UsageError for a variable whose name a service keeps for itself."""
+        for group, names in (("env", self.settings.env), ("secrets", self.settings.secrets)):
+            for name in names:
+                if own.fullmatch(name):
+                    raise UsageError(
+                        f"deploy.{group}.{name}: {whose} sets '{name}' itself",
+                        hint="give it another name, or leave it out",
+                    )
+
     def flag(self, option: str) -> bool:
         """Return whether an option says yes; raises UsageError for what is neither yes nor no."""
-        said = self.options.get(option, "no")
-        if said not in ("yes", "no"):
-            raise UsageError(
-                f"option '{option}': must be yes or no, got '{said[:40]}'",
-                hint=f"write --option {option}=yes",
-            )
-        return said == "yes"
+        return options.flag(option, self.options.get(option, "no"))
+
+    def choice(self, option: str, words: tuple[str, ...]) -> str:
+        """Return which of the words an option says, by default the first; raises UsageError."""
+        return options.choice(option, self.options.get(option, words[0]), words)
 
     def whole(self, option: str, default: int, least: int, most: int) -> int:
         """Return an option that is a whole number; raises UsageError."""
         said = self.options.get(option)
-        if said is None:
-            return default
-        if not (said.isascii() and said.isdigit() and least <= int(said) <= most):
-            raise UsageError(
-                f"option '{option}': must be a whole number from {least} to {most}, "
-                f"got '{said[:40]}'"
-            )
-        return int(said)
+        return default if said is None else options.whole(option, said, least, most)
 
 
 def wanted_from(
-    spec: DeploymentSpec, *, target: str, options: Mapping[str, str] | None = None
+    spec: DeploymentSpec, *, target: str, given: Mapping[str, str] | None = None
 ) -> Wanted:
-    """Return what a spec asks for; ``options`` are those of the target."""
+    """Return what a spec asks for; ``given`` are the options of the target."""
     return Wanted(
         name=spec.name,
         bundle=spec.bundle,
         revision=spec.revision,
         target=target,
         settings=spec.settings,
-        options=dict(options or {}),
+        options=dict(given or {}),
     )
 
 
