@@ -203,7 +203,7 @@ def test_nobody_in_particular_has_no_token(cluster: StandIn, google: FakeGoogle)
 def test_the_cluster_must_be_named() -> None:
     with pytest.raises(UsageError, match="needs '--option cluster=NAME'"):
         GkeTarget.from_options({})
-    with pytest.raises(UsageError, match="must be a name"):
+    with pytest.raises(UsageError, match="is not the name of a cluster"):
         GkeTarget.from_options({"cluster": PROD})
     with pytest.raises(UsageError, match="no option 'kubeconfig'"):
         GkeTarget.from_options({"cluster": "prod", "kubeconfig": "x"})
