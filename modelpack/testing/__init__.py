@@ -10,6 +10,8 @@ With pytest, one test for each claim:
 
 Each claim starts from nothing and leaves nothing.  The target is driven by ``rollout``, as users
 drive it, so a service that answers must be behind its URL.  Nothing here needs pytest.
+
+``PLUGIN_CLAIMS`` are about the project of a plugin; ``fault_at_every`` lets calls of a stand-in fail.
 """
 
 from modelpack.testing.case import Claim, TargetCase, TargetContractError
@@ -37,6 +39,14 @@ from modelpack.testing.kills import (
     killing,
     leaves_nothing_after_a_kill,
 )
+from modelpack.testing.plugins import PLUGIN_CLAIMS
+from modelpack.testing.stand_ins import (
+    Fault,
+    Hours,
+    comes_through_a_fault,
+    fault_at_every,
+    spec_of,
+)
 from modelpack.testing.words import (
     never_shows_a_secret,
     plans_without_asking,
@@ -47,11 +57,17 @@ from modelpack.testing.words import (
 __all__ = [
     "CLAIMS",
     "KILLS",
+    "PLUGIN_CLAIMS",
     "Claim",
+    "Fault",
+    "Hours",
     "TargetCase",
     "TargetContractError",
+    "comes_through_a_fault",
+    "fault_at_every",
     "kill_this_process",
     "killing",
+    "spec_of",
     "target_contract",
 ]
 

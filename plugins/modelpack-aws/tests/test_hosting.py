@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +12,15 @@ from modelpack_aws.target import AwsTarget, LambdaTarget, SagemakerTarget
 
 from modelpack.deploy import (
     SILENT,
-    Clock,
     DeploymentSpec,
-    DeploySettings,
     Journal,
     State,
     marked,
     records,
     rollout,
 )
-from modelpack.errors import DeployError, ModelpackError
-from modelpack.testing import CLAIMS, Claim, TargetCase
+from modelpack.errors import DeployError
+from modelpack.testing import CLAIMS, Claim, Hours, TargetCase, fault_at_every, spec_of
 
 from .fake_hosting import FakeHosting
 
@@ -50,34 +47,13 @@ def apis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sagemaker_mode, "apis_of", lambda bundle: (record,))
 
 
-class Hours:
-    """Time that passes by waiting alone."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> Clock:
-        return Clock(now=lambda: self.now, sleep=self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 def target_of(aws: FakeHosting, kind: str) -> AwsTarget:
     made, options, _ = KINDS[kind]
     return made(clients=aws, given=options, push=aws.push, clock=Hours().clock())
 
 
 def spec(kind: str, version: str = "a", **more: Any) -> DeploymentSpec:
-    env = {key: more.pop(key) for key in list(more) if key.isupper()}
-    settings = {"ready_timeout_s": 0.2, **KINDS[kind][2], **more}
-    return DeploymentSpec(
-        name="digits",
-        bundle=f"digits:{version}",
-        digest="sha256:" + (version.encode().hex() * 64)[:64],
-        image="digits:1",
-        settings=DeploySettings(env=env, **settings),
-    )
+    return spec_of(version, **{"ready_timeout_s": 0.2, **KINDS[kind][2], **more})
 
 
 def deploy(target: AwsTarget, wanted: DeploymentSpec) -> Any:
@@ -178,52 +154,22 @@ def test_another_option_alone_is_a_deploy_with_a_way_back(kind: str, aws: FakeHo
     assert not rollout.plan_deployment(other, spec(kind)).is_empty
 
 
-class Fault:
-    """Lets one call go wrong: ``refused`` before it is done, ``lost`` when its answer is lost."""
-
-    def __init__(self, number: int, kind: str) -> None:
-        self.number, self.kind, self.calls = number, kind, 0
-
-    def __call__(self, _: str) -> str | None:
-        self.calls += 1
-        return self.kind if self.calls == self.number else None
-
-
-MOST_CALLS = 160
-"""More than a deploy makes; a fault that comes too late must leave everything as it is."""
-
-
-def one_fault(aws: FakeHosting, kind: str, number: int, fault: str) -> str | None:
-    """Update with a fault, then again without; return at which call it was, None for too late."""
-    target, wanted = target_of(aws, kind), spec(kind, "b")
-    deploy(target, spec(kind, "a"))
-    aws.calls.clear()
-    aws.fault = failing = Fault(number, fault)
-    with suppress(ModelpackError):  # in our words, whatever went wrong
-        deploy(target, wanted)
-    aws.fault = lambda _: None
-    hit = aws.calls[number - 1] if failing.calls >= number else None
-    target.status("digits")  # whatever was under way has ended by the next look
-    assert target.status("digits").state is State.RUNNING
-    assert deploy(target, wanted).bundle == "digits:b"
-    assert rollout.plan_deployment(target, wanted).is_empty
-    assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
-    target.destroy("digits")
-    assert aws.resources() == []
-    return hit
-
-
 @pytest.mark.parametrize("kind", ["function, canary", "variants, canary"])
 @pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.long)])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     aws: FakeHosting, kind: str, every: int
 ) -> None:
-    hit = []
-    for fault in ("refused", "lost"):
-        for number in range(every, MOST_CALLS, every):
-            hit.append(one_fault(aws, kind, number, fault))
-            if hit[-1] is None:
-                break
-        assert hit[-1] is None, "a deploy makes more calls than are tried"
+    case = TargetCase(
+        target=target_of(aws, kind),
+        spec=spec(kind, "a"),
+        changed=spec(kind, "b"),
+        broken=spec(kind, "c", FAKE_MODE="crash"),
+        resources=aws.resources,
+    )
+
+    def all_that_is_left() -> None:
+        assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
+
+    hit = fault_at_every(case, aws, every=every, look=all_that_is_left)
     if every == 1:
-        assert {"create_change_set", "execute_change_set", "describe_alarms"} <= set(hit)
+        assert {"create_change_set", "execute_change_set", "describe_alarms"} <= hit

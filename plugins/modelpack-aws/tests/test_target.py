@@ -12,9 +12,9 @@ from modelpack_aws.push import Repositories
 from modelpack_aws.target import AwsTarget, EcsTarget
 from modelpack_aws.wanted import Wanted
 
-from modelpack.deploy import Clock, DeploymentSpec, DeploySettings, State, records, rollout, survey
+from modelpack.deploy import DeploymentSpec, State, records, rollout, survey
 from modelpack.errors import ConflictError, ModelpackError
-from modelpack.testing import CLAIMS, Claim, TargetCase
+from modelpack.testing import CLAIMS, Claim, Hours, TargetCase, fault_at_every, spec_of
 
 from .fake_aws import FakeAws
 
@@ -26,41 +26,17 @@ def aws() -> Iterator[FakeAws]:
     fake.close()
 
 
-class Hours:
-    """Time that passes by waiting alone."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> Clock:
-        return Clock(now=lambda: self.now, sleep=self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 def target_of(aws: FakeAws, kind: type[AwsTarget] = AwsTarget) -> AwsTarget:
     return kind(clients=aws, push=aws.push, clock=Hours().clock())
-
-
-def spec(version: str = "a", **more: Any) -> DeploymentSpec:
-    env = {key: more.pop(key) for key in list(more) if key.isupper()}
-    return DeploymentSpec(
-        name="digits",
-        bundle=f"digits:{version}",
-        digest="sha256:" + (version.encode().hex() * 64)[:64],
-        image="digits:1",
-        settings=DeploySettings(env=env, ready_timeout_s=5.0, **more),
-    )
 
 
 @pytest.fixture
 def case(aws: FakeAws) -> TargetCase:
     return TargetCase(
         target=target_of(aws),
-        spec=spec("a"),
-        changed=spec("b", cpu=2.0),
-        broken=spec("c", FAKE_MODE="crash"),
+        spec=spec_of("a"),
+        changed=spec_of("b", cpu=2.0),
+        broken=spec_of("c", FAKE_MODE="crash"),
         resources=aws.resources,
         most_kills=4,
     )
@@ -75,66 +51,23 @@ def deploy(target: AwsTarget, wanted: DeploymentSpec) -> Any:
     return rollout.apply_plan(target, rollout.plan_deployment(target, wanted))
 
 
-class Fault:
-    """Lets one call go wrong: ``refused`` before it is done, ``lost`` when its answer is lost."""
-
-    def __init__(self, number: int, kind: str) -> None:
-        self.number, self.kind, self.calls = number, kind, 0
-
-    def __call__(self, _: str) -> str | None:
-        self.calls += 1
-        return self.kind if self.calls == self.number else None
-
-
-def faults(every: int) -> Iterator[tuple[str, int]]:
-    """Name each kind of fault at every so manieth call of a deploy."""
-    for kind in ("refused", "lost"):
-        for number in range(1 if every == 1 else 3, MOST_CALLS, every):
-            yield kind, number
-
-
-MOST_CALLS = 80
-"""More than a deploy makes; a fault that comes too late must leave everything as it is."""
-
-
-def one_fault(aws: FakeAws, number: int, kind: str, *, is_update: bool) -> str | None:
-    """Deploy with a fault, then again without; return at which call it was, None for too late."""
-    target, wanted = target_of(aws), spec("b", cpu=2.0)
-    if is_update:
-        deploy(target, spec("a"))
-    aws.calls.clear()
-    aws.fault = fault = Fault(number, kind)
-    with suppress(ModelpackError):  # in our words, whatever went wrong
-        deploy(target, wanted)
-    aws.fault = lambda _: None
-    status = target.status("digits")
-    if is_update:
-        assert status.state is State.RUNNING, "the former revision does not run"
-    hit = aws.calls[number - 1] if fault.calls >= number else None
-    assert deploy(target, wanted).bundle == "digits:b"
-    assert rollout.plan_deployment(target, wanted).is_empty
-    assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
-    assert target.history("digits")[-1].bundle == "digits:b"
-    target.destroy("digits")
-    assert aws.resources() == []
-    return hit
-
-
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
 @pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.long)])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
-    aws: FakeAws, every: int, is_update: bool
+    aws: FakeAws, case: TargetCase, every: int, is_update: bool
 ) -> None:
-    hit = [one_fault(aws, number, kind, is_update=is_update) for kind, number in faults(every)]
-    assert hit[-1] is None, "a deploy makes more calls than are tried"
+    def all_that_is_left() -> None:
+        assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
+
+    hit = fault_at_every(case, aws, every=every, is_update=is_update, look=all_that_is_left)
     if every == 1:
-        assert {"push", "create_change_set", "execute_change_set"} <= set(hit)
+        assert {"push", "create_change_set", "execute_change_set"} <= hit
         assert is_update or "create_repository" in hit
-        assert {"tag_resource", "describe_stacks", "describe_services"} <= set(hit)
+        assert {"tag_resource", "describe_stacks", "describe_services"} <= hit
 
 
 def test_what_somebody_else_made_is_not_touched(aws: FakeAws) -> None:
-    deploy(target_of(aws, EcsTarget), spec())
+    deploy(target_of(aws, EcsTarget), spec_of())
     with pytest.raises(ConflictError, match="stands at target 'aws-ecs'"):
         target_of(aws).status("digits")
     aws.stacks["modelpack-digits"].tags = []
@@ -145,20 +78,20 @@ def test_what_somebody_else_made_is_not_touched(aws: FakeAws) -> None:
 
 def test_a_change_set_that_makes_the_balancer_anew_is_dropped(aws: FakeAws) -> None:
     target = target_of(aws)
-    deploy(target, spec())
+    deploy(target, spec_of())
     aws.replaced = {"LoadBalancer"}
     with pytest.raises(ConflictError, match="± AWS::ElasticLoadBalancingV2::LoadBalancer"):
-        deploy(target, spec("b", public=True))
+        deploy(target, spec_of("b", public=True))
     assert target.status("digits").bundle == "digits:a"
     assert sorted(aws.resources()) == ["repository modelpack/digits", "stack modelpack-digits"]
 
 
 def test_one_that_is_consented_to_is_executed(aws: FakeAws) -> None:
     target = target_of(aws)
-    deploy(target, spec())
+    deploy(target, spec_of())
     aws.replaced = {"LoadBalancer"}
     asked: list[str] = []
-    plan = rollout.plan_deployment(target, spec("b", public=True))
+    plan = rollout.plan_deployment(target, spec_of("b", public=True))
     rollout.apply_plan(target, plan, confirm=lambda question: not asked.append(question))
     assert target.status("digits").bundle == "digits:b"
     (question,) = asked
@@ -174,15 +107,15 @@ def test_the_plan_says_which_service_was_chosen_and_why(aws: FakeAws) -> None:
         ({"min_replicas": 0}, "lambda: it alone costs nothing while nobody asks"),
         ({"mode": "ec2"}, "ec2: asked for"),
     ):
-        plan = rollout.plan_deployment(target, spec(**more), offline=True)
+        plan = rollout.plan_deployment(target, spec_of(**more), offline=True)
         assert words in plan.describe(), more
 
 
 def test_a_failed_change_says_what_cloudformation_said(aws: FakeAws) -> None:
     target = target_of(aws)
-    deploy(target, spec())
+    deploy(target, spec_of())
     with pytest.raises(ModelpackError) as failed:
-        deploy(target, spec("c", FAKE_MODE="crash"))
+        deploy(target, spec_of("c", FAKE_MODE="crash"))
     assert "AWS::ECS::Service Service: error: it crashes" in failed.value.message
     assert "'digits:a'" in str(failed.value.hint) or "digits:a" in str(failed.value.hint)
     assert target.status("digits").bundle == "digits:a"
@@ -190,7 +123,7 @@ def test_a_failed_change_says_what_cloudformation_said(aws: FakeAws) -> None:
 
 def test_scaling_touches_the_number_alone(aws: FakeAws) -> None:
     target = target_of(aws)
-    deploy(target, spec())
+    deploy(target, spec_of())
     plan = rollout.plan_scale(target, "digits", fewest=3, most=None)
     [change] = [one for one in plan.changes if one.action != "none"]
     assert (change.before, change.after) == ({"min_replicas": None}, {"min_replicas": 3})
@@ -201,9 +134,9 @@ def test_scaling_touches_the_number_alone(aws: FakeAws) -> None:
 
 def test_the_page_names_every_permission_that_a_deploy_needs(aws: FakeAws) -> None:
     target = target_of(aws)
-    deploy(target, spec())
+    deploy(target, spec_of())
     with suppress(ModelpackError):
-        deploy(target, spec("c", FAKE_MODE="crash"))
+        deploy(target, spec_of("c", FAKE_MODE="crash"))
     list(target.logs("digits"))
     target.list()
     target.destroy("digits")
@@ -215,12 +148,12 @@ def test_the_page_names_every_permission_that_a_deploy_needs(aws: FakeAws) -> No
 
 
 def test_an_option_may_change_from_deploy_to_deploy(aws: FakeAws) -> None:
-    deploy(target_of(aws), spec())
+    deploy(target_of(aws), spec_of())
     topic = "arn:aws:sns:us-east-1:123456789012:on-call"
     other = AwsTarget(
         clients=aws, given={"alarm_topic": topic}, push=aws.push, clock=Hours().clock()
     )
-    plan = rollout.plan_deployment(other, spec())
+    plan = rollout.plan_deployment(other, spec_of())
     [change] = [one for one in plan.changes if one.action != "none"]
     assert change.after == {"option.alarm_topic": topic}
     assert rollout.apply_plan(other, plan).state is State.RUNNING

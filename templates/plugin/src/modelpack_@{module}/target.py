@@ -2,6 +2,7 @@
 
     read_live ─► plan (pure) ─► apply ─┬─ healthy ────► settle: "checked" is noted
                                        └─ not healthy ► revert: the former spec runs again
+    find, look, now, past, names ──► status, history and lists, which its base tells
 
 The notes of an app hold the state: ``spec`` is what runs, ``former`` what ran before until the new
 one is settled, ``history`` what was found healthy.  So whoever can ask the platform knows all, and an
@@ -11,7 +12,7 @@ apply that was killed is seen by the next one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,18 +24,19 @@ from modelpack.deploy import (
     Fact,
     Journal,
     Live,
+    Past,
     Plan,
     Progress,
     Rendered,
     Revision,
+    Sight,
+    StandingTarget,
     State,
-    Status,
-    Target,
     change_to,
     check_name,
+    moment,
     refuse_unknown,
 )
-from modelpack.errors import DeploymentNotFoundError
 
 from modelpack_@{module}.platform import App, FolderPlatform, Platform
 
@@ -51,7 +53,7 @@ MOST_REVISIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class @{class}Target(Target):
+class @{class}Target(StandingTarget[App]):
     """Runs bundles as apps of @{name}."""
 
     name: ClassVar[str] = "@{name}"
@@ -78,7 +80,7 @@ class @{class}Target(Target):
 
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what the platform holds under the name of the spec."""
-        app = self.platform.app(spec.name)
+        app = self.find(spec.name)
         if app is None:
             return Live(name=spec.name)
         running = spec_in(app.notes["spec"])
@@ -112,9 +114,7 @@ class @{class}Target(Target):
             notes |= {"former": former} if former else {}
         with progress.step(f"run {spec.name}"):
             journal.step(f"run/app/{spec.name}", lambda: self.platform.run(spec.name, notes))
-        return Revision(
-            deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name
-        )
+        return self.revision(spec)
 
     def settle(self, name: str) -> None:
         """Forget what ran before: the new revision is healthy."""
@@ -134,47 +134,31 @@ class @{class}Target(Target):
         else:
             self.platform.remove(name)
 
-    def status(self, name: str) -> Status:
+    def find(self, name: str) -> App | None:
+        """Return what the platform holds under a name."""
+        return self.platform.app(check_name(name))
+
+    def look(self, standing: App) -> Sight:
         """Return how the app is; without ``url`` the platform's word decides what is healthy."""
-        app = self.platform.app(check_name(name))
-        if app is None:
-            return Status(name=name, target=self.name, state=State.ABSENT)
-        spec = spec_in(app.notes["spec"])
-        return Status(
-            name=name,
-            target=self.name,
-            state=STATES[app.state],
-            bundle=spec.bundle,
-            revision=spec.revision,
-            since=app.started,
-        )
+        return Sight(state=STATES[standing.state], since=standing.started)
+
+    def now(self, standing: App) -> DeploymentSpec:
+        """Return the spec of what runs."""
+        return spec_in(standing.notes["spec"])
+
+    def past(self, standing: App) -> Iterable[Past]:
+        """Return what was found healthy, oldest first."""
+        entries = json.loads(standing.notes.get("history", "[]"))
+        return [Past(spec=spec_in(one["spec"]), since=one["since"]) for one in entries]
+
+    def names(self) -> Iterable[str]:
+        """Return the name of every deployment of the platform."""
+        return self.platform.names()
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Return the lines of the app."""
-        lines = self._app(name).log
+        lines = self.require(name).log
         return iter(lines if tail is None else lines[max(0, len(lines) - tail) :])
-
-    def history(self, name: str) -> tuple[Revision, ...]:
-        """Return what was found healthy, oldest first."""
-        app = self.platform.app(check_name(name))
-        entries = [] if app is None else json.loads(app.notes.get("history", "[]"))
-        return tuple(
-            Revision(
-                deployment=name,
-                id=spec.revision,
-                bundle=spec.bundle,
-                target=self.name,
-                spec=spec,
-                since=entry["since"],
-            )
-            for entry in entries
-            if (spec := spec_in(entry["spec"]))
-        )
-
-    def current(self, name: str) -> DeploymentSpec | None:
-        """Return the spec of what runs."""
-        app = self.platform.app(check_name(name))
-        return None if app is None else spec_in(app.notes["spec"])
 
     def inventory(self, name: str) -> tuple[str, ...]:
         """Return what ``destroy`` would remove."""
@@ -182,21 +166,8 @@ class @{class}Target(Target):
 
     def destroy(self, name: str) -> None:
         """Remove the app."""
-        self._app(name)
+        self.require(name)
         self.platform.remove(name)
-
-    def list(self) -> list[Status]:
-        """Return every deployment of the platform."""
-        return [self.status(name) for name in self.platform.names()]
-
-    def _app(self, name: str) -> App:
-        app = self.platform.app(check_name(name))
-        if app is None:
-            raise DeploymentNotFoundError(
-                f"no deployment '{name}' at target '{self.name}'",
-                hint="run 'modelpack deployments list' to see them",
-            )
-        return app
 
 
 def facts_of(spec: DeploymentSpec) -> dict[str, Fact]:
@@ -206,7 +177,7 @@ def facts_of(spec: DeploymentSpec) -> dict[str, Fact]:
 
 def settled(spec: str, history: str) -> dict[str, str]:
     """Return the notes of a revision that was found healthy now."""
-    entry = {"spec": spec, "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    entry = {"spec": spec, "since": moment(datetime.now(UTC))}
     entries = json.loads(history)
     if not entries or entries[-1]["spec"] != spec:
         entries.append(entry)
