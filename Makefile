@@ -2,7 +2,7 @@
 # everything else is put into .venv by the first command that needs it.
 #
 #   make demo     the whole way, on real data: train, build, serve, containerize, deploy, destroy
-#   make test     lint, types, layers, every test, a quick benchmark
+#   make test     lint, types, layers, every test, a Ray cluster, a quick benchmark
 #   make coverage the tests with what of the code they run (on demand)
 #   make lint     the first three of these alone
 #   make format   writes the code the way lint wants it
@@ -20,22 +20,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := 85
-USUAL := not bench and not soak and not peers and not frameworks and not long
+USUAL := not bench and not soak and not peers and not frameworks and not long and not cluster
 PARALLEL := --numprocesses 3 --dist loadgroup
 TIMED := tests/benchmarks tests/soak tests/server/observe
 
-# In continuous integration an engine must be there and every test for it must run.
+# In continuous integration an engine must be there, and every test for it and for the cluster must run.
 ifeq ($(CI),true)
 REQUIRE := --require engine
+REQUIRE_CLUSTER := --require cluster
 endif
 
-.PHONY: demo test lint format unit coverage bench-quick bench bench-peers test-peers test-long test-frameworks soak tools clean help
+.PHONY: demo test lint format unit cluster coverage bench-quick bench bench-peers test-peers test-long test-frameworks soak tools clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
 
-test: $(READY) tools lint unit bench-quick
+test: $(READY) tools lint unit cluster bench-quick
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -55,7 +56,11 @@ unit: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench $(REQUIRE)
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/bench -m "$(USUAL)"
 
-# The same, with what of the code they run; a third slower, so it is on demand.
+# A Ray cluster of two nodes, in an environment that is made once; by itself, since it takes both processors.
+cluster: $(READY)
+	$(BIN)/pytest plugins/modelpack-ray/tests -m cluster --durations 5 $(REQUIRE_CLUSTER)
+
+# The unit tests, with what of the code they run; a third slower, so it is on demand.
 coverage: $(READY)
 	$(BIN)/pytest $(PARALLEL) -m "$(USUAL)" --ignore tests/bench --cov --cov-report=
 	$(BIN)/pytest tests/bench -m "$(USUAL)" --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)

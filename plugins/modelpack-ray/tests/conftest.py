@@ -1,9 +1,10 @@
-"""What the tests of the target share: a home of their own, a stand-in of a cluster, a target on it."""
+"""What the tests of the target share: a home, a stand-in of a cluster, a target on it, a real one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from modelpack_ray.target import RayTarget
 
 from modelpack.deploy import DeploymentSpec, DeploySettings, Status, rollout
 
+from .ray_cluster import bundles
+from .ray_nodes import Nodes
 from .ray_stand_in import StandIn
 
 QUICK = Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.002)))
@@ -26,6 +29,29 @@ def _own_surroundings(
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
     for variable in ("RAY_DASHBOARD_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A real cluster of two nodes."""
+    with Nodes(tmp_path_factory.mktemp("nodes")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sums_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the bundles ``sums:1``, ``sums:2`` and ``sums:bad``, which does not import."""
+    home = tmp_path_factory.mktemp("home")
+    bundles(tmp_path_factory.mktemp("sums"), home)
+    return home
+
+
+@pytest.fixture
+def real(nodes: Nodes, sums_home: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    """The real cluster, with the bundles and the token at hand."""
+    monkeypatch.setenv("MODELPACK_HOME", str(sums_home))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", nodes.token)
+    return nodes
 
 
 @pytest.fixture
