@@ -24,6 +24,7 @@ from modelpack.image.direct.cache import LayerFile
 from modelpack.image.direct.lent import refuse_leaks
 from modelpack.image.direct.outputs import FORMS, Output, Product, Written, parse_output, write
 from modelpack.image.direct.packages import PythonPlace, package_layers
+from modelpack.image.direct.schema2 import in_schema2
 from modelpack.image.direct.source import ImageSource
 from modelpack.image.direct.statements import statements
 from modelpack.image.plan import ImagePlan
@@ -83,6 +84,7 @@ def build_direct(
     outputs: Sequence[str],
     reference: str | None = None,
     compress: bool = False,
+    schema2: bool = False,
     options: Options = PLAIN,
     progress: Progress = SILENT,
     counts: Counts | None = None,
@@ -96,6 +98,7 @@ def build_direct(
                ``HOST/NAME[:TAG]``; a tag that is there already moves, as with ``docker push``
     reference  ``NAME:TAG``; default: the bundle's tag
     compress   stores the layers that are made here as gzip
+    schema2    writes Docker's manifest instead of OCI's, with gzip layers and nothing said about it
     options    how registries are spoken to
     counts     hears of every byte that registries are sent or send
 
@@ -123,8 +126,11 @@ def build_direct(
         )
         for image in images:
             refuse_leaks(image)
+        if schema2:
+            images = tuple(in_schema2(image, progress) for image in images)
         sources = tuple(
-            ImageSource(image, statements(image, store, name), name) for image in images
+            ImageSource(image, () if schema2 else statements(image, store, name), name)
+            for image in images
         )
         product = Product(images, sources, tuple(one.image.place for one in bases))
         written = []
