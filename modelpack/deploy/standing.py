@@ -5,7 +5,7 @@
         └──► status · history · current · list · require
 
 Such a target writes how it finds what stands (``find``, ``names``), how that is (``look``), and what
-was asked for (``now``, ``past``).  What users are told is made of that here, for every target in the
+was asked for (``now``, ``past``), now and before.  What users are told is made of that here, for every target in the
 same words.  Nothing here changes anything.
 """
 
@@ -78,12 +78,15 @@ class StandingTarget(Target, Generic[S]):
         """Return the spec that was applied last; None when nothing of it can be read."""
 
     @abstractmethod
-    def past(self, standing: S) -> Iterable[Past]:
-        """Return what was found healthy, oldest first; what stands is the last one once it is."""
-
-    @abstractmethod
     def names(self) -> Iterable[str]:
         """Return the names of the deployments that this target made here."""
+
+    def past(self, standing: S) -> Iterable[Past] | None:  # noqa: ARG002
+        """Return what was found healthy, oldest first; what stands is the last one once it is.
+
+        None, the default: the platform does not remember, and this machine's file is asked.
+        """
+        return None
 
     # What follows from it.
 
@@ -108,9 +111,11 @@ class StandingTarget(Target, Generic[S]):
         )
 
     def history(self, name: str) -> tuple[Revision, ...]:
-        """Return the revisions that the platform remembers, oldest first."""
+        """Return the revisions that were found healthy, oldest first."""
         standing = self.find(name)
         past = () if standing is None else self.past(standing)
+        if past is None:
+            return Target.history(self, name)
         return tuple(self.revision(one.spec, since=one.since, note=one.note) for one in past)
 
     def current(self, name: str) -> DeploymentSpec | None:

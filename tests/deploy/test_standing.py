@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Self
 
 import pytest
@@ -25,6 +26,7 @@ from modelpack.deploy import (
     Status,
     await_running,
     refuse_others,
+    revisions,
 )
 from modelpack.errors import ConflictError, DeployError, DeploymentNotFoundError
 
@@ -33,7 +35,7 @@ from modelpack.errors import ConflictError, DeployError, DeploymentNotFoundError
 class Ship:
     spec: DeploymentSpec | None
     sight: Sight
-    past: tuple[Past, ...] = ()
+    past: tuple[Past, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Harbour(StandingTarget[Ship]):
     def now(self, standing: Ship) -> DeploymentSpec | None:
         return standing.spec
 
-    def past(self, standing: Ship) -> Iterable[Past]:
+    def past(self, standing: Ship) -> Iterable[Past] | None:
         return standing.past
 
     def names(self) -> Iterable[str]:
@@ -132,6 +134,16 @@ def test_the_history_is_what_was_healthy_with_its_specs() -> None:
     assert (second.spec, second.bundle, second.note) == (B, "digits:2", "a canary")
     assert first.target == "harbour"
     assert harbour().history("digits") == ()
+
+
+def test_where_the_platform_does_not_remember_the_history_is_that_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPACK_HOME", str(tmp_path))
+    revisions.keep(A, "harbour")
+    (only,) = harbour(digits=Ship(A, SEEN, None)).history("digits")
+    assert (only.spec, only.target) == (A, "harbour")
+    assert harbour(digits=Ship(A, SEEN, ())).history("digits") == ()
 
 
 def test_what_was_applied_last_is_current() -> None:
