@@ -37,6 +37,7 @@ BROUGHT_BY = {
     "gcp-cloud-run": "modelpack-gcp",
     "gcp-vertex": "modelpack-gcp",
     "gke": "modelpack-gcp",
+    "heroku": "modelpack-heroku",
     "kubernetes": "modelpack-kubernetes",
     "ray": "modelpack-ray",
 }

@@ -1,0 +1,1 @@
+"""Deploys bundles to Heroku; the targets are found by their entry points."""

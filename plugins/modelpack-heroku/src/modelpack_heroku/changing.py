@@ -1,0 +1,129 @@
+"""What is done to the two apps of a deployment.
+
+    ensure   both apps are there, and marked
+    bring    variables ─► image ─► one dyno, in the trial app; its calls are the probe's alone
+    settle   the same to the app itself, in two releases; the trial app sleeps again
+    revert   the app goes back to the release of before, if it has moved; the trial app sleeps
+
+The trial is over when the trial app says nothing of it any more, and that is written last.  So whatever
+is cut short counts as on trial: the next apply does it again, and ``revert`` knows the release to go
+back to.  What others have set on the app, such as add-ons, the trial gets too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelpack.deploy import Clock, Entry, await_running
+from modelpack.deploy.references import resolve
+from modelpack.errors import DeployError
+from modelpack_heroku.apps import App
+from modelpack_heroku.body import check_size, replicas, variables
+from modelpack_heroku.kept import KEPT, MARK, TARGET, TRIAL, Trial, foreign
+from modelpack_heroku.looking import Pair, Standing, look_at
+from modelpack_heroku.sizes import size_for
+
+_MOVE_S = 300.0
+"""How long dynos of a release that was healthy on trial may take to come up."""
+_HINT = "see 'modelpack deployments logs', or the dashboard of Heroku"
+
+
+def ensure(app: App, name: str, target: str, *, region: str | None, team: str | None) -> None:
+    """Make an app unless it is there, and mark it."""
+    app.ensure(region=region, team=team)
+    app.mark(name, {TARGET: target})
+
+
+def begin(pair: Pair, standing: Standing | None, entry: Entry, target: str) -> None:
+    """Write the variables of a revision into the trial app, and what going back means."""
+    trial = Trial(entry=entry)
+    if standing is not None and standing.trial is not None:  # of an apply that was cut short
+        before = standing.trial
+        trial = replace(trial, former=before.former, dynos=before.dynos)
+    elif standing is not None and standing.settled is not None:
+        trial = replace(trial, former=str(pair.main.newest().get("id")), dynos=_dynos(standing))
+    theirs = {} if standing is None else foreign(standing.config, standing.kept.settled)
+    theirs = {key: one for key, one in theirs.items() if not key.startswith("HEROKU_")}
+    wanted = theirs | _variables(entry, target) | {TRIAL: trial.text()}
+    check_size(wanted)
+    pair.trial.configure(pair.trial.config(), wanted)
+
+
+def wake(pair: Pair, entry: Entry) -> None:
+    """Give the trial app one dyno of the revision's size."""
+    pair.trial.scale(1, size_for(entry.spec.settings).word)
+
+
+def scale(standing: Standing, entry: Entry) -> None:
+    """Give the app another number of dynos; how many there were stays known until it is settled."""
+    config = dict(standing.trial_config)
+    before = _dynos(standing) if standing.trial is None else standing.trial.dynos
+    trial = Trial(entry=entry, dynos=before, is_scaling=True)
+    standing.pair.trial.configure(config, {**config, TRIAL: trial.text()})
+    standing.pair.main.scale(replicas(entry.spec))
+
+
+def settle(standing: Standing, target: str, clock: Clock) -> None:
+    """Release to the app what was healthy on trial; raises DeployError when it does not come up."""
+    trial, main = standing.trial, standing.pair.main
+    if trial is not None and not trial.is_scaling:
+        kept = standing.kept.healthy(trial.entry)
+        theirs = foreign(standing.config, standing.kept.settled)
+        wanted = theirs | _variables(trial.entry, target) | {KEPT: kept.text()}
+        check_size(wanted)
+        main.configure(standing.config, wanted)
+        main.release(trial.entry.image)
+        size = size_for(trial.entry.spec.settings).word
+        main.scale(replicas(trial.entry.spec), size)
+        await_app(main, standing.name, clock)
+    rest(standing.pair)
+
+
+def revert(standing: Standing, clock: Clock) -> None:
+    """Put the app back to the release of before the trial, if it has moved."""
+    trial, former, main = standing.trial, standing.settled, standing.pair.main
+    if trial is not None and trial.is_scaling:
+        main.scale(trial.dynos)
+    elif trial is not None and former is not None and _has_moved(main, trial):
+        main.back(str(trial.former))
+        # A release brings neither the number nor the size of its dynos back.
+        main.scale(trial.dynos, size_for(former.spec.settings).word)
+        await_app(main, standing.name, clock)
+    rest(standing.pair)
+
+
+def rest(pair: Pair) -> None:
+    """Let the trial app sleep, with nothing on trial; its image stays, so that a push is small."""
+    if pair.trial.read() is None:
+        return
+    web, config = pair.trial.web(), pair.trial.config()
+    if web is not None and web.get("quantity"):
+        pair.trial.scale(0)
+    marks = {key: one for key, one in config.items() if key in (MARK, TARGET)}
+    pair.trial.configure(config, marks)
+
+
+def remove(pair: Pair) -> bool:
+    """Remove both apps, the trial first; returns whether anything was there."""
+    return any([pair.trial.delete(), pair.main.delete()])
+
+
+def await_app(app: App, name: str, clock: Clock) -> None:
+    """Wait until the newest release of an app runs; raises DeployError with the reason."""
+    described = app.read()
+    if described is None:
+        raise DeployError(f"the app '{app.name}' is gone")
+    await_running(name, lambda: look_at(app, described), clock, timeout_s=_MOVE_S, hint=_HINT)
+
+
+def _variables(entry: Entry, target: str) -> dict[str, str]:
+    return variables(entry.spec, target) | resolve(entry.spec.settings.secrets)
+
+
+def _has_moved(main: App, trial: Trial) -> bool:
+    """Return whether the app has another release than before the trial."""
+    return trial.former is not None and str(main.newest().get("id")) != trial.former
+
+
+def _dynos(standing: Standing) -> int:
+    return int((standing.web or {}).get("quantity") or 0)
