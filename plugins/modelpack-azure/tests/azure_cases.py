@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelpack_azure.clock import Clock
 from modelpack_azure.target import AzureTarget, ContainerAppsTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, rollout
+from modelpack.deploy import Clock, DeploymentSpec, DeploySettings, rollout
 
 from .fake_azure import FakeAzure
 
-APPS = {"registry": "mine", "environment": "env"}
-ML = {"registry": "mine", "workspace": "work"}
+APPS = {"registry": "images", "environment": "env"}
+ML = {"registry": "images", "workspace": "work"}
 
 
 class Hours:

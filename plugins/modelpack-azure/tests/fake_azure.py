@@ -39,10 +39,10 @@ from .fake_ml import Endpoints
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/modelpack"
-REGISTRY = f"{GROUP}/providers/Microsoft.ContainerRegistry/registries/mine"
+REGISTRY = f"{GROUP}/providers/Microsoft.ContainerRegistry/registries/images"
 ENVIRONMENT = f"{GROUP}/providers/Microsoft.App/managedEnvironments/env"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/work"
-REGISTRY_HOST = "mine.azurecr.io"
+REGISTRY_HOST = "images.azurecr.io"
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 
 APIS = {

@@ -89,7 +89,7 @@ def test_the_contract_of_targets(claim: Claim, cluster: StandIn, azure: FakeAzur
 def test_an_image_goes_to_a_registry_of_azure_with_the_callers_login(
     cluster: StandIn, azure: FakeAzure
 ) -> None:
-    target = target_of(azure, registry="mine.azurecr.io/team")
+    target = target_of(azure, registry="images.azurecr.io/team")
 
     status = rollout.apply_plan(target, rollout.plan_deployment(target, spec()))
 

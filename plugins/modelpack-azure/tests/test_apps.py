@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from modelpack_azure.naming import marked
 from modelpack_azure.target import AzureTarget
 
-from modelpack.deploy import DeploymentSpec, State, rollout
+from modelpack.deploy import DeploymentSpec, State, marked, rollout
 from modelpack.errors import ConflictError, DeployError
 from modelpack.testing import CLAIMS, Claim, TargetCase
 

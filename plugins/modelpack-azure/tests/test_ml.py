@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from modelpack_azure import ml
-from modelpack_azure.naming import marked
 from modelpack_azure.target import MlTarget
 
-from modelpack.deploy import DeploymentSpec, rollout
+from modelpack.deploy import DeploymentSpec, marked, rollout
 from modelpack.errors import DeployError, UsageError
 from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
 

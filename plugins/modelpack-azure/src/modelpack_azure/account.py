@@ -4,7 +4,10 @@
         /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.App/containerApps/digits
 
 The subscription is that of the option, of ``AZURE_SUBSCRIPTION_ID``, or the default one of the Azure
-CLI.  Things that exist already are named by their name in the resource group, or by their whole id.
+CLI.  Things that exist already are named by their name in the resource group, or by their whole id; what
+can be neither is refused before anybody is asked.
+
+Rules of names: Azure, "Naming rules and restrictions for Azure resources".
 """
 
 from __future__ import annotations
@@ -20,9 +23,15 @@ from modelpack.errors import CredentialsError, UsageError
 
 DEFAULT_GROUP = "modelpack"
 
+OF_THE_CALLER = frozenset({"subscription", "resource_group", "endpoint", "base"})
+"""Options that say who asks, where and how an image is made; all others decide what runs."""
+
 _ID = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/[^/]+/[^/]+.*", re.I)
 _SUBSCRIPTION = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_WORD = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9._()-]{0,89}")
+_GROUP = re.compile(r"[\w(][\w.()-]{0,88}[\w()-]|[\w()]", re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_REGISTRY = re.compile(r"[A-Za-z0-9]{5,50}")
+_REGISTRIES = ".azurecr.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +61,18 @@ class Account:
     def group(self) -> str:
         """Name of the resource group; raises UsageError for one that cannot be."""
         found = self.options.get("resource_group") or DEFAULT_GROUP
-        if not _WORD.fullmatch(found):
-            raise UsageError(f"option 'resource_group': '{found[:60]}' is no name of one")
+        if not _GROUP.fullmatch(found):
+            raise UsageError(
+                f"option 'resource_group': '{found[:60]}' is no name of one",
+                hint="letters, digits and '-_.()', 90 at most; 'az group list -o table' has yours",
+            )
         return found
+
+    def check(self) -> None:
+        """Raise UsageError for an option that says in vain whose Azure it is; asks nobody."""
+        _ = self.group
+        if "subscription" in self.options:
+            _ = self.subscription
 
     @property
     def root(self) -> str:
@@ -71,25 +89,42 @@ class Account:
         ``command`` makes one, for the hint.  Raises UsageError when the option is missing, or what
         it says is neither a name nor an id of that kind.
         """
+        return self.path_of(option, self.named(option, kind, command), kind)
+
+    def named(self, option: str, kind: str, command: str) -> str:
+        """Return the name or id that an option says; raises as ``given``, and needs no subscription."""
         found = self.options.get(option)
         if not found:
             raise UsageError(
                 f"the target needs '--option {option}=NAME'",
                 hint=f"'{command}' makes one; docs/how-to/deploy-to-azure.md has the whole way",
             )
-        return self.path_of(option, found, kind)
+        return name_or_id(option, found, kind)
 
     def path_of(self, option: str, found: str, kind: str) -> str:
         """Return the path of what an option names, by its name or its whole id; raises UsageError."""
-        if _ID.fullmatch(found):
-            if f"/providers/{kind}/".lower() not in found.lower():
-                raise UsageError(f"option '{option}': '{found[-60:]}' is no id of '{kind}'")
-            return found.rstrip("/")
-        if not _WORD.fullmatch(found):
+        said = name_or_id(option, found, kind)
+        return said if said.startswith("/") else self.path(kind, said)
+
+
+def name_or_id(option: str, found: str, kind: str) -> str:
+    """Return what an option says, in a form that Azure takes; raises UsageError for anything else.
+
+    A registry may be called by its host too.
+    """
+    if _ID.fullmatch(found):
+        if f"/providers/{kind}/".lower() not in found.lower():
             raise UsageError(
-                f"option '{option}': '{found[:60]}' is no name", hint="write its name, or its id"
+                f"option '{option}': '{found[-60:]}' is no id of '{kind}'",
+                hint="write its name, or its id: 'az resource list -o table' has them",
             )
-        return self.path(kind, found)
+        return found.rstrip("/")
+    is_registry = option == "registry"
+    name = found.removesuffix(_REGISTRIES) if is_registry else found
+    if not (_REGISTRY if is_registry else _WORD).fullmatch(name):
+        hint = "a registry has 5 to 50 letters and digits" if is_registry else "write its name"
+        raise UsageError(f"option '{option}': '{found[:60]}' is no name", hint=f"{hint}, or its id")
+    return name
 
 
 def _of_the_cli() -> str | None:

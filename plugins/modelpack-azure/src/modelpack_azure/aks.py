@@ -25,11 +25,11 @@ from modelpack_kubernetes.target import OPTIONS as KUBERNETES
 from modelpack_kubernetes.target import KubernetesTarget
 
 from modelpack.deploy import DeploymentSpec, Progress, refuse_unknown
-from modelpack.deploy.pushing import Pushed
+from modelpack.deploy.pushing import FindLogin, Login, Push, Pushed, push_image
 from modelpack.errors import CredentialsError, DeployError, NotFoundError, UsageError
 from modelpack_azure.account import Account
 from modelpack_azure.arm import Arm, Calls, Json
-from modelpack_azure.registry import Push, login_of, push_bundle
+from modelpack_azure.registry import login_of
 
 API = "2024-09-01"
 KIND = "Microsoft.ContainerService/managedClusters"
@@ -70,7 +70,7 @@ class AksTarget(KubernetesTarget):
         return cls.over(arm, options)
 
     @classmethod
-    def over(cls, calls: Calls, options: Mapping[str, str], push: Push = push_bundle) -> Self:
+    def over(cls, calls: Calls, options: Mapping[str, str], push: Push = push_image) -> Self:
         """Make the target over calls of Azure Resource Manager; raises UsageError."""
         if not options.get("cluster"):
             raise UsageError(
@@ -133,13 +133,13 @@ def _push(
     spec: DeploymentSpec,
     reference: str,
     *,
-    find_login: Any,
+    find_login: FindLogin,
     base: str | None,
     progress: Progress,
 ) -> Pushed:
     """Push an image, to a registry of Azure with the caller's own login."""
 
-    def find(host: str) -> Any:
+    def find(host: str) -> Login | None:
         return login_of(calls, host) if host.endswith(".azurecr.io") else find_login(host)
 
     return push(spec, reference, find_login=find, base=base, progress=progress)

@@ -5,9 +5,10 @@
 
 One container runs the image; its variable ``MODELPACK_DEPLOYMENT`` holds what the revision was made of.
 What is not said is closed: ingress is inside the environment alone, plain HTTP is refused, the registry
-and Key Vault are asked by a managed identity, so no password stands anywhere.
+and Key Vault are asked by a managed identity, so no password stands anywhere.  Ingress leads to one port:
+that of HTTP, or with ``--option grpc=yes`` that of gRPC; the probes ask the port of HTTP in any case.
 
-Facts: Azure Container Apps, "ARM and YAML template specification", "Health probes" (at most 10 failures,
+Facts: Azure Container Apps, "ARM and YAML template specification", "Ingress" (``transport: http2``), "Health probes" (at most 10 failures,
 240 seconds apart), "Set scaling rules" (``concurrentRequests``), "Manage secrets" (``keyVaultUrl``).
 """
 
@@ -16,20 +17,23 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelpack.deploy import DeploySettings
+from modelpack.deploy import DeploySettings, Entry
 from modelpack.errors import UsageError
 from modelpack_azure.arm import Json
 from modelpack_azure.identity import ACR_PULL, API_IDENTITY, API_ROLE
-from modelpack_azure.kept import VARIABLE, Entry
+from modelpack_azure.kept import VARIABLE, written
 from modelpack_azure.naming import PORT, app_name, identity_name, tags_of
 from modelpack_azure.sizes import profile_of, size_of
 
 API = "2026-07-01"
 KIND = "Microsoft.App/containerApps"
 CONTAINER = "service"
+GRPC_PORT = 3001
+"""Where the server in the image speaks gRPC, where it shall."""
 
 MOST_INACTIVE = 20
 """Former revisions that Azure keeps of an app: twice as many as a history has."""
@@ -91,7 +95,7 @@ def container_app(
 
 def configuration(entry: Entry, where: Where, traffic: list[Json]) -> Json:
     """Return what holds for all revisions of the app: who may call it, secrets, registries."""
-    settings = entry.spec.settings
+    settings, is_grpc = entry.spec.settings, speaks_grpc(entry.options)
     if settings.public and where.is_internal:
         raise UsageError(
             "deploy.network.public: the environment has no address on the internet",
@@ -102,8 +106,8 @@ def configuration(entry: Entry, where: Where, traffic: list[Json]) -> Json:
         "maxInactiveRevisions": MOST_INACTIVE,
         "ingress": {
             "external": settings.public or where.is_internal,
-            "targetPort": PORT,
-            "transport": "auto",
+            "targetPort": GRPC_PORT if is_grpc else PORT,
+            "transport": "http2" if is_grpc else "auto",
             "allowInsecure": False,
             "traffic": traffic,
             "ipSecurityRestrictions": [
@@ -121,6 +125,24 @@ def configuration(entry: Entry, where: Where, traffic: list[Json]) -> Json:
             for variable, reference in sorted(settings.secrets.items())
         ],
     }
+
+
+def variables(entry: Entry) -> dict[str, str]:
+    """Return the variables of the container that are no secrets, but for what it was made of."""
+    found = {**entry.spec.settings.env, "MODELPACK_TAG": entry.spec.bundle}
+    if speaks_grpc(entry.options):
+        found |= {"MODELPACK_PORT": str(PORT), "MODELPACK_GRPC_PORT": str(GRPC_PORT)}
+    return found
+
+
+def speaks_grpc(options: Mapping[str, str]) -> bool:
+    """Return whether callers reach gRPC, and not HTTP; raises UsageError for what is no answer."""
+    said = options.get("grpc", "no")
+    if said not in ("yes", "no"):
+        raise UsageError(
+            f"option 'grpc': must be yes or no, got '{said[:40]}'", hint="leave it out for no"
+        )
+    return said == "yes"
 
 
 def vault_url(variable: str, reference: str) -> str:
@@ -224,15 +246,14 @@ def _parameter(what: str) -> Json:
 def _container(entry: Entry) -> Json:
     settings = entry.spec.settings
     size = size_of(settings)
-    env: list[Json] = [{"name": name, "value": one} for name, one in sorted(settings.env.items())]
+    env: list[Json] = [
+        {"name": name, "value": one} for name, one in sorted(variables(entry).items())
+    ]
     env += [
         {"name": variable, "secretRef": _secret_name(variable)}
         for variable in sorted(settings.secrets)
     ]
-    env += [
-        {"name": "MODELPACK_TAG", "value": entry.spec.bundle},
-        {"name": VARIABLE, "value": entry.text()},
-    ]
+    env.append({"name": VARIABLE, "value": written(entry)})
     return {
         "name": CONTAINER,
         "image": entry.image,

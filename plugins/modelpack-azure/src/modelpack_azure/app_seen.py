@@ -6,18 +6,18 @@ app + its revisions ──standing_of──► Standing: the newest active revis
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from modelpack.deploy import Fact, State
-from modelpack_azure.app_body import API, CONTAINER, KIND
+from modelpack.deploy import Entry, Fact, Sight, State, moment, one_line
+from modelpack_azure.app_body import API, CONTAINER, KIND, variables
 from modelpack_azure.arm import Json
-from modelpack_azure.clock import time_of
-from modelpack_azure.kept import VARIABLE, Entry
-from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.kept import VARIABLE, read
+from modelpack_azure.modes import Place, Standing
 from modelpack_azure.naming import app_name, settled_of
-from modelpack_azure.refusals import one_line
 from modelpack_azure.sizes import size_of
 
+WORD = "container-apps"
 _RUNNING = {"Running", "RunningAtMaxScale", "ScaledToZero", "Unknown"}
 
 
@@ -37,7 +37,7 @@ def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> St
     newest = newest_active(revisions)
     settled = settled_of(app.get("tags") or {})
     known = {
-        entry.mark: (entry, time_of(properties_of(one).get("createdTime")))
+        entry.mark: (entry, moment(properties_of(one).get("createdTime")))
         for one in revisions
         if (entry := _entry(one)) is not None
     }
@@ -47,13 +47,16 @@ def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> St
     sight = _sight(
         place, name, app, newest, entry, is_settled=bool(entry and settled[-1:] == (entry.mark,))
     )
+    since = None if newest is None else moment(properties_of(newest).get("createdTime"))
+    if newest is not None and sight.state is State.RUNNING:
+        sight = replace(sight, detail=_part(app, revisions, newest) or sight.detail)
     return Standing(
         name=name,
+        word=WORD,
         entry=entry,
-        sight=sight,
+        sight=replace(sight, since=since),
         settled=settled,
         known=known,
-        since=None if newest is None else time_of(properties_of(newest).get("createdTime")),
         is_busy=str(properties_of(app).get("provisioningState")) in ("InProgress", "Deleting"),
         found=(app, revisions),
     )
@@ -85,7 +88,7 @@ def _container(revision: Json) -> Json:
 
 def _entry(revision: Json) -> Entry | None:
     env = {one.get("name"): one.get("value") for one in _container(revision).get("env") or ()}
-    return Entry.read(env.get(VARIABLE))
+    return read(env.get(VARIABLE))
 
 
 def shares_of(app: Json) -> list[Json]:
@@ -144,6 +147,17 @@ def _state(found: Json) -> tuple[State, str | None]:
     return State.STOPPED, why or runs
 
 
+def _part(app: Json, revisions: list[Json], newest: Json) -> str | None:
+    """Return which part of the calls a canary has, and who has the rest; None for all of them."""
+    shares = {str(one.get("revisionName")): int(one["weight"]) for one in shares_of(app)}
+    own = shares.pop(str(newest["name"]), 0)
+    beside = next((one for one in revisions if one["name"] in shares), None)
+    if not own or beside is None:
+        return None
+    entry = _entry(beside)
+    return f"has {own} % of the calls, '{beside['name'] if entry is None else entry.spec.bundle}' the rest"
+
+
 def replicas_of(place: Place, name: str, revision: str) -> tuple[int, str | None]:
     """Return how often containers of a revision ended, and what they say of it."""
     path = f"{app_path(place, name)}/revisions/{revision}/replicas"
@@ -172,9 +186,8 @@ def _changed(entry: Entry, found: Json, container: Json) -> dict[str, Fact]:
     if container.get("image") != entry.image:
         facts["image"] = str(container.get("image"))
     given = {one.get("name"): one.get("value") for one in container.get("env") or ()}
-    for variable in {*settings.env, *(key for key, one in given.items() if one is not None)}:
-        if variable in (VARIABLE, "MODELPACK_TAG") or variable is None:
-            continue
-        if given.get(variable) != settings.env.get(variable):
+    wanted = variables(entry)
+    for variable in {*wanted, *(key for key, one in given.items() if one is not None)} - {VARIABLE}:
+        if given.get(variable) != wanted.get(variable):
             facts[f"env.{variable}"] = given.get(variable)
     return facts

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from modelpack.deploy import Progress, State
+from modelpack.deploy import Entry, Progress, Sight, State
 from modelpack.errors import DeployError
 from modelpack_azure.app_body import API
 from modelpack_azure.app_seen import app_path, properties_of, replicas_of, shares_of
 from modelpack_azure.arm import Json
-from modelpack_azure.kept import Entry
-from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.modes import Place, Standing
 from modelpack_azure.naming import tags_of
 
 _BAKE_POLL_S = 15.0

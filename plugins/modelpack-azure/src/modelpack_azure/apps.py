@@ -21,13 +21,24 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import ClassVar
 
-from modelpack.deploy import DeploymentSpec, Journal, Progress, Rendered, State
+from modelpack.deploy import (
+    Cost,
+    DeploymentSpec,
+    Entry,
+    Journal,
+    Progress,
+    Rendered,
+    Sight,
+    State,
+    await_running,
+)
 from modelpack.errors import DeployError
 from modelpack_azure import app_body
-from modelpack_azure.app_around import around_of, where_it_is
+from modelpack_azure.app_around import ENVIRONMENT, MAKE_ENVIRONMENT, around_of, where_it_is
 from modelpack_azure.app_body import API, KIND, Where
 from modelpack_azure.app_logs import log_lines
 from modelpack_azure.app_seen import (
+    WORD,
     app_path,
     newest_active,
     properties_of,
@@ -39,20 +50,22 @@ from modelpack_azure.app_seen import (
 from modelpack_azure.app_shares import canary, move, rest
 from modelpack_azure.arm import Json
 from modelpack_azure.identity import KIND as IDENTITY
-from modelpack_azure.kept import Entry
 from modelpack_azure.modes import (
     COMMON,
     NETWORK,
+    POLL_S,
     PULL_S,
     Around,
     Mode,
     Place,
-    Sight,
     Standing,
-    await_running,
+    canary_notes,
     patiently,
 )
 from modelpack_azure.naming import NAME_TAG, TARGET_TAG, app_name, tags_of
+from modelpack_azure.prices import of_replicas
+from modelpack_azure.registry import KIND as REGISTRY
+from modelpack_azure.registry import MAKE
 from modelpack_azure.sizes import profile_of, size_notes, size_of
 from modelpack_azure.strict import require
 
@@ -60,7 +73,8 @@ from modelpack_azure.strict import require
 class AppsMode(Mode):
     """Container Apps."""
 
-    word: ClassVar[str] = "container-apps"
+    word: ClassVar[str] = WORD
+    title: ClassVar[str] = "Container Apps"
     heeds: ClassVar[frozenset[str]] = COMMON | {
         "max_replicas",
         "in_flight",
@@ -78,30 +92,49 @@ class AppsMode(Mode):
     schemes: ClassVar[tuple[str, ...]] = ("keyvault",)
     options: ClassVar[Mapping[str, str]] = {
         "environment": "Container Apps environment that it stands in, by name or id",
+        "grpc": "yes: gRPC is what callers reach, and not HTTP; the bundle's grpc_port must be set",
+    }
+    needs: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "environment": (ENVIRONMENT, MAKE_ENVIRONMENT),
+        "registry": (REGISTRY, MAKE),
     }
 
     def resource(self, name: str) -> str:
         """Return ``container-app/NAME``."""
         return f"container-app/{app_name(name)}"
 
-    def notes(self, spec: DeploymentSpec, options: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+    def notes(self, spec: DeploymentSpec, options: Mapping[str, str]) -> list[str]:
         """Return the size, and who may call it; raises UsageError for what cannot be."""
         settings = spec.settings
         size_of(settings)
         found = size_notes(settings)
         profile = profile_of(settings)
         if profile is not None:
-            found.append(f"it runs in the environment's workload profile '{profile}'")
+            found.append(
+                f"it runs in the environment's workload profile '{profile}', whose price is in no table "
+                "of ours: see azure.microsoft.com/pricing/details/container-apps"
+            )
+        elif settings.min_replicas == 0:
+            found.append("nothing is kept while nobody asks, and nothing is paid for")
         if not settings.public:
             found.append(
                 "it answers inside its environment alone; from outside, its own probes decide"
             )
-        return found
+        if app_body.speaks_grpc(options):
+            found.append("callers reach gRPC alone, on its address and port 443 over TLS")
+        return found + canary_notes(settings)
+
+    def cost(self, spec: DeploymentSpec) -> Cost | None:
+        """Return what the least number of replicas costs, in the profile of everybody."""
+        settings = spec.settings
+        if profile_of(settings) is not None:
+            return None
+        return of_replicas(size_of(settings), settings.min_replicas)
 
     def render(self, place: Place, spec: DeploymentSpec) -> Rendered:
         """Return a template of Azure Resource Manager, which ``az deployment group create`` takes."""
         given = place.account.options.get("identity")
-        entry = Entry(spec=spec, image="@image@", options=place.options)
+        entry = Entry(spec=spec, image="@image@", mode=self.word, options=place.options)
         template = app_body.arm_template(
             entry,
             place.target,
@@ -208,6 +241,12 @@ class AppsMode(Mode):
             place, app_path(place, standing.name), str(revision["name"]), follow=follow, tail=tail
         )
 
+    def verify(self, place: Place, standing: Standing) -> tuple[str, ...] | None:  # noqa: ARG002
+        """Take Azure's own word where gRPC is spoken, which the common probe does not."""
+        if standing.entry is None or not app_body.speaks_grpc(standing.entry.options):
+            return None
+        return ("it speaks gRPC: the probes of Container Apps have found it ready, and no more",)
+
     def inventory(self, standing: Standing) -> list[str]:
         """Return the app and its revisions."""
         names = [str(one["name"]) for one in standing.found[1]]
@@ -234,11 +273,12 @@ class AppsMode(Mode):
 
     def _await(self, place: Place, spec: DeploymentSpec) -> None:
         await_running(
-            place,
             spec.name,
             partial(self._sight, place, spec.name),
-            spec.settings.ready_timeout_s + PULL_S,
-            "'az containerapp logs show --type system' may say more",
+            place.clock,
+            timeout_s=spec.settings.ready_timeout_s + PULL_S,
+            poll_s=POLL_S,
+            hint="'az containerapp logs show --type system' may say more",
         )
 
 

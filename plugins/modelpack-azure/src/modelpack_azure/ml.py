@@ -21,36 +21,40 @@ from functools import partial
 from typing import Any, ClassVar
 
 from modelpack.deploy import (
+    Cost,
     DeploymentSpec,
+    Entry,
     Journal,
     Progress,
     Rendered,
+    Sight,
     State,
     apis_of,
+    await_running,
 )
 from modelpack.deploy.samples import default_api, sample
 from modelpack.errors import DeployError, UnreachableError
 from modelpack_azure import ml_body
 from modelpack_azure.app_body import text_of
 from modelpack_azure.arm import Json
-from modelpack_azure.kept import Entry
 from modelpack_azure.ml_around import around_of
-from modelpack_azure.ml_body import API, deployment_name
-from modelpack_azure.ml_seen import Site, log_lines, properties_of, site_of, standing_of
+from modelpack_azure.ml_body import API, WORKSPACE, deployment_name
+from modelpack_azure.ml_seen import MAKE, WORD, Site, log_lines, properties_of, site_of, standing_of
 from modelpack_azure.ml_shares import Shares, let_go
 from modelpack_azure.modes import (
     COMMON,
     NETWORK,
+    POLL_S,
     PULL_S,
     Around,
     Mode,
     Place,
-    Sight,
     Standing,
-    await_running,
+    canary_notes,
     patiently,
 )
 from modelpack_azure.naming import NAME_TAG, TARGET_TAG, identity_name, settled_of
+from modelpack_azure.prices import of_machines
 from modelpack_azure.sizes import machine_of
 from modelpack_azure.strict import require
 
@@ -60,7 +64,8 @@ _OWN = "who may reach an endpoint is up to the network of the workspace"
 class MlMode(Mode):
     """Managed online endpoints."""
 
-    word: ClassVar[str] = "ml"
+    word: ClassVar[str] = WORD
+    title: ClassVar[str] = "Azure Machine Learning"
     heeds: ClassVar[frozenset[str]] = COMMON | {
         "max_replicas",
         "cooldown_up_s",
@@ -81,6 +86,7 @@ class MlMode(Mode):
         "timeout": "seconds that a call may take, 1 to 180; default: 60",
         "mirror": "percent of the calls that a new revision gets a copy of while 'bake_s' lasts",
     }
+    needs: ClassVar[Mapping[str, tuple[str, str]]] = {"workspace": (WORKSPACE, MAKE)}
 
     def resource(self, name: str) -> str:
         """Return ``online-endpoint/NAME``; its whole name has six digits of the workspace more."""
@@ -100,11 +106,20 @@ class MlMode(Mode):
             found.append(
                 "it answers inside the workspace's network alone; from outside, its probes decide"
             )
-        return found
+        if self.cost(spec) is None:
+            found.append(
+                f"what '{machine}' costs is in no table of ours: see "
+                "azure.microsoft.com/pricing/details/machine-learning"
+            )
+        return found + canary_notes(settings)
+
+    def cost(self, spec: DeploymentSpec) -> Cost | None:
+        """Return what the least number of machines costs."""
+        return of_machines(machine_of(spec.settings)[0], spec.settings.min_replicas)
 
     def render(self, place: Place, spec: DeploymentSpec) -> Rendered:
         """Return the bodies of the endpoint, the deployment and the environment version."""
-        entry = Entry(spec=spec, image="IMAGE", options=place.options)
+        entry = Entry(spec=spec, image="IMAGE", mode=self.word, options=place.options)
         bodies = {
             "endpoint.json": require(
                 "OnlineEndpoint",
@@ -166,11 +181,12 @@ class MlMode(Mode):
             )
         journal.step(f"update/online-endpoint/{site.name}", lambda: self._point(shares, entry))
         await_running(
-            place,
             name,
             partial(self._sight, place, name),
-            entry.spec.settings.ready_timeout_s + PULL_S,
-            "'az ml online-deployment get-logs' may say more",
+            place.clock,
+            timeout_s=entry.spec.settings.ready_timeout_s + PULL_S,
+            poll_s=POLL_S,
+            hint="'az ml online-deployment get-logs' may say more",
         )
 
     def verify(self, place: Place, standing: Standing) -> tuple[str, ...] | None:

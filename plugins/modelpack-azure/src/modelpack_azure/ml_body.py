@@ -18,11 +18,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from modelpack.deploy import DeploySettings
+from modelpack.deploy import DeploySettings, Entry
 from modelpack.errors import UsageError
 from modelpack_azure.app_body import vault_url
 from modelpack_azure.arm import Json
-from modelpack_azure.kept import Entry
+from modelpack_azure.kept import written
 from modelpack_azure.naming import NOW_TAG, PORT, tags_of
 from modelpack_azure.sizes import machine_of
 
@@ -97,7 +97,7 @@ def environment(entry: Entry) -> Json:
             "image": entry.image,
             "inferenceConfig": {key: {"path": path, "port": PORT} for key, path in routes.items()},
             "osType": "Linux",
-            "properties": {KEY: entry.text()},
+            "properties": {KEY: written(entry)},
         }
     }
 
@@ -130,7 +130,7 @@ def deployment(entry: Entry, target: str, *, location: str, environment_id: str)
             "livenessProbe": _probe(10, 30, initial=10),
             # As long as the deployment may take to be ready, in thirty looks.
             "readinessProbe": _probe(period, 30, initial=1),
-            "properties": {KEY: entry.text()},
+            "properties": {KEY: written(entry)},
         },
     }
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from modelpack.deploy import Fact, State
+from modelpack.deploy import Entry, Fact, Sight, State, moment
 from modelpack.errors import ModelpackError
 from modelpack_azure.arm import Json
-from modelpack_azure.clock import time_of
-from modelpack_azure.kept import Entry
+from modelpack_azure.kept import read
 from modelpack_azure.ml_body import (
     API,
     API_MONITOR,
@@ -25,11 +24,12 @@ from modelpack_azure.ml_body import (
     autoscaling,
     deployment_name,
 )
-from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.modes import Place, Standing
 from modelpack_azure.naming import NOW_TAG, endpoint_name, identity_name, settled_of
 from modelpack_azure.sizes import machine_of
 
 MAKE = "az ml workspace create -g GROUP -n NAME"
+WORD = "ml"
 _POLL_S = 5.0
 _MOST_LINES = 1000
 
@@ -113,13 +113,16 @@ def standing_of(
     if now is None and settled:
         now = by_mark.get(settled[-1])
     entry = None if now is None else _entry(now)
+    sight = replace(_sight(endpoint, now, entry), since=None if now is None else _since(now))
+    if now is not None and sight.state is State.RUNNING:
+        sight = replace(sight, detail=_part(endpoint, deployments, now))
     return Standing(
         name=name,
+        word=WORD,
         entry=entry,
-        sight=_sight(endpoint, now, entry),
+        sight=sight,
         settled=settled,
         known=known,
-        since=None if now is None else _since(now),
         is_busy=any(
             str(properties_of(one).get("provisioningState")) in _BUSY
             for one in (endpoint, *deployments)
@@ -162,11 +165,24 @@ def _read(place: Place, path: str, tail: int) -> list[str]:
 
 
 def _entry(resource: Json) -> Entry | None:
-    return Entry.read((properties_of(resource).get("properties") or {}).get(KEY))
+    return read((properties_of(resource).get("properties") or {}).get(KEY))
 
 
 def _since(resource: Json) -> str | None:
-    return time_of((resource.get("systemData") or {}).get("createdAt"))
+    return moment((resource.get("systemData") or {}).get("createdAt"))
+
+
+def _part(endpoint: Json, deployments: list[Json], now: Json) -> str | None:
+    """Return which part of the calls a canary has, and who has the rest; None for all of them."""
+    shares = {
+        key: one for key, one in (properties_of(endpoint).get("traffic") or {}).items() if one
+    }
+    own = shares.pop(str(now["name"]), 0)
+    beside = next((one for one in deployments if one["name"] in shares), None)
+    if not own or beside is None:
+        return None
+    entry = _entry(beside)
+    return f"has {own} % of the calls, '{beside['name'] if entry is None else entry.spec.bundle}' the rest"
 
 
 def _sight(endpoint: Json, deployment: Json | None, entry: Entry | None) -> Sight:

@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from modelpack.deploy import Progress, State
+from modelpack.deploy import Entry, Progress, Sight, State
 from modelpack.errors import DeployError
 from modelpack_azure import ml_body
 from modelpack_azure.arm import Json
-from modelpack_azure.kept import Entry
 from modelpack_azure.ml_body import API, deployment_name
 from modelpack_azure.ml_seen import Site, properties_of
-from modelpack_azure.modes import Place, Sight, Standing
+from modelpack_azure.modes import Place, Standing
 from modelpack_azure.strict import require
 
 _POLL_S = 15.0

@@ -10,20 +10,34 @@ target (one flow for all) ──► Mode: container-apps, ml
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from modelpack.deploy import Answer, DeploymentSpec, Fact, Journal, Progress, Rendered, State
-from modelpack.errors import ConflictError, DeployError
-from modelpack_azure.account import Account
+from modelpack.deploy import (
+    Answer,
+    Clock,
+    Cost,
+    DeploymentSpec,
+    DeploySettings,
+    Entry,
+    Fact,
+    Journal,
+    Progress,
+    Rendered,
+    Sight,
+    chosen,
+    refuse_others,
+)
+from modelpack.deploy import Mode as AnyMode
+from modelpack.deploy.pushing import Push, push_image
+from modelpack.errors import DeployError
+from modelpack_azure.account import OF_THE_CALLER, Account
 from modelpack_azure.arm import Calls
-from modelpack_azure.clock import Clock
 from modelpack_azure.identity import Identities
-from modelpack_azure.kept import Entry
-from modelpack_azure.naming import NAME_TAG, TARGET_TAG, of_what_runs
-from modelpack_azure.registry import Push, Registries, Registry, push_bundle
+from modelpack_azure.naming import NAME_TAG, TARGET_TAG
+from modelpack_azure.registry import Registries, Registry
 
 COMMON = frozenset(
     {"mode", "region", "env", "labels", "cpu", "memory_bytes", "accelerator", "instance"}
@@ -31,6 +45,17 @@ COMMON = frozenset(
 """Settings that every mode heeds."""
 
 NETWORK = "the network is that of the environment or workspace, which an option names"
+
+
+def canary_notes(settings: DeploySettings) -> list[str]:
+    """Return what becomes of a canary that nobody watches."""
+    if settings.canary_percent is None or settings.bake_s is not None:
+        return []
+    said = f"beside a former revision the new one gets {settings.canary_percent} % of the calls until the"
+    return [
+        f"{said} next deploy: without 'canary_percent' it goes on, 'deployments rollback' goes back"
+    ]
+
 
 PULL_S = 900.0
 """What a machine and an image may take before a service can start."""
@@ -44,7 +69,7 @@ class Place:
     account: Account
     target: str
     """Name of the target."""
-    push: Push = push_bundle
+    push: Push = push_image
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -60,34 +85,12 @@ class Place:
     @property
     def options(self) -> dict[str, str]:
         """Options that decide what runs."""
-        return of_what_runs(self.account.options)
+        return chosen(self.account.options, OF_THE_CALLER)
 
     def require_ours(self, what: str, name: str, tags: Mapping[str, str]) -> None:
         """Raise ConflictError for something that this target did not make for this deployment."""
-        if tags.get(NAME_TAG) != name:
-            raise ConflictError(
-                f"the {what} was not made by modelpack",
-                hint="remove it, or give the deployment another '--name'",
-            )
-        made_by = tags.get(TARGET_TAG)
-        if made_by != self.target:
-            raise ConflictError(
-                f"the deployment '{name}' stands at target '{made_by}'",
-                hint=f"deploy to '{made_by}', or destroy it there first",
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """How the newest revision of a deployment is."""
-
-    state: State
-    detail: str | None = None
-    url: str | None = None
-    """Where it answers."""
-    restarts: int = 0
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    """What runs, where it may differ from what was applied: under the keys of a spec's facts."""
+        made_for, made_by = tags.get(NAME_TAG), tags.get(TARGET_TAG)
+        refuse_others(what, name, made_for, target=self.target, made_by=made_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +98,16 @@ class Standing:
     """What stands under a name."""
 
     name: str
+    word: str
+    """Word of the mode that it stands in."""
     entry: Entry | None
     """The newest revision that is meant to run; None: nothing of ours can be read."""
     sight: Sight
+    """How that one is."""
     settled: tuple[str, ...] = ()
     """Marks of the revisions that were found healthy, newest last."""
     known: Mapping[str, tuple[Entry, str | None]] = field(default_factory=dict)
     """By mark: every revision that Azure still has, and since when."""
-    since: str | None = None
     is_busy: bool = False
     """True while Azure is changing it: what it says then is not the last word."""
     found: Any = None
@@ -133,18 +138,11 @@ class Around:
     """What the mode itself needs."""
 
 
-class Mode(ABC):
-    """One service of Azure; has no state."""
+class Mode(AnyMode):
+    """One service of Azure."""
 
-    word: ClassVar[str]
-    """What ``deploy.mode`` says, such as ``container-apps``."""
-
-    heeds: ClassVar[frozenset[str]] = COMMON
-    reasons: ClassVar[Mapping[str, str]] = {}
-    schemes: ClassVar[tuple[str, ...]] = ()
-    """What may stand before the colon of a secret's reference."""
-    options: ClassVar[Mapping[str, str]] = {}
-    """Options of the target that it knows beside those of all modes, and what they mean."""
+    needs: ClassVar[Mapping[str, tuple[str, str]]]
+    """Options that must be there: of each the kind of what it names, and a command that makes one."""
 
     @abstractmethod
     def resource(self, name: str) -> str:
@@ -153,6 +151,10 @@ class Mode(ABC):
     @abstractmethod
     def notes(self, spec: DeploymentSpec, options: Mapping[str, str]) -> list[str]:
         """Return what is chosen or done otherwise; raises UsageError for what cannot be."""
+
+    @abstractmethod
+    def cost(self, spec: DeploymentSpec) -> Cost | None:
+        """Return about what the least number of replicas costs; None: nothing, or not known."""
 
     @abstractmethod
     def render(self, place: Place, spec: DeploymentSpec) -> Rendered:
@@ -216,24 +218,6 @@ class Mode(ABC):
     ) -> Answer | None:
         """Make one call of the probe; None: in the plain way.  Raises OSError without an answer."""
         return None
-
-
-def await_running(
-    place: Place, name: str, look: Callable[[], Sight], timeout_s: float, journal_note: str
-) -> None:
-    """Wait until a revision runs; raises DeployError when it does not."""
-    deadline = place.clock.now() + timeout_s
-    while True:
-        sight = look()
-        if sight.state is State.RUNNING:
-            return
-        if sight.state not in (State.STARTING, State.UNHEALTHY):
-            raise DeployError(f"'{name}' does not run: {sight.detail or sight.state}")
-        if place.clock.now() >= deadline:
-            raise DeployError(
-                f"'{name}' did not come up: {sight.detail or sight.state}", hint=journal_note
-            )
-        place.clock.sleep(POLL_S)
 
 
 POLL_S = 5.0

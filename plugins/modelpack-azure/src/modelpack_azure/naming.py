@@ -1,7 +1,6 @@
 r"""What things of a deployment are called in Azure, and the tags by which they are known again.
 
     "digits" ──► app modelpack-digits · identity modelpack-digits · endpoint modelpack-digits-1a2b3c
-    revision + options ──marked──► "4be5f6c1a0d3" or "4be5f6c1a0d3" + six digits
 
 Rules of names: Azure, "Naming rules and restrictions for Azure resources"; of tags: "Use tags to
 organize your Azure resources" (50 tags, names without <>%&\?/, values of 256 characters).
@@ -10,7 +9,6 @@ organize your Azure resources" (50 tags, names without <>%&\?/, values of 256 ch
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 
@@ -39,23 +37,6 @@ _APP_LENGTH = 32
 _ENDPOINT_LENGTH = 32
 _NOT_IN_TAG_NAMES = re.compile(r"[<>%&\\?/]")
 
-# Options that say who asks, where and how an image is made; all others decide what runs.
-_OF_THE_CALLER = frozenset({"subscription", "resource_group", "endpoint", "base"})
-
-
-def of_what_runs(options: Mapping[str, str]) -> dict[str, str]:
-    """Return those options that decide what runs, by name."""
-    return {key: options[key] for key in sorted(options) if key not in _OF_THE_CALLER}
-
-
-def marked(revision: str, options: Mapping[str, str]) -> str:
-    """Return letters and digits that tell a revision with these options from all others."""
-    chosen = of_what_runs(options)
-    if not chosen:
-        return revision
-    digits = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
-    return f"{revision}{digits[:6]}"
-
 
 def app_name(name: str) -> str:
     """Return the name of a container app: 32 letters, digits and single hyphens; raises TagError."""
@@ -76,11 +57,6 @@ def endpoint_name(name: str, workspace_id: str) -> str:
 def repository_of(name: str) -> str:
     """Return the name of the image repository inside its registry; raises TagError."""
     return f"{PREFIX}/{_plain(name)}"
-
-
-def image_tag(bundle: str, digest: str) -> str:
-    """Return the tag of the image of a bundle: its version and the first of its digest."""
-    return f"{bundle.partition(':')[2][:100]}-{digest.removeprefix('sha256:')[:12]}"
 
 
 def tags_of(

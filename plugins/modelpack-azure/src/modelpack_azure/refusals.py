@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from modelpack.deploy import one_line
 from modelpack.errors import (
     ConflictError,
     CredentialsError,
@@ -24,7 +25,6 @@ from modelpack.errors import (
 )
 
 NO_CREDENTIALS = "run 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
-_MOST_SAID = 240
 
 
 @contextmanager
@@ -88,12 +88,6 @@ def is_under_way(cause: Any) -> bool:
 def error_code(cause: Any) -> str:
     """Return the word of Azure for an error, such as ``QuotaExceeded``; empty for others."""
     return str(getattr(getattr(cause, "error", None), "code", None) or "")
-
-
-def one_line(text: str) -> str:
-    """Return text in one line that is not too long to be read."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…"
 
 
 def _told(cause: Any) -> str:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from modelpack.deploy import DeploymentSpec, Progress
-from modelpack.deploy.pushing import Login, Pushed, push_image
+from modelpack.deploy import DeploymentSpec, Progress, one_line
+from modelpack.deploy.pushing import FindLogin, Login, Push, image_tag, push_image
 from modelpack.errors import CredentialsError, DeployError, NotFoundError
 from modelpack_azure.account import Account
 from modelpack_azure.arm import Calls
-from modelpack_azure.naming import image_tag, repository_of
-from modelpack_azure.refusals import one_line
+from modelpack_azure.naming import repository_of
 
 KIND = "Microsoft.ContainerRegistry/registries"
 API = "2023-07-01"
@@ -29,28 +27,6 @@ MAKE = "az acr create --sku Basic -g GROUP -n NAME"
 
 _USER = "00000000-0000-0000-0000-000000000000"
 _SCOPE = "https://containerregistry.azure.net/.default"
-
-
-class Push(Protocol):
-    """Builds the image of a spec's bundle and pushes it; ``push_image``, but for tests."""
-
-    def __call__(
-        self,
-        spec: DeploymentSpec,
-        reference: str,
-        *,
-        find_login: Any,
-        base: str | None,
-        progress: Progress,
-    ) -> Pushed:
-        """Return what was pushed."""
-
-
-def push_bundle(
-    spec: DeploymentSpec, reference: str, *, find_login: Any, base: str | None, progress: Progress
-) -> Pushed:
-    """Push by ``modelpack.deploy.pushing``, for x86-64: what Azure's services run."""
-    return push_image(spec, reference, find_login=find_login, base=base, progress=progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +44,7 @@ class Registries:
 
     calls: Calls
     account: Account
-    push_image: Push = push_bundle
+    push_image: Push = push_image  # for x86-64: what Azure's services run
 
     def look(self, path: str) -> Registry:
         """Return a registry that exists; raises NotFoundError when it does not."""
@@ -89,7 +65,7 @@ class Registries:
     ) -> str:
         """Build and push the image of a spec; return its reference by digest; safe to repeat."""
         where = f"{registry.host}/{repository_of(spec.name)}"
-        reference = f"{where}:{image_tag(spec.bundle, spec.digest)}"
+        reference = f"{where}:{image_tag(spec)}"
         pushed = self.push_image(
             spec, reference, find_login=self._login(registry), base=base, progress=progress
         )
@@ -116,7 +92,7 @@ class Registries:
                 hint="the role AcrDelete is needed; everything else of it is gone",
             )
 
-    def _login(self, registry: Registry) -> Any:
+    def _login(self, registry: Registry) -> FindLogin:
         def find(host: str) -> Login | None:
             if host != registry.host:
                 return None

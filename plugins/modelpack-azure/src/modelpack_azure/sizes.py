@@ -12,6 +12,7 @@ endpoints SKU list".
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from modelpack.deploy import DeploySettings
@@ -19,6 +20,8 @@ from modelpack.errors import UsageError, did_you_mean
 
 GIB = 1024**3
 
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,59}")
+_MACHINE_NAME = re.compile(r"Standard_[A-Z][A-Za-z0-9_-]{1,59}")
 _STEP = 0.25
 _MOST_CPU = 4.0
 _GIB_A_CPU = 2.0
@@ -49,7 +52,7 @@ def profile_of(settings: DeploySettings) -> str | None:
     Raises UsageError for an accelerator that Container Apps does not have.
     """
     if settings.instance not in (None, "auto"):
-        return settings.instance
+        return _profile(str(settings.instance))
     kind = _kind(settings)
     if kind is None:
         return None
@@ -66,6 +69,20 @@ def profile_of(settings: DeploySettings) -> str | None:
             hint="mode 'ml' has machines with more",
         )
     return PROFILES[kind][0]
+
+
+def _profile(name: str) -> str:
+    if name.startswith("Standard_"):
+        raise UsageError(
+            f"deploy.resources.instance: '{name}' is a machine, and Container Apps has workload profiles",
+            hint="name a profile of the environment, or use mode 'ml'",
+        )
+    if not _PROFILE_NAME.fullmatch(name):
+        raise UsageError(
+            f"deploy.resources.instance: '{name[:60]}' is no name of a workload profile",
+            hint="'az containerapp env workload-profile list -g GROUP -n NAME' has them",
+        )
+    return name
 
 
 def size_of(settings: DeploySettings) -> Size:
@@ -141,7 +158,7 @@ MACHINES = (
 def machine_of(settings: DeploySettings) -> tuple[str, str]:
     """Return the type of machine of a deployment, and why it is that one; raises UsageError."""
     if settings.instance not in (None, "auto"):
-        return str(settings.instance), "asked for"
+        return _machine(str(settings.instance)), "asked for"
     kind, count = _kind(settings), settings.accelerator_count
     kinds = sorted({str(one.accelerator) for one in MACHINES if one.accelerator})
     if kind is not None and kind not in (*kinds, "nvidia"):
@@ -161,6 +178,18 @@ def machine_of(settings: DeploySettings) -> tuple[str, str]:
     raise UsageError(
         "deploy.resources: no machine of our table has as much",
         hint="name a type with 'deploy.resources.instance'",
+    )
+
+
+def _machine(name: str) -> str:
+    if _MACHINE_NAME.fullmatch(name):
+        return name
+    near = did_you_mean(name, [one.name for one in MACHINES])
+    raise UsageError(
+        f"deploy.resources.instance: '{name[:60]}' is no type of machine of Azure",
+        hint=f"did you mean '{near}'?"
+        if near
+        else "such as 'Standard_DS3_v2'; auto: one that fits",
     )
 
 

@@ -16,7 +16,7 @@ made nor changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -25,42 +25,34 @@ from modelpack.deploy import (
     SILENT,
     Answer,
     Capabilities,
+    Clock,
     DeploymentSpec,
+    Entry,
     Fact,
     Journal,
     Live,
+    Past,
     Plan,
     Progress,
     Rendered,
     Revision,
+    Sight,
+    StandingTarget,
     State,
     Status,
-    Target,
     check_name,
-    refuse_unknown,
+    is_reachable,
 )
-from modelpack.errors import (
-    DeployError,
-    DeploymentNotFoundError,
-    ModelpackError,
-    NotFoundError,
-)
+from modelpack.deploy.pushing import Push, push_image
+from modelpack.errors import DeployError, ModelpackError, NotFoundError
 from modelpack_azure.account import Account
 from modelpack_azure.arm import Arm, Calls
-from modelpack_azure.choosing import MODES, choose, mode_of
-from modelpack_azure.clock import Clock, is_reachable
-from modelpack_azure.kept import Entry
+from modelpack_azure.choosing import MODES, choose
 from modelpack_azure.modes import POLL_S, PULL_S, Mode, Place, Standing, image_of
 from modelpack_azure.naming import identity_name, repository_of
-from modelpack_azure.planning import (
-    HAS_IDENTITY,
-    HAS_IMAGE,
-    capabilities_of,
-    facts_of,
-    plan_for,
-)
+from modelpack_azure.planning import HAS_IDENTITY, HAS_IMAGE, plan_for
 from modelpack_azure.registry import KIND as REGISTRY
-from modelpack_azure.registry import MAKE, Push, push_bundle
+from modelpack_azure.registry import MAKE
 
 OPTIONS: Mapping[str, str] = {
     "base": "base of the image, where one is built",
@@ -74,18 +66,18 @@ OPTIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class AzureTarget(Target):
+class AzureTarget(StandingTarget[Standing]):
     """Deploys to the service of Azure that fits."""
 
     name: ClassVar[str] = "azure"
     needs_image: ClassVar[bool] = True
-    allowed: ClassVar[tuple[str, ...]] = tuple(MODES)
+    allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
     calls: Calls = field(default_factory=Arm)
     given: Mapping[str, str] = field(default_factory=dict)
     """Its options."""
-    push: Push = push_bundle
+    push: Push = push_image
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -102,8 +94,8 @@ class AzureTarget(Target):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target with a real client; raises UsageError, ToolMissingError."""
-        known = set(OPTIONS).union(*(mode_of(word).options for word in cls.allowed))
-        refuse_unknown(cls.name, options, known)
+        MODES.refuse_unknown(cls.name, options, OPTIONS, cls.allowed)
+        Account(options=options).check()
         arm = Arm(endpoint=options.get("endpoint"))
         arm.require()
         return cls(calls=arm, given=dict(options))
@@ -112,7 +104,7 @@ class AzureTarget(Target):
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:
         """Return what the mode does that the spec gets."""
-        return capabilities_of(self._mode(spec))
+        return self._mode(spec).capabilities
 
     def read_live(self, spec: DeploymentSpec) -> Live:
         """Return what Azure says of the deployment, and whether what it stands on is there.
@@ -121,7 +113,7 @@ class AzureTarget(Target):
         environment or workspace that is not there.
         """
         place, mode = self._place, self._mode(spec)
-        standing = self._standing_at(spec.name, mode)
+        standing = self._standing_at(spec.name, mode.word)
         around = mode.around(place, spec)
         facts: dict[str, Fact] = dict(around.facts)
         has_identity = place.identities.is_given or place.identities.look(spec.name) is not None
@@ -133,7 +125,7 @@ class AzureTarget(Target):
                     name=spec.name, state=State.STARTING, surroundings=facts, is_settled=False
                 )
             return Live(name=spec.name, surroundings=facts)
-        applied = facts_of(standing.entry, mode)
+        applied = standing.entry.facts(mode.capabilities)
         return Live(
             name=spec.name,
             state=standing.sight.state,
@@ -183,18 +175,19 @@ class AzureTarget(Target):
                 )
             },
         )
-        entry = Entry(spec=spec, image=str((pushed or {})["image"]), options=place.options)
+        image = str((pushed or {})["image"])
+        entry = Entry(spec=spec, image=image, mode=mode.word, options=place.options)
         mode.bring(place, entry, around, journal, progress)
-        return self._revision(spec)
+        return self.revision(spec)
 
     def settle(self, name: str) -> None:
         """Give the new revision its calls and mark it as healthy; the former one is deactivated.
 
         Raises DeployError when it does not hold on the way; the former one has all calls then.
         """
-        mode, standing = self._require(name)
+        standing = self.require(name)
         try:
-            mode.promote(self._place, standing, SILENT)
+            _mode_of(standing).promote(self._place, standing, SILENT)
         except DeployError as error:
             self.revert(name)
             runs = self.status(name)
@@ -203,13 +196,13 @@ class AzureTarget(Target):
 
     def revert(self, name: str) -> None:
         """Let the revision run that was found healthy last, or leave nothing."""
-        mode, standing = self._find(name)
+        standing = self.find(name)
         deadline = self.clock.now() + PULL_S
         while standing is not None and standing.is_busy and self.clock.now() < deadline:
             self.clock.sleep(POLL_S)  # what is under way would come on top of what is put back
-            mode, standing = self._find(name)
+            standing = self.find(name)
         if standing is not None:
-            mode.go_back(self._place, standing)
+            _mode_of(standing).go_back(self._place, standing)
         if standing is None or not standing.settled:
             self._clear(name)
 
@@ -217,8 +210,8 @@ class AzureTarget(Target):
 
     def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
         """Check the new revision in the mode's way, if it has one."""
-        mode, standing = self._require(spec.name)
-        return mode.verify(self._place, standing)
+        standing = self.require(spec.name)
+        return _mode_of(standing).verify(self._place, standing)
 
     def fetch(self, url: str, *, body: bytes | None = None, timeout_s: float) -> Answer:
         """Call the service at its URL; raises OSError without an answer."""
@@ -231,58 +224,44 @@ class AzureTarget(Target):
             raise OSError(cause.message) from cause
         return Answer(status, data)
 
-    def status(self, name: str) -> Status:
-        """Return how the deployment is; raises TagError."""
-        _, standing = self._find(name)
-        if standing is None:
-            return Status(name=name, target=self.name, state=State.ABSENT)
-        sight, entry = standing.sight, standing.entry
-        url = sight.url
-        if url is not None and self.calls.endpoint is None and not is_reachable(url):
-            url = None
-        return Status(
-            name=name,
-            target=self.name,
-            state=sight.state,
-            bundle=None if entry is None else entry.spec.bundle,
-            revision=None if entry is None else entry.spec.revision,
-            url=url,
-            since=standing.since,
-            restarts=sight.restarts,
-            detail=sight.detail,
-        )
+    def find(self, name: str) -> Standing | None:
+        """Return what stands under a name, whichever mode it is of; raises TagError, ConflictError."""
+        check_name(name)
+        modes = (MODES.load(word) for word in self._words())
+        return next((one for mode in modes if (one := mode.read(self._place, name))), None)
+
+    def look(self, standing: Standing) -> Sight:
+        """Return how it is; without an address where it cannot be reached from here."""
+        sight = standing.sight
+        if sight.url is None or self.calls.endpoint is not None or is_reachable(sight.url):
+            return sight
+        return replace(sight, url=None)
+
+    def now(self, standing: Standing) -> DeploymentSpec | None:
+        """Return the spec of the newest revision that is meant to run."""
+        return None if standing.entry is None else standing.entry.spec
+
+    def past(self, standing: Standing) -> Iterable[Past]:
+        """Return the revisions that were found healthy and that Azure still has, oldest first."""
+        found = (standing.known[mark] for mark in standing.settled if mark in standing.known)
+        return [Past(spec=entry.spec, since=since) for entry, since in found]
+
+    def names(self) -> Iterable[str]:
+        """Return the names of the deployments of this resource group that this target made."""
+        place = self._place
+        return [name for word in self._words() for name in MODES.load(word).names(place)]
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield the lines of the log; raises DeploymentNotFoundError."""
-        mode, standing = self._require(name)
-        return mode.lines(self._place, standing, follow=follow, tail=tail)
-
-    def history(self, name: str) -> tuple[Revision, ...]:
-        """Return the revisions that were found healthy and that Azure still has, oldest first."""
-        _, standing = self._find(name)
-        if standing is None:
-            return ()
-        found = [standing.known[mark] for mark in standing.settled if mark in standing.known]
-        return tuple(replace(self._revision(entry.spec), since=since) for entry, since in found)
-
-    def current(self, name: str) -> DeploymentSpec | None:
-        """Return the spec of the newest revision that is meant to run."""
-        _, standing = self._find(name)
-        return None if standing is None or standing.entry is None else standing.entry.spec
-
-    def list(self) -> list[Status]:
-        """Return the deployments of this resource group that this target made."""
-        place = self._place
-        names = {name for word in self._words() for name in mode_of(word).names(place)}
-        found = [self.status(name) for name in sorted(names)]
-        return [one for one in found if one.state is not State.ABSENT]
+        standing = self.require(name)
+        return _mode_of(standing).lines(self._place, standing, follow=follow, tail=tail)
 
     # Remove it.
 
     def inventory(self, name: str) -> tuple[str, ...]:
         """Return what stands of it, with identity and images."""
-        mode, standing = self._find(name)
-        found = [] if standing is None else mode.inventory(standing)
+        standing = self.find(name)
+        found = [] if standing is None else _mode_of(standing).inventory(standing)
         if not self._place.identities.is_given and self._place.identities.look(name) is not None:
             found += [f"identity/{identity_name(name)}", f"role/AcrPull for {identity_name(name)}"]
         if found:
@@ -291,11 +270,12 @@ class AzureTarget(Target):
 
     def destroy(self, name: str) -> None:
         """Remove it with its identity, role and images; raises DeploymentNotFoundError."""
-        mode, standing = self._find(name)
+        standing = self.find(name)
         place, identities = self._place, self._place.identities
         has_identity = not identities.is_given and identities.look(name) is not None
         if standing is None and not has_identity:
-            raise self._absent(name)
+            raise self.absent(name)
+        mode = MODES.load(self._words()[0]) if standing is None else _mode_of(standing)
         mode.remove(place, name)
         registry = self._registry_id(place)
         self._clear(name)
@@ -304,12 +284,6 @@ class AzureTarget(Target):
                 place.registries.remove(name, place.registries.look(registry))
 
     # Inside.
-
-    def _revision(self, spec: DeploymentSpec) -> Revision:
-        name, bundle = spec.name, spec.bundle
-        return Revision(
-            deployment=name, id=spec.revision, bundle=bundle, target=self.name, spec=spec
-        )
 
     @property
     def _place(self) -> Place:
@@ -322,37 +296,21 @@ class AzureTarget(Target):
         )
 
     def _mode(self, spec: DeploymentSpec) -> Mode:
-        return mode_of(choose(spec, self.given, self.allowed)[0])
+        return MODES.load(choose(spec, self.given, self.allowed)[0])
 
     def _words(self) -> tuple[str, ...]:
         """Return the modes that deployments may stand in, as far as the options tell."""
         words = [word for word in self.allowed if word != "ml" or "workspace" in self.given]
         return tuple(words) or self.allowed
 
-    def _find(self, name: str) -> tuple[Mode, Standing | None]:
-        """Return what stands under a name, whichever mode it is of; raises TagError."""
-        check_name(name)
-        modes = [mode_of(word) for word in self._words()]
-        for mode in modes:
-            standing = mode.read(self._place, name)
-            if standing is not None:
-                return mode, standing
-        return modes[0], None
-
-    def _standing_at(self, name: str, wanted: Mode) -> Standing | None:
-        mode, standing = self._find(name)
-        if standing is not None and mode.word != wanted.word:
+    def _standing_at(self, name: str, word: str) -> Standing | None:
+        standing = self.find(name)
+        if standing is not None and standing.word != word:
             raise DeployError(
-                f"the deployment '{name}' stands at '{mode.word}', not at '{wanted.word}'",
-                hint=f"destroy it first, or say 'mode: {mode.word}'",
+                f"the deployment '{name}' stands at '{standing.word}', not at '{word}'",
+                hint=f"destroy it first, or say 'mode: {standing.word}'",
             )
         return standing
-
-    def _require(self, name: str) -> tuple[Mode, Standing]:
-        mode, standing = self._find(name)
-        if standing is None:
-            raise self._absent(name)
-        return mode, standing
 
     def _clear(self, name: str) -> None:
         """Remove the identity with its role."""
@@ -364,14 +322,8 @@ class AzureTarget(Target):
         """Return the registry that the role is for: the option's, else that of the workspace."""
         if self.given.get("registry"):
             return place.account.given("registry", REGISTRY, MAKE)
-        found = (mode_of(word).registry_id(place) for word in self._words())
+        found = (MODES.load(word).registry_id(place) for word in self._words())
         return next((one for one in found if one), None)
-
-    def _absent(self, name: str) -> DeploymentNotFoundError:
-        return DeploymentNotFoundError(
-            f"no deployment '{name}' at target '{self.name}'",
-            hint="run 'modelpack deployments list' to see them",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +340,10 @@ class MlTarget(AzureTarget):
 
     name: ClassVar[str] = "azure-ml"
     allowed: ClassVar[tuple[str, ...]] = ("ml",)
+
+
+def _mode_of(standing: Standing) -> Mode:
+    return MODES.load(standing.word)
 
 
 def _named(resource: Mapping[str, Any]) -> dict[str, str]:
