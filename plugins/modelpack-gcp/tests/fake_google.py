@@ -114,6 +114,7 @@ class FakeGoogle:
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.address}"
+        self.images_at = self.address
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -227,7 +228,7 @@ class FakeGoogle:
             raise taken(name)
 
         def end() -> Json:
-            uri = f"{self.address}/{PROJECT}/{repositoryId}"
+            uri = f"{self.images_at}/{PROJECT}/{repositoryId}"
             self.repositories[name] = {**body, "name": name, "registryUri": uri}
             return self.repositories[name]
 

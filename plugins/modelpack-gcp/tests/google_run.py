@@ -149,7 +149,7 @@ class FakeRun(FakeGoogle):
         def end() -> Json:
             for one in self.revisions.values():
                 if one["name"].startswith(f"{name}/") and "conditions" not in one:
-                    one["conditions"] = [_condition(one)]
+                    one["conditions"] = [self.condition(one)]
             if service["generation"] == generation and name in self.services:
                 service["reconciling"] = False
                 service["observedGeneration"] = generation
@@ -217,6 +217,18 @@ class FakeRun(FakeGoogle):
             return 404, {}
         row = max(chosen, key=lambda one: int(one.get("percent", 0)))
         revision = self.revisions[f"{service['name']}/revisions/{row['revision']}"]
+        return self.respond(revision, verb, way, data)
+
+    # What a revision is and does: here by its variables alone.
+
+    def condition(self, revision: Json) -> Json:
+        """Start a revision, and say how that ended."""
+        if variables(revision["containers"][0]["env"]).get("FAKE_MODE") == "crash":
+            return {"type": "Ready", "state": "CONDITION_FAILED", "message": WHY}
+        return READY
+
+    def respond(self, revision: Json, verb: str, way: str, _: bytes) -> tuple[int, Any]:
+        """Answer as a revision."""
         return respond(variables(revision["containers"][0]["env"]), verb, way)
 
 
@@ -233,9 +245,3 @@ def respond(env: dict[str, str], verb: str, way: str) -> tuple[int, Any]:
 
 def variables(env: list[Json]) -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in env}
-
-
-def _condition(revision: Json) -> Json:
-    if variables(revision["containers"][0]["env"]).get("FAKE_MODE") == "crash":
-        return {"type": "Ready", "state": "CONDITION_FAILED", "message": WHY}
-    return READY

@@ -177,9 +177,7 @@ class FakeVertex(FakeGoogle):
             raise invalid("dedicated_resources: one replica at least")
 
         def end() -> Json:
-            env = variables(version["containerSpec"]["env"])
-            if env.get("FAKE_MODE") == "crash":
-                raise Refusal(400, "", "Model server never became ready. error: it crashes")
+            self.begin(endpoint, model["id"], version)
             full = f"{version['name']}@{version['versionId']}"
             status = {"availableReplicaCount": least}
             made = {**model, "model": full, "createTime": self.now(), "status": status}
@@ -254,11 +252,19 @@ class FakeVertex(FakeGoogle):
         unit = max(one["trafficSplit"], key=lambda key: one["trafficSplit"][key])
         if "instances" not in json.loads(data):
             return 400, {}
-        return self._predict(one, unit)
+        found = next(each for each in one["deployedModels"] if each["id"] == unit)
+        return self.predict(unit, self._version(found["model"]), data)
 
-    def _predict(self, endpoint: Json, unit: str) -> tuple[int, Any]:
-        found = next(each for each in endpoint["deployedModels"] if each["id"] == unit)
-        env = variables(self._version(found["model"])["containerSpec"]["env"])
+    # What a version is and does: here by its variables alone.
+
+    def begin(self, endpoint: str, unit: str, version: Json) -> None:
+        """Start a version as a deployed model; raises Refusal for how it ends."""
+        if variables(version["containerSpec"]["env"]).get("FAKE_MODE") == "crash":
+            raise Refusal(400, "", "Model server never became ready. error: it crashes")
+
+    def predict(self, unit: str, version: Json, _: bytes) -> tuple[int, Any]:
+        """Answer as a deployed model."""
+        env = variables(version["containerSpec"]["env"])
         self.asked.append(env["MODELPACK_TAG"])
         return (500, {}) if env.get("FAKE_MODE") == "wrong" else (200, {"predictions": [2]})
 

@@ -242,3 +242,25 @@ def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     if every == 1:
         api = "run.projects.locations.services"
         assert {f"{api}.patch", f"{api}.revisions.get", "logging.entries.list"} <= hit
+
+
+@pytest.mark.parametrize("end", ["promoted", "undone"])
+def test_a_canary_stays_until_the_next_deploy_says_how_it_ends(google: FakeRun, end: str) -> None:
+    """What is asked by the probe is the canary itself, and not who has most of the calls."""
+    canary, all_calls = Kind(CloudRunTarget, {}, {"public": True, "canary_percent": 20}), KINDS["public, canary"]  # fmt: skip
+    target = canary.at(google)
+    deploy(target, all_calls.spec("a"))
+    first = google.moves[-1]
+    shown = deploy(target, canary.spec("b"))
+    [second] = set(google.moves[-1]) - set(first)
+
+    assert google.moves[-1] == {second: 20, **dict.fromkeys(first, 80)}
+    assert shown.detail == "it gets 20 in 100 calls, 'digits:a' gets the others"
+    if end == "promoted":
+        plain = Kind(CloudRunTarget, {}, {"public": True})
+        assert deploy(target, plain.spec("b")).detail is None
+        assert google.moves[-1] == {second: 100}
+    else:
+        rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
+        assert google.moves[-1] == first
+        assert target.status("digits").bundle == "digits:a"

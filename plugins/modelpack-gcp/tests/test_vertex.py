@@ -100,3 +100,25 @@ def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     if every == 1:
         api = "aiplatform.projects.locations"
         assert {f"{api}.models.upload", f"{api}.endpoints.deployModel"} <= hit
+
+
+@pytest.mark.parametrize("end", ["promoted", "undone"])
+def test_a_canary_stays_until_the_next_deploy_says_how_it_ends(
+    google: FakeVertex, end: str
+) -> None:
+    plain, canary = Kind(VertexTarget), Kind(VertexTarget, {}, {"canary_percent": 20})
+    target = plain.at(google)
+    deploy(target, plain.spec("a"))
+    first = google.moves[-1]
+    shown = deploy(target, canary.spec("b"))
+    [second] = set(google.moves[-1]) - set(first)
+
+    assert google.moves[-1] == {second: 20, **dict.fromkeys(first, 80)}
+    assert shown.detail == "it gets 20 in 100 calls, 'digits:a' gets the others"
+    if end == "promoted":
+        assert deploy(target, plain.spec("b")).detail is None
+        assert google.moves[-1] == {second: 100}
+    else:
+        rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
+        assert google.moves[-1] == first
+        assert target.status("digits").bundle == "digits:a"

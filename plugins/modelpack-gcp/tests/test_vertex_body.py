@@ -40,7 +40,7 @@ def test_names_that_are_vertex_ais_own_are_refused() -> None:
 
 
 def test_a_variable_without_a_value_is_refused() -> None:
-    with pytest.raises(UsageError, match="deploy.env.A: Vertex AI takes no variable without"):
+    with pytest.raises(UsageError, match=r"deploy\.env\.A: Vertex AI takes no variable without"):
         vertex_body.model(wanted(env={"A": ""}), IMAGE)
 
 

@@ -160,11 +160,14 @@ class CloudRunMode(Mode):
         wanted = place.wanted_of(now)
         is_open = run_body.way_in(wanted) == "all"
         url, can_be_asked = _address(standing), is_open or wanted.flag("inside")
+        said = [] if detail is None else [detail]
+        if standing.kept.trial is None and (share := standing.kept.share(shares(standing))):
+            said.append(share)
         if url is not None and not can_be_asked and detail is None:
-            detail = f"it answers inside its network at {url}"
+            said.append(f"it answers inside its network at {url}")
         return Sight(
             state=state,
-            detail=detail,
+            detail="; ".join(said) or None,
             url=url if can_be_asked else None,
             since=moment(revision.get("createTime")),
             facts=_facts(standing, revision, wanted),
@@ -242,11 +245,12 @@ class CloudRunMode(Mode):
             split = kept.shares or {unit: 100}
             change: dict[str, Any] = {
                 "annotations": {run_body.KEPT: kept.text()},
-                "traffic": run_body.traffic(split, None if unit in split else unit),
+                "traffic": run_body.traffic(split, None if split.get(unit) == 100 else unit),
             }
             if not is_there:
                 change["template"] = {**template, "revision": unit}
-            with progress.step(f"start the revision '{unit}'"):
+            how = "take" if is_there else "start"
+            with progress.step(f"{how} the revision '{unit}'"):
                 journal.step(f"start/revision/{unit}", lambda: service.patch(former, change))
         service.await_ready(unit)
 

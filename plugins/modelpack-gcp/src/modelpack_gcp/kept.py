@@ -118,6 +118,18 @@ class Kept:
         """Return it without the trial."""
         return replace(self, trial=None, shares={})
 
+    def share(self, split: Mapping[str, int]) -> str | None:
+        """Return how many calls the newest revision gets, in words; None: all, or nobody knows."""
+        now = self.now
+        percent = split.get(now.unit, 0) if now is not None else 0
+        if now is None or not 0 < percent < 100:
+            return None
+        others = [one for one in self.entries if one.unit in split and one.unit != now.unit]
+        rest = (
+            f"'{others[-1].spec.bundle}' gets the others" if others else "another gets the others"
+        )
+        return f"it gets {percent} in 100 calls, {rest}"
+
     def text(self) -> str:
         """Return the text, with as much of the history as there is room for."""
         entries = list(self.entries)

@@ -126,11 +126,13 @@ def first(wanted: Wanted, image: str, *, unit: str, kept: str) -> Json:
 
 
 def traffic(shares: Mapping[str, int], trial: str | None = None) -> list[Json]:
-    """Return how the calls go: percent by revision, and the one on trial at its own address."""
-    rows = [_row(unit, percent) for unit, percent in shares.items() if percent]
-    if trial is not None:
-        rows.append({**_row(trial, 0), "tag": TAG})
-    return rows
+    """Return how the calls go: percent by revision, and the one on trial at its own address too."""
+    among = dict(shares) if trial is None else {**shares, trial: shares.get(trial, 0)}
+    return [
+        _row(unit, percent) | ({"tag": TAG} if unit == trial else {})
+        for unit, percent in among.items()
+        if percent or unit == trial
+    ]
 
 
 def policy(wanted: Wanted) -> Json | None:

@@ -137,9 +137,11 @@ class VertexMode(Mode):
             return Sight(state=State.STARTING if is_trial else State.FAILED, detail=detail)
         status = one.get("status") or {}
         count, why = status.get("availableReplicaCount"), status.get("message")
+        share = None if standing.kept.trial else standing.kept.share(split_of(standing))
+        said = [str(one) for one in (why, share) if one]
         return Sight(
             state=State.STARTING if count == 0 else State.RUNNING,
-            detail=str(why) if why else None,
+            detail="; ".join(said) or None,
             url=Endpoint(place=place, name=standing.kept.name).url,
             since=moment(one.get("createTime")),
             facts=_facts(one, place.wanted_of(now), is_trial=standing.kept.trial is not None),
