@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clustered import connect_to, deploy, spec, target_at
@@ -12,7 +14,14 @@ from modelpack_kubernetes.target import KubernetesTarget
 from stand_in import StandIn
 
 from modelpack.deploy import State, rollout
-from modelpack.errors import CredentialsError, ModelpackError, UnreachableError, UsageError
+from modelpack.errors import (
+    CredentialsError,
+    DeployError,
+    ModelpackError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+)
 
 
 def test_a_kubeconfig_says_cluster_context_and_namespace(
@@ -78,16 +87,40 @@ def test_what_is_forbidden_is_told_in_the_words_of_the_cluster(
     cluster: StandIn, forbidden: tuple[str, str], words: str
 ) -> None:
     cluster.forbidden.add(forbidden)
-    with pytest.raises(ModelpackError, match=words) as failed:
+    with pytest.raises(RefusedError, match=words) as failed:
         deploy(target_at(cluster), spec())
-    assert failed.value.hint
+    verb, plural = forbidden
+    assert f"ask for the right to '{verb}' {plural}.apps in 'default'" in str(failed.value.hint)
     assert cluster.resources() == []
 
 
 def test_without_leases_and_without_the_proxy_it_deploys_all_the_same(cluster: StandIn) -> None:
-    cluster.forbidden |= {("create", "leases"), ("*", "services/proxy")}
-    status = deploy(target_at(cluster), spec())
-    assert (status.state, status.url) == (State.RUNNING, None)
+    for verb in ("create", "get"):
+        cluster.forbidden |= {(verb, "leases"), ("*", "services/proxy")}
+        status = deploy(target_at(cluster), spec())
+        assert (status.state, status.url) == (State.RUNNING, None)
+
+
+class ByName:
+    """A client of an API server that is called by its name, as those of clouds are."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.server = client.server
+
+    def call(self, method: str, url: str, *, headers: Mapping[str, str], **more: Any) -> Any:
+        headers = {"Host": "api.cluster.example", **headers}
+        return self._client.call(method, url, headers=headers, **more)
+
+
+def test_a_service_is_asked_for_its_pages_by_its_own_name(cluster: StandIn) -> None:
+    """The API server passes its own name on, for which a service shows none."""
+    target = KubernetesTarget(connect=lambda: ByName(connect_to(cluster)()))
+    deploy(target, spec())
+    page = "http://digits.default.svc/openapi.json"
+    assert target.fetch(page, timeout_s=5).status == 200
+    with pytest.raises(DeployError, match="HTTP 500"):
+        deploy(target, spec("b", FAKE_MODE="sick"))
 
 
 def test_a_namespace_that_is_not_there_is_told(cluster: StandIn) -> None:

@@ -75,7 +75,7 @@ def test_one_that_has_ended_does_not(cluster: StandIn) -> None:
 
 
 def test_a_watch_goes_on_where_it_was_and_is_told_when_it_cannot(cluster: StandIn) -> None:
-    from modelpack_kubernetes.cluster import ApiError
+    from modelpack_kubernetes.answers import ApiError
 
     target = target_at(cluster)
     deploy(target, spec())

@@ -5,11 +5,15 @@
 The URL is the one that callers in the cluster use; from here the API server passes the call on.  Where
 it may not, or does not reach the pods, the cluster's own readiness probe decides alone.  A URL of
 KServe or Knative is asked as it is.
+
+The API server passes on the Host that it was asked by (Kubernetes, apimachinery, ``util/proxy``): its
+own name, to which a service shows no pages.  So what is refused for that is asked by the service's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from modelpack.deploy import Answer
@@ -19,6 +23,7 @@ from modelpack_kubernetes.kinds import SERVICE
 from modelpack_kubernetes.wanted import SERVICE_PORT
 
 _REACH_S = 5.0
+_REFUSED = b"host-refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,17 @@ class Asking:
             return None
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        name = f"http:{service}:{SERVICE_PORT}"
-        return self.cluster.proxy(SERVICE, name, path, body=body, timeout_s=timeout_s)
+        ask = partial(
+            self.cluster.proxy,
+            SERVICE,
+            f"http:{service}:{SERVICE_PORT}",
+            path,
+            body=body,
+            timeout_s=timeout_s,
+        )
+        answer = ask()
+        is_of_its_host = answer.status == 403 and _REFUSED in answer.body
+        return ask(host=parts.hostname) if is_of_its_host else answer
 
     def reaches(self, url: str) -> bool:
         """Return whether a service answers from here at all, whatever it says."""

@@ -20,7 +20,8 @@ from modelpack.deploy import Change, Journal, Progress, State
 from modelpack.deploy.references import resolve
 from modelpack.errors import ConflictError, DeployError
 from modelpack_kubernetes import kept as history
-from modelpack_kubernetes.cluster import ApiError, Cluster, as_ours
+from modelpack_kubernetes.answers import ApiError, as_ours
+from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.differing import owners_of, refusal
 from modelpack_kubernetes.kept import Entry, Kept
 from modelpack_kubernetes.kinds import (

@@ -2,7 +2,7 @@
 
     Connect() ──► Cluster ──get, find, apply, create, replace, delete, watch, log, proxy──► JSON
                      │
-                     └── not a success ──► ApiError(status, reason, causes), as our errors are
+                     └── not a success ──► ApiError, by the names of ``answers``
 
 ``Connect`` makes the client, and is an argument, so that another plugin can bring the address of a
 cluster that its cloud keeps (``connecting``).  Nothing is asked before the first call.
@@ -20,14 +20,8 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from modelpack.deploy import Answer
-from modelpack.errors import (
-    ConflictError,
-    CredentialsError,
-    DeployError,
-    ModelpackError,
-    RefusedError,
-    UnreachableError,
-)
+from modelpack.errors import ModelpackError, UnreachableError
+from modelpack_kubernetes.answers import ApiError, as_ours, as_status, not_kubernetes
 from modelpack_kubernetes.kinds import EVENT, POD, Kind, kind_of
 from modelpack_kubernetes.words import MANAGER, Json
 
@@ -77,29 +71,6 @@ class Client(Protocol):
 Connect = Callable[[], Client]
 """Makes the client of a cluster, when it is first needed; raises CredentialsError, UsageError,
 ToolMissingError."""
-
-
-class ApiError(ModelpackError):
-    """The API server did not do what it was asked for."""
-
-    code = "deploy-failed"
-
-    def __init__(self, status: int, said: Mapping[str, Any], what: str) -> None:
-        message = _one_line(str(said.get("message") or said.get("reason") or f"HTTP {status}"))
-        super().__init__(f"cannot {what}: {message}")
-        self.status = status
-        self.reason = str(said.get("reason") or "")
-        details = said.get("details") or {}
-        self.causes = tuple(details.get("causes") or ())
-
-    @property
-    def owners(self) -> tuple[tuple[str, str], ...]:
-        """Who owns which field that an apply wanted to change: pairs of manager and path."""
-        return tuple(
-            (str(one.get("message", "")).split('"')[1], str(one.get("field", "")))
-            for one in self.causes
-            if one.get("reason") == "FieldManagerConflict" and '"' in str(one.get("message", ""))
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +231,22 @@ class Cluster:
         return data.decode("utf-8", "replace")
 
     def proxy(
-        self, kind: Kind, name: str, path: str, *, body: bytes | None, timeout_s: float
+        self,
+        kind: Kind,
+        name: str,
+        path: str,
+        *,
+        body: bytes | None,
+        timeout_s: float,
+        host: str | None = None,
     ) -> Answer:
-        """Ask a service or a pod through the API server; raises OSError when it is not reached."""
+        """Ask a service or a pod through the API server; raises OSError when it is not reached.
+
+        host  by which the service is asked; default: that of the API server
+        """
         url = self.client.server + kind.path(self.namespace, name, "proxy") + path
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Host": host} if host is not None else {}
         method = "GET" if body is None else "POST"
         try:
             response = self.client.call(
@@ -274,7 +256,7 @@ class Cluster:
             response.release_conn()
         except (ModelpackError, ValueError) as cause:
             raise OSError(str(cause)) from cause
-        if response.status >= 400 and (said := _as_status(data)) is not None:
+        if response.status >= 400 and (said := as_status(data)) is not None:
             raise OSError(str(said.get("message") or f"HTTP {response.status}"))
         return Answer(response.status, data)
 
@@ -308,9 +290,9 @@ class Cluster:
         try:
             value = json.loads(data)
         except ValueError as cause:
-            raise _not_kubernetes(self.client.server) from cause
+            raise not_kubernetes(self.client.server) from cause
         if not isinstance(value, dict):
-            raise _not_kubernetes(self.client.server)
+            raise not_kubernetes(self.client.server)
         return value
 
     def _call(
@@ -335,23 +317,7 @@ class Cluster:
             return response
         said = response.read(_MOST_BYTES)
         response.release_conn()
-        raise ApiError(response.status, _as_status(said) or {}, what)
-
-
-def as_ours(error: ApiError) -> ModelpackError:
-    """Return an answer of the API server as the error that callers know."""
-    if error.status == 401:
-        return CredentialsError(
-            f"{error.message}: the cluster does not know who asks",
-            hint="log in again, or name another context: --option context=NAME",
-        )
-    if error.status == 403:
-        return RefusedError(error.message, hint="ask whoever keeps the cluster for that right")
-    if error.status == 409:
-        return ConflictError(error.message, hint="plan it again")
-    if error.status in (429, 500, 503, 504):
-        return UnreachableError(error.message, hint="the cluster is busy; try again")
-    return DeployError(error.message)
+        raise ApiError(response.status, as_status(said) or {}, what)
 
 
 def _selected(selector: Mapping[str, str]) -> dict[str, str]:
@@ -364,25 +330,3 @@ def _lines(response: Response) -> Iterator[bytes]:
     for data in response.stream(65536):
         *lines, rest = (rest + data).split(b"\n")
         yield from (one for one in lines if one)
-
-
-def _as_status(data: bytes) -> Json | None:
-    """Return what the API server itself says; None when it is somebody else's answer."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return None
-    is_its = isinstance(value, dict) and value.get("kind") == "Status" and "status" in value
-    return value if is_its else None
-
-
-def _not_kubernetes(server: str) -> UnreachableError:
-    return UnreachableError(
-        f"what answers at '{server}' is no Kubernetes API server",
-        hint="see 'server' of the cluster in your kubeconfig",
-    )
-
-
-def _one_line(text: str) -> str:
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain[:400]

@@ -17,7 +17,8 @@ from typing import Any
 
 from modelpack.deploy import Change, Fact
 from modelpack.errors import DeployError, UsageError
-from modelpack_kubernetes.cluster import ApiError, Cluster, as_ours
+from modelpack_kubernetes.answers import ApiError, as_ours
+from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kinds import Kind, kind_of
 from modelpack_kubernetes.standing import require_ours
 from modelpack_kubernetes.words import DEPLOYMENT, VERSION_LABEL, Json

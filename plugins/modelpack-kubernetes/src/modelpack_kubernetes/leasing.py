@@ -23,8 +23,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from modelpack.deploy import check_name
-from modelpack.errors import ConflictError, ModelpackError
-from modelpack_kubernetes.cluster import ApiError, Cluster, as_ours
+from modelpack.errors import ConflictError, ModelpackError, RefusedError
+from modelpack_kubernetes.answers import ApiError, as_ours
+from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kinds import LEASE
 from modelpack_kubernetes.words import Json, resource_name
 
@@ -66,7 +67,10 @@ def identity() -> str:
 def _take(cluster: Cluster, name: str) -> bool:
     """Take the Lease; return False where leases may not be written."""
     for _ in range(_TRIES):
-        there = cluster.get(LEASE, lease_name(name))
+        try:
+            there = cluster.get(LEASE, lease_name(name))
+        except RefusedError:
+            return False
         if there is not None and not _is_free(there):
             spec = there["spec"]
             raise ConflictError(

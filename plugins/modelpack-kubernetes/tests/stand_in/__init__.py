@@ -29,11 +29,14 @@ No cluster stands behind it, and nobody ran it beside a real one.  What it keeps
 8.  ``status`` is written by its own path alone; ``scale`` reads and writes ``spec.replicas``.
 9.  Deployments, services of KServe and Knative come to life, or fail, as ``pods`` says by their
     variables; a Deployment rolls within ``maxSurge`` and ``maxUnavailable``.
-10. Logs of a container that has not started are 400.  The proxy asks a pod that is ready, else 503.
+10. Logs of a container that has not started are 400.  The proxy asks a pod that is ready, else 503;
+    the pod sees the Host that the client named, which is the API server's own unless it says so.
 11. Without the right token everything is 401; what ``forbidden`` names is 403.
 12. Patches are server-side apply, strategic merge, JSON merge and JSON patch.  That PATCH of a kind
     takes ``fieldValidation`` and ``dryRun`` is said by OpenAPI 3, as kubectl looks for it.
 13. ``fault`` may refuse a request before it is done (500), or lose the answer of one that is done.
+
+Where pods run is an argument: ``pods`` only plays them, another ``node`` may run them for real.
 
 Not here: admission webhooks, quotas, RBAC beyond ``forbidden``, conversion between versions, tables,
 schemas in OpenAPI, exec and port-forward, nodes, networks, and time as a cluster has it.
@@ -52,6 +55,7 @@ from typing import Any
 
 import yaml
 
+from . import pods
 from .certificates import certificate, context
 from .controllers import Controllers
 from .server import Asked, Handler
@@ -102,8 +106,10 @@ class _Server(ThreadingHTTPServer):
 class StandIn:
     """One cluster with the namespace ``default``, at a port of its own on 127.0.0.1."""
 
-    def __init__(self, *, token: str = "let-me-in", has_custom: bool = True) -> None:
-        self.token = token
+    def __init__(
+        self, *, token: str = "let-me-in", has_custom: bool = True, node: Any = pods
+    ) -> None:
+        self.token, self.node = token, node
         self.forbidden: set[tuple[str, str]] = set()
         """Verbs and plurals that nobody may, such as ``("create", "leases")``."""
         self.calls: list[str] = []
@@ -119,7 +125,7 @@ class StandIn:
         self.way_in = f"http://127.0.0.1:{way_in}"
         """Where services of KServe and Knative are reached from outside."""
         self.add_namespace("default")
-        self.controllers = Controllers(self.store, self.way_in)
+        self.controllers = Controllers(self.store, self.way_in, node)
         self._threads = [
             threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True)
             for one in self._servers

@@ -27,8 +27,8 @@ _LOOK_S = 0.004
 class Controllers:
     """Looks at a store again and again, in a thread of its own."""
 
-    def __init__(self, store: Store, address: str) -> None:
-        self.store, self.address = store, address
+    def __init__(self, store: Store, address: str, node: Any) -> None:
+        self.store, self.address, self.node = store, address, node
         self._ages: dict[str, int] = {}
         self._waited: dict[tuple[str, int], int] = {}
         self._end = threading.Event()
@@ -57,7 +57,7 @@ class Controllers:
             uid = pod.value["metadata"]["uid"]
             age = self._ages.get(uid, 0)
             self._ages[uid] = age + 1
-            pods.live_on(store, pod, age)
+            self.node.live_on(store, pod, age)
 
     # Deployments
 

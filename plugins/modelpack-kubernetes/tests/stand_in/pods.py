@@ -87,9 +87,17 @@ def log_of(pod: Item) -> list[str]:
     return [*lines, *([env["FAKE_LOG"]] if "FAKE_LOG" in env else [])]
 
 
-def answer_of(pod: Item, path: str) -> tuple[int, bytes]:
-    """Return what the service in a pod says to a request."""
+def answer_of(
+    pod: Item,
+    path: str,
+    *,
+    body: bytes | None = None,
+    host: str = "127.0.0.1",
+) -> tuple[int, bytes]:
+    """Return what the service in a pod says to a request; its pages are for hosts that it knows."""
     mode = mode_of(pod)
+    if path == "/openapi.json" and not _knows(pod, host.rpartition(":")[0] or host):
+        return 403, b'{"code": "host-refused"}'
     if path == "/readyz":
         ready = mode != "unready"
         return (200 if ready else 503), b'{"status": "ready"}' if ready else b'{"status": "not"}'
@@ -102,6 +110,11 @@ def answer_of(pod: Item, path: str) -> tuple[int, bytes]:
     if mode == "sick":
         return 500, b'{"detail": "it is sick"}'
     return 200, b'{"doubled": [2.0]}'
+
+
+def _knows(pod: Item, host: str) -> bool:
+    known = env_of(pod.value["spec"]).get("MODELPACK_ALLOWED_HOSTS", "").split(",")
+    return host in ("localhost", *known) or host.replace(".", "").isdigit()
 
 
 def _status(

@@ -1,4 +1,4 @@
-"""What answers behind the API server's proxy: a pod that is ready."""
+"""Who answers behind the API server's proxy: a pod that is ready."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from . import pods
 from .refusals import Refused
 from .selectors import Selector
-from .store import Store
+from .store import Item, Store
 
 
-def proxied(store: Store, asked: Any) -> tuple[int, bytes]:
-    """Return what a pod answers behind the API server's proxy; raises Refused."""
+def proxied(store: Store, asked: Any) -> Item:
+    """Return the pod that is asked behind the API server's proxy; raises Refused."""
     scheme, name, port = _parts(str(asked.name))
     space = asked.namespace or ""
     if scheme not in ("", "http"):
@@ -23,7 +23,7 @@ def proxied(store: Store, asked: Any) -> tuple[int, bytes]:
         ]
         if not pods.is_ready(pod) or (port and int(port) not in known):
             raise Refused(503, "ServiceUnavailable", "error trying to reach service: refused")
-        return pods.answer_of(pod, asked.rest)
+        return pod
     service = store.get(asked.kind, space, name)
     named = {str(one.get("name", "")) for one in service.value["spec"]["ports"]}
     named |= {str(one["port"]) for one in service.value["spec"]["ports"]}
@@ -33,7 +33,7 @@ def proxied(store: Store, asked: Any) -> tuple[int, bytes]:
     ready = [one for one in takes if pods.is_ready(one)]
     if not ready or (port and port not in named):
         raise Refused(503, "ServiceUnavailable", f'no endpoints available for service "{name}"')
-    return pods.answer_of(ready[store.version % len(ready)], asked.rest)
+    return ready[store.version % len(ready)]
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
-from . import discovery, pods, refusals, serving
+from . import discovery, refusals, serving
 from .kinds import Kind
 from .patching import patched
 from .proxying import proxied
@@ -256,7 +256,9 @@ class Handler(BaseHTTPRequestHandler):
             self._log(cluster, asked)
         elif asked.sub == "proxy":
             with cluster.store.changed:
-                status, data = proxied(cluster.store, asked)
+                pod = proxied(cluster.store, asked)
+            more = {"body": asked.body or None, "host": self.headers.get("host") or ""}
+            status, data = cluster.node.answer_of(pod, asked.rest, **more)
             self._send(status, data, "application/json")
         else:
             with cluster.store.changed:
@@ -313,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
         why = state.get("waiting", {}).get("reason", "")
         if not state or why in _NOT_STARTED:
             raise refusals.bad(f'container in pod "{pod.name}" is waiting to start: {why}')
-        lines = pods.log_of(pod)
+        lines = cluster.node.log_of(pod)
         if tail := asked.query.get("tailLines"):
             lines = lines[-int(tail) :] if int(tail) else []
         stamp = f"{pod.value['metadata']['creationTimestamp'][:-1]}.000000000Z "
