@@ -12,7 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelpack.deploy import SILENT, Fact, Journal, Progress, Sight, State, await_running
+from modelpack.deploy import (
+    SILENT,
+    DeploymentSpec,
+    Entry,
+    Fact,
+    Journal,
+    Progress,
+    Sight,
+    State,
+    await_running,
+)
 from modelpack.errors import ConflictError, DeployError
 from modelpack_aws import network
 from modelpack_aws.choosing import MODES
@@ -20,7 +30,7 @@ from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
 from modelpack_aws.planning import checked_template
 from modelpack_aws.stack import Order, Prepared
-from modelpack_aws.wanted import Wanted
+from modelpack_aws.wanted import Wanted, of_the_template
 
 STACK_TIMEOUT_S = 3 * 3600.0
 """Longest that CloudFormation may take; each kind of resource has a limit of its own there."""
@@ -55,6 +65,41 @@ def expected_or_asked(journal: Journal) -> Consent:
         return not also or journal.confirm(f"CloudFormation would also {also}: go on?")
 
     return consent
+
+
+def bring_spec(place: Place, spec: DeploymentSpec, journal: Journal, progress: Progress) -> None:
+    """Bring repository and image of a spec, then the stack, step by step; safe to repeat.
+
+    Raises DeployError with CloudFormation's or the service's reason, ConflictError when CloudFormation
+    would do what no new revision takes.
+    """
+    mode, wanted = place.mode(spec), place.wanted(spec)
+    name, base = wanted.repository, place.options.get("base")
+    journal.step(f"create/repository/{name}", lambda: {"uri": place.images.ensure(wanted).uri})
+    pushed = journal.step(
+        f"push/image/{name}",
+        lambda: {"digest": place.images.push(spec, wanted, base=base, progress=progress)},
+    )
+    images = place.images.look(wanted)
+    if images is None or pushed is None:
+        raise DeployError(f"the image repository '{name}' is gone")
+    entry = Entry(
+        spec=spec,
+        image=f"{images.uri}@{pushed['digest']}",
+        mode=mode.word,
+        options=of_the_template(place.options),
+    )
+    standing = place.read(spec.name)
+    history = () if standing is None else standing.before(entry.mark, images.settled)
+    bring(
+        place,
+        Kept(now=entry, history=history),
+        place.around(wanted),
+        journal,
+        progress,
+        settled=images.settled,
+        consent=expected_or_asked(journal),
+    )
 
 
 def bring(

@@ -14,6 +14,17 @@ from collections.abc import Mapping, Sequence
 
 from modelpack.errors import UsageError, did_you_mean
 
+OPTIONS: Mapping[str, str] = {
+    "alarm_topic": "ARN of a topic of SNS that is told of alarms",
+    "base": "base of the image, where one is built",
+    "certificate": "ARN of the certificate that a load balancer shows",
+    "endpoint_url": "one address for all services, such as that of an emulator",
+    "profile": "profile of the AWS configuration",
+    "region": "region; 'deploy.region' stands above it",
+    "spot": "yes: spot instances",
+}
+"""Options of every target here; a mode may have more."""
+
 # What CloudWatch Logs knows (``PutRetentionPolicy``), up to two years; the default first.
 _RETENTIONS = ("30", "1", "3", "5", "7", "14", "60", "90", "120", "150", "180", "365", "400", "731")
 

@@ -3,7 +3,8 @@
     cpu, memory, accelerator ──choose──► the cheapest type of the table that holds them, and why
 
 A table and no call: the same spec gives the same plan with and without credentials.  Any type of AWS
-may be named; what it has is then said by whoever named it, where the table does not know it.
+(``offered``) may be named; what it has is then said by whoever named it, where the table does not
+know it.
 Processors, memory and devices: ``DescribeInstanceTypes`` of the EC2 API.  Prices: Amazon EC2 on-demand
 list, Linux, US East (N. Virginia), as of ``PRICES_OF``, to compare types with each other; what AWS
 charges is on its own pages.  A price of None is one that has moved since.

@@ -42,6 +42,9 @@ class AwsMode(Mode):
     needs_network: ClassVar[bool] = False
     """True when the stack needs a VPC and subnets, given or the account's own."""
 
+    def check(self, wanted: Wanted) -> None:
+        """Raise UsageError for what the service does not have; not asked of former revisions."""
+
     def notes(self, wanted: Wanted) -> list[str]:  # noqa: ARG002
         """Return what is done otherwise than asked for; raises UsageError for what cannot be."""
         return []

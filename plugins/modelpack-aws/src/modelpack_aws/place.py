@@ -23,7 +23,7 @@ from modelpack.deploy import (
     refuse_others,
 )
 from modelpack.deploy.pushing import Push, push_image
-from modelpack_aws import network
+from modelpack_aws import network, offered
 from modelpack_aws.choosing import MODES, choose
 from modelpack_aws.kept import Kept
 from modelpack_aws.modes import AwsMode
@@ -94,9 +94,16 @@ class Place:
         return MODES.load(choose(spec, self.options, self.allowed)[0])
 
     def wanted(self, spec: DeploymentSpec) -> Wanted:
-        """Return what a spec asks for at its mode."""
+        """Return what a spec asks for at its mode; raises UsageError for what AWS does not have."""
         word, _ = choose(spec, self.options, self.allowed)
-        return wanted_from(spec, target=self.target, mode=word, options=self.options)
+        wanted = wanted_from(spec, target=self.target, mode=word, options=self.options)
+        if spec.settings.region is not None:
+            offered.require_region(spec.settings.region, said_by="deploy.region")
+        else:
+            said_by = "region option, AWS_REGION or profile"
+            offered.require_region(self.clients.region, said_by=said_by)
+        MODES.load(word).check(wanted)
+        return wanted
 
     def wanted_of(self, entry: Entry) -> Wanted:
         """Return what a revision asked for when it was applied, with the options of that day."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from modelpack.deploy import Clock, Cost, Fact, Progress, Sight, State, Status, apis_of
 from modelpack.deploy.samples import default_api, sample
 from modelpack.errors import DeployError
-from modelpack_aws import sagemaker
+from modelpack_aws import offered, sagemaker
 from modelpack_aws.hosted import hosted_on
 from modelpack_aws.instances import PRICES_OF, known
 from modelpack_aws.loglines import log_lines
@@ -71,6 +71,13 @@ class SagemakerMode(AwsMode):
         "public": "an endpoint is for callers with AWS credentials alone",
         "allow": "an endpoint is for callers with AWS credentials alone",
     }
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise UsageError for a type that SageMaker does not have."""
+        if wanted.instance not in (None, "auto"):
+            kind = sagemaker.kind_of(wanted)
+            where = "transform" if kind == "transform" else "sagemaker"
+            offered.require_type(str(wanted.instance), where)
 
     def notes(self, wanted: Wanted) -> list[str]:
         """Return what SageMaker does otherwise; raises UsageError for what it cannot do."""

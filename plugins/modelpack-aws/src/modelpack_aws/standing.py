@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from modelpack.deploy import Cost, Fact, Sight, State
-from modelpack_aws import ec2, ecs
+from modelpack_aws import ec2, ecs, offered
 from modelpack_aws.loglines import log_lines
 from modelpack_aws.modes import COMMON, NETWORK, AwsMode
 from modelpack_aws.session import Clients, said
@@ -82,6 +82,11 @@ class Ec2Mode(AwsMode):
         "idle_s": _NO_ZERO,
     }
     needs_network: ClassVar[bool] = True
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise UsageError for a type that EC2 does not have."""
+        if wanted.instance not in (None, "auto"):
+            offered.require_type(str(wanted.instance), "ec2")
 
     def notes(self, wanted: Wanted) -> list[str]:
         """Return which type was chosen, and why."""

@@ -26,8 +26,6 @@ from modelpack.deploy import (
     Capabilities,
     Clock,
     DeploymentSpec,
-    Entry,
-    Fact,
     Journal,
     Live,
     Past,
@@ -40,27 +38,18 @@ from modelpack.deploy import (
     Status,
     is_reachable,
 )
-from modelpack.deploy.pushing import Push, image_tag, push_image
+from modelpack.deploy.pushing import Push, push_image
 from modelpack.errors import DeployError
-from modelpack_aws.bringing import STACK_TIMEOUT_S, bring, expected_or_asked, go_back
+from modelpack_aws.bringing import STACK_TIMEOUT_S, bring_spec, go_back
 from modelpack_aws.calling import call_at
 from modelpack_aws.choosing import MODES
+from modelpack_aws.given import OPTIONS
 from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
-from modelpack_aws.planning import checked_template, facts_of, plan_for
-from modelpack_aws.session import Clients, Session, said
-from modelpack_aws.wanted import NAME_TAG, TARGET_TAG, of_the_template
-
-OPTIONS: Mapping[str, str] = {
-    "alarm_topic": "ARN of a topic of SNS that is told of alarms",
-    "base": "base of the image, where one is built",
-    "certificate": "ARN of the certificate that a load balancer shows",
-    "endpoint_url": "one address for all services, such as that of an emulator",
-    "profile": "profile of the AWS configuration",
-    "region": "region; 'deploy.region' stands above it",
-    "spot": "yes: spot instances",
-}
-"""Options of every target here; a mode may have more."""
+from modelpack_aws.planning import checked_template, plan_for
+from modelpack_aws.reading import live_of
+from modelpack_aws.session import Clients, Session
+from modelpack_aws.wanted import NAME_TAG, TARGET_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +103,13 @@ class AwsTarget(StandingTarget[Standing]):
         """Return what CloudFormation, ECR and the service say of the deployment.
 
         Raises CredentialsError, ConflictError for a stack that is not ours, UsageError when the
-        account has no network to stand in.
+        account has no network to stand in, or AWS not what is asked for.
         """
+        place = self._place
+        wanted = place.wanted(spec)
         if spec.settings.region is not None:
             self.clients.use(spec.settings.region)
-        place = self._place
-        with said("ask AWS who asks"):
-            caller = self.clients.client("sts").get_caller_identity()
-        images = place.images.look(place.wanted(spec), image_tag(spec))
-        around: dict[str, Fact] = {
-            "account": str(caller["Account"]),
-            "repository": None if images is None else images.uri,
-            "image_digest": None if images is None else images.digest,
-            **place.around(place.wanted(spec)),
-        }
-        standing = place.read(spec.name)
-        if standing is None or standing.kept is None or standing.stack.never_came_up:
-            return Live(name=spec.name, surroundings=around)
-        sight, kept = place.look(standing), standing.kept
-        applied = facts_of(kept.now)
-        return Live(
-            name=spec.name,
-            state=sight.state,
-            facts=applied | dict(sight.facts),
-            applied=applied,
-            surroundings=around,
-            revision=kept.revision,
-            is_settled=images is not None and images.settled == kept.now.mark,
-        )
+        return live_of(place, spec, wanted)
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change, and which service was chosen why."""
@@ -161,39 +129,8 @@ class AwsTarget(StandingTarget[Standing]):
         Raises DeployError with CloudFormation's or the service's reason, ConflictError when
         CloudFormation would do what no new revision takes.
         """
-        spec, place = plan.spec, self._place
-        mode, wanted = place.mode(spec), place.wanted(spec)
-        repository = wanted.repository
-        journal.step(
-            f"create/repository/{repository}", lambda: {"uri": place.images.ensure(wanted).uri}
-        )
-        base = self.given.get("base")
-        pushed = journal.step(
-            f"push/image/{repository}",
-            lambda: {"digest": place.images.push(spec, wanted, base=base, progress=progress)},
-        )
-        images = place.images.look(wanted)
-        if images is None or pushed is None:
-            raise DeployError(f"the image repository '{repository}' is gone")
-        entry = Entry(
-            spec=spec,
-            image=f"{images.uri}@{pushed['digest']}",
-            mode=mode.word,
-            options=of_the_template(self.given),
-        )
-        standing = place.read(spec.name)
-        history = standing.before(entry.mark, images.settled) if standing is not None else ()
-        kept = Kept(now=entry, history=history)
-        bring(
-            place,
-            kept,
-            place.around(wanted),
-            journal,
-            progress,
-            settled=images.settled,
-            consent=expected_or_asked(journal),
-        )
-        return self.revision(spec)
+        bring_spec(self._place, plan.spec, journal, progress)
+        return self.revision(plan.spec)
 
     def settle(self, name: str) -> None:
         """Go the rest of the way, then mark the revision as healthy; former ones stay in history.
