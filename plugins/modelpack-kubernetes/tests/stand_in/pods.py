@@ -41,7 +41,7 @@ def live_on(store: Store, pod: Item, age: int) -> None:
     name = spec["containers"][0]["name"]
     if missing := _missing_secret(store, pod):
         state = {"waiting": {"reason": "CreateContainerConfigError", "message": missing}}
-        store.set_status(pod, _status(pod, "Pending", name, state))
+        store.set_status(pod, status_of(pod, "Pending", name, state))
     elif mode == "unschedulable":
         why = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
         unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -52,28 +52,28 @@ def live_on(store: Store, pod: Item, age: int) -> None:
         reason = "ErrImagePull" if age < _QUICK else "ImagePullBackOff"
         said = f'Back-off pulling image "{image}": not found'
         state = {"waiting": {"reason": reason, "message": said}}
-        store.set_status(pod, _status(pod, "Pending", name, state))
+        store.set_status(pod, status_of(pod, "Pending", name, state))
         _tell(store, pod, "Failed", f'Failed to pull image "{image}": not found')
     elif mode == "crash" and age >= 1:
         said = "back-off 10s restarting failed container"
         ended = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": now()}}
         state = {"waiting": {"reason": "CrashLoopBackOff", "message": said}}
         more = {"restartCount": min(age, 5), "lastState": ended}
-        store.set_status(pod, _status(pod, "Running", name, state, **more))
+        store.set_status(pod, status_of(pod, "Running", name, state, **more))
         _tell(store, pod, "BackOff", "Back-off restarting failed container")
     elif age == 0:
         waiting = {"waiting": {"reason": "ContainerCreating"}}
-        store.set_status(pod, _status(pod, "Pending", name, waiting))
+        store.set_status(pod, status_of(pod, "Pending", name, waiting))
     elif age == 1 or mode == "unready" or (mode == "slow" and age < _SLOW):
         store.set_status(
-            pod, _status(pod, "Running", name, {"running": {"startedAt": _began(pod)}})
+            pod, status_of(pod, "Running", name, {"running": {"startedAt": _began(pod)}})
         )
         if mode == "unready":
             why = "Readiness probe failed: HTTP probe failed with statuscode: 503"
             _tell(store, pod, "Unhealthy", why)
     else:
         state = {"running": {"startedAt": _began(pod)}}
-        store.set_status(pod, _status(pod, "Running", name, state, is_ready=True))
+        store.set_status(pod, status_of(pod, "Running", name, state, is_ready=True))
 
 
 def log_of(pod: Item) -> list[str]:
@@ -117,9 +117,10 @@ def _knows(pod: Item, host: str) -> bool:
     return host in ("localhost", *known) or host.replace(".", "").isdigit()
 
 
-def _status(
+def status_of(
     pod: Item, phase: str, name: str, state: Json, *, is_ready: bool = False, **more: Any
 ) -> Json:
+    """Return the status of a pod with one container."""
     word = "True" if is_ready else "False"
     container = {
         "name": name,
