@@ -90,7 +90,8 @@ def deploy(
 
     What would change is shown first, and nothing is changed without consent. A deployment that does
     not become healthy is taken back, and the one before it runs again. Settings stand under 'deploy:'
-    in modelpack.yaml. With --plan, --save or --output nothing is changed.
+    in modelpack.yaml. Without a target, a deployment stays at the one where it stands. With --plan,
+    --save or --output nothing is changed.
     """
     from modelpack.cli import applying
     from modelpack.cli.project import bundle_for
@@ -106,7 +107,10 @@ def deploy(
     flags = {"target": target, "host": host, "port": port}
     flags |= {"region": region, "mode": mode, "instance": instance}
     settings = _settings(load_project(file), flags)
-    place = _target(settings, option or [])
+    if settings.target:
+        place = _target(settings.target, option or [])
+    else:
+        place = _where_it_stands(name or _name_of(tag, file), option or [])
     store = Store()
     entry = bundle_for(tag, store, folder=file)
     check(store, entry, "deploy")
@@ -160,27 +164,45 @@ def _save(place: Target, plan: Plan, file: Path, *, base: str | None, is_shown: 
 def _settings(project: Project, flags: Mapping[str, object]) -> DeploySettings:
     """Lay user file, project and flags over each other; raises UsageError."""
     from modelpack.config.layers import deploy_settings, project_layer
+
+    return deploy_settings(project_layer(project, "deploy"), flags).settings
+
+
+def _name_of(tag: str | None, file: Path) -> str:
+    """Return the name that the deployment gets when none is given: the bundle's."""
+    from modelpack.cli.project import bundle_name
+    from modelpack.tag import Tag
+
+    return bundle_name(file) if tag is None else Tag.parse(tag).name
+
+
+def _where_it_stands(name: str, options: list[str]) -> Target:
+    """Return the target at which a deployment stands that was made from here; raises UsageError."""
+    from modelpack.deploy import records, survey
+    from modelpack.deploy.catalog import installed
     from modelpack.errors import UsageError
 
-    settings = deploy_settings(project_layer(project, "deploy"), flags).settings
-    if settings.target is None:
-        from modelpack.deploy.catalog import installed
-
+    record = records.read(name)
+    if record is None or survey.is_gone(record):
         raise UsageError(
             "no target: say where to deploy to",
             hint=f"give '--target', one of {', '.join(installed().names)}, or set deploy.target",
         )
-    return settings
+    console.note(f"'{name}' stands at target '{record.target}', which gets it again")
+    return _target(record.target, options, record.options)
 
 
-def _target(settings: DeploySettings, options: list[str]) -> Target:
+def _target(name: str, options: list[str], known: Mapping[str, str] | None = None) -> Target:
+    """Return a target with its options, those of ``known`` but for what is given anew."""
     from modelpack.deploy.catalog import target
     from modelpack.errors import UsageError
 
-    values = {}
+    values = dict(known or {})
     for option in options:
         key, equals, value = option.partition("=")
         if not (key and equals):
-            raise UsageError(f"--option: '{option}' is not KEY=VALUE")
+            raise UsageError(
+                f"--option: '{option}' is not KEY=VALUE", hint="such as '--option context=staging'"
+            )
         values[key] = value
-    return target(settings.target or "", values)
+    return target(name, values)

@@ -12,7 +12,7 @@ containerize and deploy, whatever the project.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
@@ -80,10 +80,21 @@ def combined(cls: type[_Settings], *layers: Layer) -> Layered[_Settings]:
         if origin is DEFAULT:
             raise UsageError(str(cause)) from cause
         said = str(cause) if origin.source in ("user", "project", "bundle") else what
-        raise UsageError(f"{origin}: {said}", hint=_HINTS.get(origin.source)) from cause
+        hint = _without(cls, name, layers) if origin.source == "flag" else None
+        raise UsageError(f"{origin}: {said}", hint=hint or _HINTS.get(origin.source)) from cause
 
 
 _HINTS = {"variable": "mend the variable, or unset it"}
+
+
+def _without(cls: type[_Settings], name: str, layers: Sequence[Layer]) -> str | None:
+    """Return what a setting is when its flag is left out; None where that is not one short word."""
+    default = next(item.default for item in fields(cls) if item.name == name)
+    lower = [one.values[name] for one in layers[:-1] if name in one.values]
+    value = lower[-1] if lower else default
+    if value is None:
+        return "leave it out for none"
+    return f"leave it out for {value}" if isinstance(value, str | int | float) else None
 
 
 def user_layer(section: str) -> Layer:

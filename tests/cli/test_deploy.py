@@ -105,6 +105,7 @@ def test_bad_port_is_told_by_its_flag(cli: Cli, bundle: Entry) -> None:
     done = cli("deploy", "hello", "-t", "local", "--port", "70000")
     done.failed_well(2, "usage")
     assert "--port: must be from 0 to 65535" in done.err
+    assert "help: leave it out for 3000" in done.err
 
 
 def test_no_deployments_is_said_and_prints_nothing(cli: Cli) -> None:

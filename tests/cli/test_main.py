@@ -77,7 +77,7 @@ MISTAKES = [
     (["models", "lst"], {}, 2, "usage", "'modelpack models lst'", "'modelpack models list'?"),
     (["build", "--nam", "x"], {}, 2, "usage", "no option '--nam'", "did you mean '--name'?"),
     (["serve", "--port", "x"], {}, 2, "usage", "--port: must be a whole number", "--help"),
-    (["serve", "--port", "99999"], {}, 2, "usage", "--port: must be from 0 to 65535", None),
+    (["serve", "--port", "99999"], {}, 2, "usage", "--port: must be from 0 to 65535", "out for 3000"),
     (["list", "-o", "xml"], {}, 2, "usage", "--format: 'xml' is not one of 'text', 'json'", ""),
     (["inspect"], {}, 2, "usage", "'modelpack inspect' needs TAG: NAME or NAME:VERSION", "--help"),
     (["build", "--name"], {}, 2, "usage", "needs a value after '--name'", "--help"),

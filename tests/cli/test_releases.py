@@ -121,6 +121,30 @@ def test_a_kept_plan_is_not_applied_to_something_else(releases: Releases, tmp_pa
     assert releases.revision() != blue
 
 
+def test_without_a_target_a_deployment_stays_where_it_stands(
+    releases: Releases, tmp_path: Path
+) -> None:
+    """With the options of before, so that it is the same place; and only while it stands."""
+    apps = tmp_path / "harbour"
+    assert releases.deploy("red", "--option", f"folder={apps}").status == 0
+    red = releases.revision()
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("name: hello\ndeploy:\n  env: {COLOUR: blue}\n")
+
+    done = releases.run("deploy", "hello:1", "-f", plain, "--yes")
+
+    assert done.status == 0, done.err
+    assert "'hello' stands at target 'my-cloud', which gets it again" in done.err
+    assert "deployment 'hello' at target 'my-cloud': 1 to replace" in done.err
+    assert [one.name for one in apps.glob("*.app")] == ["hello.app"]
+    assert releases.revision() != red
+
+    releases.run("deployments", "destroy", "hello", "--yes")
+    gone = releases.run("deploy", "hello:1", "-f", plain, "--yes")
+    gone.failed_well(2, "usage")
+    assert "no target: say where to deploy to" in gone.err
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [

@@ -217,3 +217,20 @@ def test_each_section_begins_with_its_defaults(user_file: Path) -> None:
     assert server_settings(Layer(), {}, {}).settings == ServerSettings()
     assert image_settings(Layer()).settings == ImageSettings()
     assert deploy_settings(Layer(), {}).settings == DeploySettings()
+
+
+@pytest.mark.parametrize(
+    ("own", "flags", "hint"),
+    [
+        ({}, {"port": 99999}, "leave it out for 3000"),
+        ({"port": 4000}, {"port": 99999}, "leave it out for 4000"),
+        ({}, {"instance": ""}, "leave it out for none"),
+    ],
+)
+def test_a_flag_that_cannot_be_says_what_holds_without_it(
+    own: dict[str, object], flags: dict[str, object], hint: str
+) -> None:
+    layer = Layer(own, {name: Origin("project", "modelpack.yaml:3:3") for name in own})
+    with pytest.raises(UsageError) as raised:
+        deploy_settings(layer, flags)
+    assert raised.value.hint == hint
