@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelpack.deploy import Clock, Entry, await_running
+from modelpack.deploy import Clock, Entry, State, await_running
 from modelpack.deploy.references import resolve
 from modelpack.errors import DeployError
 from modelpack_heroku.apps import App
@@ -25,6 +25,7 @@ from modelpack_heroku.sizes import size_for
 
 _MOVE_S = 300.0
 """How long dynos of a release that was healthy on trial may take to come up."""
+_POLL_S = 3.0
 _HINT = "see 'modelpack deployments logs', or the dashboard of Heroku"
 
 
@@ -52,6 +53,16 @@ def begin(pair: Pair, standing: Standing | None, entry: Entry, target: str) -> N
 def wake(pair: Pair, entry: Entry) -> None:
     """Give the trial app one dyno of the revision's size."""
     pair.trial.scale(1, size_for(entry.spec.settings).word)
+
+
+def await_start(app: App, clock: Clock, timeout_s: float) -> None:
+    """Wait while an app starts, seldom enough for Heroku's rate limit; who looks next sees the end."""
+    described = app.read()
+    deadline = clock.now() + timeout_s
+    while described is not None and look_at(app, described).state is State.STARTING:
+        if clock.now() >= deadline:
+            return
+        clock.sleep(_POLL_S)
 
 
 def scale(standing: Standing, entry: Entry) -> None:

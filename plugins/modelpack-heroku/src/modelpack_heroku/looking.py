@@ -124,8 +124,9 @@ def look(standing: Standing) -> Sight:
 
 def look_at(app: App, described: Json) -> Sight:
     """Return how the newest release of an app is, by its dynos."""
-    release, dynos, web = app.newest(), app.dynos(), app.web()
-    state, detail = state_of(release, dynos, int((web or {}).get("quantity") or 0))
+    release, dynos = app.newest(), app.dynos()
+    quantity = len(dynos) or int((app.web() or {}).get("quantity") or 0)
+    state, detail = state_of(release, dynos, quantity)
     url = str(described.get("web_url") or "").rstrip("/") or None
     return Sight(state=state, detail=detail, url=url, since=moment(release.get("created_at")))
 

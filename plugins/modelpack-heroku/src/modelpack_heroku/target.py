@@ -183,6 +183,7 @@ class HerokuTarget(StandingTarget[Standing]):
         )
         journal.step(f"release/app/{trial}", lambda: pair.trial.release(entry.image))
         journal.step(f"scale/app/{trial}", lambda: changing.wake(pair, entry))
+        changing.await_start(pair.trial, self.heroku.clock, spec.settings.ready_timeout_s)
         return self.revision(spec)
 
     def settle(self, name: str) -> None:
