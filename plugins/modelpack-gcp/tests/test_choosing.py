@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelpack_gcp.choosing import MODES, choose, mode_of
+from modelpack_gcp.choosing import MODES, choose
 
-from modelpack.deploy import DeploymentSpec, DeploySettings
 from modelpack.errors import UsageError
+from modelpack.testing import spec_of
 
-BOTH = tuple(MODES)
-
-
-def spec(**settings: Any) -> DeploymentSpec:
-    return DeploymentSpec(
-        name="digits",
-        bundle="digits:a",
-        digest="sha256:" + "4" * 64,
-        image="digits:a",
-        settings=DeploySettings(**settings),
-    )
+BOTH = tuple(MODES.paths)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +30,15 @@ def spec(**settings: Any) -> DeploymentSpec:
 def test_a_deployment_gets_the_service_that_fits(
     settings: dict[str, Any], word: str, why: str
 ) -> None:
-    found = choose(spec(**settings), BOTH)
+    found = choose(spec_of(**settings), BOTH)
 
     assert found[0] == word
     assert why in found[1]
-    assert mode_of(word).word == word
+    assert MODES.load(word).word == word
 
 
 def test_a_target_of_one_service_has_no_choice() -> None:
-    assert choose(spec(cpu=16.0), ("cloud-run",)) == ("cloud-run", "asked for by the target")
+    assert choose(spec_of(cpu=16.0), ("cloud-run",)) == ("cloud-run", "asked for by the target")
 
 
 @pytest.mark.parametrize(
@@ -61,5 +51,5 @@ def test_a_target_of_one_service_has_no_choice() -> None:
 )
 def test_a_mode_that_is_none_is_refused(mode: str, allowed: tuple[str, ...], hint: str) -> None:
     with pytest.raises(UsageError, match=f"deploy.mode: '{mode}' is none of this target") as caught:
-        choose(spec(mode=mode), allowed)
+        choose(spec_of(mode=mode), allowed)
     assert caught.value.hint == hint

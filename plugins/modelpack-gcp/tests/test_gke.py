@@ -11,10 +11,10 @@ from modelpack_gcp.gke import GkeTarget, endpoint_of
 from modelpack_gcp.session import Session
 from stand_in import StandIn
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, State, rollout
+from modelpack.deploy import DeploymentSpec, State, rollout
 from modelpack.deploy.pushing import Pushed
 from modelpack.errors import CredentialsError, DeployError, NotFoundError, UsageError
-from modelpack.testing import CLAIMS, Claim, TargetCase
+from modelpack.testing import CLAIMS, Claim, TargetCase, spec_of
 
 from .fake_google import PARENT, PROJECT, REGION, FakeGoogle
 from .google_parts import session_of
@@ -87,14 +87,7 @@ def target_of(google: FakeGoogle, token: str | None, push: Any = None, **more: s
 
 
 def spec(version: str = "a", **more: Any) -> DeploymentSpec:
-    env = {key: more.pop(key) for key in list(more) if key.isupper()}
-    return DeploymentSpec(
-        name="digits",
-        bundle=f"digits:{version}",
-        digest="sha256:" + (version.encode().hex() * 64)[:64],
-        image=f"digits:{version}",
-        settings=DeploySettings(env=env, **{"ready_timeout_s": 20.0, **more}),
-    )
+    return spec_of(version, **{"ready_timeout_s": 20.0, **more})
 
 
 SAMPLE = ("runs_what_was_applied", "returns_to_the_former_revision", "destroys_without_a_trace")

@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any
 
 from modelpack_gcp.loglines import log_lines, text_of
-from modelpack_gcp.session import Clock
+
+from modelpack.deploy import Clock
 
 
 class Logs:

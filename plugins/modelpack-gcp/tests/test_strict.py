@@ -9,8 +9,9 @@ import pytest
 from modelpack_gcp.strict import VERSIONS, document, problems, require
 from modelpack_gcp.target import CloudRunTarget, VertexTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, rollout
+from modelpack.deploy import rollout
 from modelpack.errors import UsageError
+from modelpack.testing import spec_of
 
 from . import google_schema
 
@@ -116,11 +117,11 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"cpu": 3.0, "memory_bytes": 5 * 1024**3},
     {"min_replicas": 2, "max_replicas": 9},
     {"accelerator": "nvidia-l4:1"},
-    {"labels": {"team/of": "Vision.X"}, "env": {"A": "[x]"}},
+    {"labels": {"team/of": "Vision.X"}, "A": "[x]"},
     {"canary_percent": 5, "bake_s": 60.0},
 )
 OF_RUN: tuple[tuple[dict[str, Any], dict[str, str]], ...] = (
-    ({"env": {"A": ""}}, {}),
+    ({"A": ""}, {}),
     ({"public": True, "in_flight": 5000}, {"ingress": "balancer", "timeout": "60"}),
     ({"secrets": {"TOKEN": "secretmanager:token@3"}}, {"grpc": "yes"}),
     (
@@ -144,13 +145,7 @@ CASES = [
 def test_every_request_of_ours_is_what_the_document_says_by_another_judge_too(
     target: Any, settings: dict[str, Any], options: dict[str, str]
 ) -> None:
-    spec = DeploymentSpec(
-        name="digits",
-        bundle="digits:a",
-        digest="sha256:" + "4" * 64,
-        image="digits:a",
-        settings=DeploySettings(**settings),
-    )
+    spec = spec_of(**settings)
     made = target.from_options({"project": "my-project", "region": "europe-west1", **options})
     rollout.plan_deployment(made, spec, offline=True)
 

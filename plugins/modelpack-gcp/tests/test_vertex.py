@@ -10,7 +10,7 @@ from modelpack_gcp.target import VertexTarget
 
 from modelpack.deploy import State, rollout
 from modelpack.errors import DeployError
-from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
+from modelpack.testing import CLAIMS, KILLS, Claim
 
 from .google_parts import Kind, deploy, faults
 from .google_vertex import FakeVertex
@@ -49,17 +49,7 @@ def apis(monkeypatch: pytest.MonkeyPatch) -> None:
     [pytest.param(kind, marks=() if kind == "canary" else pytest.mark.long) for kind in KINDS],
 )
 def test_the_contract_of_targets(kind: str, claim: Claim, google: FakeVertex) -> None:
-    one = KINDS[kind]
-    claim(
-        TargetCase(
-            target=one.at(google),
-            spec=one.spec("a"),
-            changed=one.spec("b", memory_bytes=2 * 1024**3),
-            broken=one.spec("c", FAKE_MODE="crash"),
-            resources=google.resources,
-            most_kills=3 if claim in KILLS else None,
-        )
-    )
+    claim(KINDS[kind].case(google, most_kills=3 if claim in KILLS else None))
 
 
 def test_calls_move_from_one_deployed_model_to_the_next(google: FakeVertex) -> None:

@@ -20,15 +20,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State, Status
+from modelpack.deploy import (
+    Answer,
+    Cost,
+    Entry,
+    Fact,
+    Journal,
+    Progress,
+    Sight,
+    State,
+    Status,
+    moment,
+)
 from modelpack.deploy.probe import fetch
-from modelpack_gcp import run_body
+from modelpack_gcp import run_body, run_notes
 from modelpack_gcp.baking import bake
 from modelpack_gcp.identity import with_identity
-from modelpack_gcp.kept import Entry, Kept
+from modelpack_gcp.kept import Kept
 from modelpack_gcp.loglines import log_lines
-from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
-from modelpack_gcp.prices import of_instances
+from modelpack_gcp.modes import COMMON, Mode, Place, Request, Standing
 from modelpack_gcp.run_service import API, RunService, shares, short
 from modelpack_gcp.sizes import run_size
 from modelpack_gcp.wanted import TARGET_LABEL, Wanted, resource_id
@@ -64,52 +74,15 @@ class CloudRunMode(Mode):
 
     def notes(self, wanted: Wanted) -> list[str]:
         """Return size, who reaches it, and what Cloud Run does otherwise; raises UsageError."""
-        settings, size = wanted.settings, run_size(wanted.settings)
-        wanted.flag("inside")  # heeded by the probe alone, and refused before anything is done
-        found = [f"an instance has {size.describe()}"]
-        if settings.ready_timeout_s > run_body.MOST_START_S:
-            found.append(
-                f"Cloud Run gives a revision {run_body.MOST_START_S} s to be ready, no more"
-            )
-        if (settings.in_flight or 0) > run_body.MOST_AT_ONCE:
-            found.append(
-                f"Cloud Run gives an instance {run_body.MOST_AT_ONCE} requests at once at most"
-            )
-        found += _who_reaches_it(wanted)
-        if wanted.flag("grpc"):
-            found.append("it speaks gRPC alone, on its address and port 443 over TLS")
-        if "service_account" not in wanted.options:
-            found.append(
-                "it runs as the default service account of Compute Engine; "
-                "'--option service_account=EMAIL' gives it one with fewer rights"
-            )
-        if settings.secrets:
-            found.append(
-                "what it runs as must be let read its secrets (roles/secretmanager.secretAccessor)"
-            )
-        if settings.min_replicas == 0:
-            found.append("nothing is kept while nobody asks, and nothing is paid for")
-        elif self.cost(wanted) is None:
-            found.append("what it costs is in no table of ours: see cloud.google.com/run/pricing")
-        return found
+        return run_notes.notes(wanted)
 
     def warnings(self, wanted: Wanted) -> list[str]:
         """Return what somebody may not have meant."""
-        if not wanted.settings.public or run_body.invokers(wanted):
-            return []
-        is_open = run_body.way_in(wanted) == "all"
-        who = "anybody on the internet" if is_open else "whoever reaches it"
-        return [f"public without '--option invokers=…': {who} may call it"]
+        return run_notes.warnings(wanted)
 
     def cost(self, wanted: Wanted) -> Cost | None:
         """Return what the least number of replicas costs."""
-        return of_instances(
-            run_size(wanted.settings),
-            wanted.settings.min_replicas,
-            region=wanted.region,
-            by_instance=run_body.is_whole(wanted),
-            is_redundant=wanted.flag("zonal_redundancy"),
-        )
+        return run_notes.cost(wanted)
 
     def requests(self, parent: str, wanted: Wanted, image: str) -> list[Request]:
         """Return the service, and who may call it."""
@@ -302,19 +275,6 @@ class CloudRunMode(Mode):
     def remove(self, place: Place, name: str) -> bool:
         """Delete the service with its revisions."""
         return RunService(place=place, name=name).remove()
-
-
-def _who_reaches_it(wanted: Wanted) -> list[str]:
-    """Return where it answers and to whom, as notes; nothing where that is everywhere to everybody."""
-    way, is_public = run_body.way_in(wanted), wanted.settings.public
-    if way == "all" and is_public:
-        return []
-    where = {
-        "all": "on the internet",
-        "balancer": "inside the project's network and through a load balancer",
-        "internal": "inside the project's network alone",
-    }
-    return [f"it answers {where[way]}, to {'whoever asks' if is_public else 'who may invoke it'}"]
 
 
 def _address(standing: Standing) -> str | None:

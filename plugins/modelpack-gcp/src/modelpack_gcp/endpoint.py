@@ -23,7 +23,7 @@ from modelpack_gcp.kept import Kept
 from modelpack_gcp.modes import Place, Standing
 from modelpack_gcp.refusals import AlreadyThereError
 from modelpack_gcp.samples import instance
-from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, resource_id
+from modelpack_gcp.wanted import Wanted, refuse_foreign, resource_id
 
 API = "aiplatform.projects.locations.endpoints"
 ASKED_AT = ":rawPredict"
@@ -65,18 +65,8 @@ class Endpoint:
             body = self._call("get", f"read the endpoint '{self.id}'", name=self.full)
         except NotFoundError:
             return None
-        labels: Mapping[str, Any] = body.get("labels") or {}
-        if labels.get(NAME_LABEL) != self.id:
-            raise ConflictError(
-                f"the endpoint '{self.id}' was not made by modelpack",
-                hint="delete it, or give the deployment another '--name'",
-            )
-        target = labels.get(TARGET_LABEL)
-        if target != self.place.target:
-            raise ConflictError(
-                f"the deployment '{self.name}' stands at target '{target}'",
-                hint=f"deploy to '{target}', or destroy it there first",
-            )
+        what = f"endpoint '{self.id}'"
+        refuse_foreign(what, self.name, body.get("labels"), self.place.target)
         kept = Kept.read(body.get("description"))
         return Standing(body=body, kept=kept or Kept(name=self.name, target=self.place.target))
 

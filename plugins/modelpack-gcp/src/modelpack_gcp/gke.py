@@ -25,9 +25,8 @@ from modelpack_kubernetes.target import OPTIONS as KUBERNETES
 from modelpack_kubernetes.target import KubernetesTarget
 
 from modelpack.deploy import DeploymentSpec, Progress, refuse_unknown
-from modelpack.deploy.pushing import Login, Pushed
+from modelpack.deploy.pushing import Login, Push, Pushed, push_image
 from modelpack.errors import CredentialsError, DeployError, NotFoundError, UsageError
-from modelpack_gcp.images import Push, push_bundle
 from modelpack_gcp.options import COMMON, check, settled
 from modelpack_gcp.session import Google, Session
 
@@ -75,7 +74,7 @@ class GkeTarget(KubernetesTarget):
         return cls.over(session, options)
 
     @classmethod
-    def over(cls, google: Google, options: Mapping[str, str], push: Push = push_bundle) -> Self:
+    def over(cls, google: Google, options: Mapping[str, str], push: Push = push_image) -> Self:
         """Make the target over calls of Google; raises UsageError."""
         name = options.get("cluster")
         if not name:

@@ -12,44 +12,21 @@ content is another image.  Sources: Artifact Registry API reference (``repositor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
-from modelpack.deploy import DeploymentSpec, Progress
-from modelpack.deploy.pushing import Login, Pushed, push_image
-from modelpack.errors import ConflictError, DeployError, NotFoundError
+from modelpack.deploy import DeploymentSpec, Journal, Progress
+from modelpack.deploy.pushing import Login, Push, image_tag, push_image
+from modelpack.errors import DeployError, NotFoundError
 from modelpack_gcp.refusals import AlreadyThereError
 from modelpack_gcp.session import Google
-from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, resource_id
+from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, refuse_foreign, resource_id
 
 MOST_IMAGES = 30
 """Older images than the newest of so many go by themselves; a history has ten revisions."""
 
 _API = "artifactregistry.projects.locations.repositories"
-
-
-class Push(Protocol):
-    """Builds the image of a spec's bundle and pushes it; ``push_image``, but for tests."""
-
-    def __call__(
-        self,
-        spec: DeploymentSpec,
-        reference: str,
-        *,
-        find_login: Any,
-        base: str | None,
-        progress: Progress,
-    ) -> Pushed:
-        """Return what was pushed."""
-
-
-def push_bundle(
-    spec: DeploymentSpec, reference: str, *, find_login: Any, base: str | None, progress: Progress
-) -> Pushed:
-    """Push by ``modelpack.deploy.pushing``, for the processors that Google's services have."""
-    return push_image(spec, reference, find_login=find_login, base=base, progress=progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +46,7 @@ class Repositories:
     google: Google
     parent: str
     target: str
-    push_image: Push = push_bundle
+    push_image: Push = push_image
 
     def look(self, name: str, tag: str | None = None) -> Images | None:
         """Return the repository of a deployment, None when there is none; with the image of a tag.
@@ -83,12 +60,7 @@ class Repositories:
             )
         except NotFoundError:
             return None
-        labels: Mapping[str, Any] = found.get("labels") or {}
-        if labels.get(NAME_LABEL) != resource_id(name):
-            raise ConflictError(
-                f"the image repository '{resource_id(name)}' was not made by modelpack",
-                hint="remove it, or give the deployment another '--name'",
-            )
+        refuse_foreign(f"image repository '{resource_id(name)}'", name, found.get("labels"))
         uri = str(found.get("registryUri") or _uri(here))
         return Images(
             uri=f"{uri}/{resource_id(name)}",
@@ -135,6 +107,26 @@ class Repositories:
         )
         progress.note(f"{pushed.sent_bytes} bytes sent to '{found.uri}'")
         return pushed.digest
+
+    def bring(
+        self,
+        spec: DeploymentSpec,
+        wanted: Wanted,
+        *,
+        base: str | None,
+        journal: Journal,
+        progress: Progress,
+    ) -> str:
+        """Make repository and image where they are not there; return the image by digest."""
+        journal.step(f"create/repository/{wanted.id}", lambda: {"uri": self.ensure(wanted).uri})
+        pushed = journal.step(
+            f"push/image/{wanted.id}",
+            lambda: {"digest": self.push(spec, base=base, progress=progress)},
+        )
+        found = self.look(spec.name)
+        if found is None or pushed is None:
+            raise DeployError(f"the image repository '{wanted.id}' is gone")
+        return f"{found.uri}@{pushed['digest']}"
 
     def remove(self, name: str) -> bool:
         """Remove the repository with its images; returns whether there was one."""
@@ -184,11 +176,6 @@ def repository_body(wanted: Wanted) -> dict[str, Any]:
             },
         },
     }
-
-
-def image_tag(spec: DeploymentSpec) -> str:
-    """Return the tag of the image of a spec's bundle: its version and the first of its digest."""
-    return f"{spec.version[:100]}-{spec.digest.removeprefix('sha256:')[:12]}"
 
 
 def _uri(name: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from modelpack.deploy import DeploymentSpec
+from modelpack.deploy import Entry, moment
 from modelpack.errors import ModelpackError
 
 MOST = 10
@@ -29,50 +29,6 @@ MOST_BYTES = 12_000
 
 OF_THE_CALLER = frozenset({"base", "credentials", "endpoint", "inside", "project", "region"})
 """Options that say who asks where and how an image is made; all others are of the revision."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One revision of a deployment."""
-
-    spec: DeploymentSpec
-    image: str
-    """Reference by digest."""
-    mode: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Options of the target that it was made with."""
-    unit: str = ""
-    """What Google calls the part that runs it: a revision, or a deployed model."""
-    since: str | None = None
-    """When it was found healthy, UTC, RFC 3339."""
-
-    @property
-    def mark(self) -> str:
-        """What tells it from others: the revision, and six digits for the options, if any."""
-        return marked(self.spec.revision, self.options)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "spec": self.spec.to_json(),
-            "image": self.image,
-            "mode": self.mode,
-            "unit": self.unit,
-            "since": self.since,
-            **({"options": dict(self.options)} if self.options else {}),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
-        """Read what ``to_json`` wrote; raises KeyError, TypeError, ValueError, DeployError."""
-        return cls(
-            spec=DeploymentSpec.from_json(value["spec"]),
-            image=str(value["image"]),
-            mode=str(value["mode"]),
-            unit=str(value["unit"]),
-            options={str(k): str(v) for k, v in (value.get("options") or {}).items()},
-            since=None if value.get("since") is None else str(value["since"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +67,7 @@ class Kept:
         """Return it with the trial as what answers."""
         if self.trial is None:
             return self
-        entry = replace(self.trial, since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        entry = replace(self.trial, since=moment(datetime.now(UTC)))
         return replace(self, entries=(*self.entries, entry)[-MOST:], trial=None, shares={})
 
     def back(self) -> Kept:
@@ -161,17 +117,6 @@ class Kept:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ModelpackError):
             return None
-
-
-def of_the_revision(options: Mapping[str, str]) -> dict[str, str]:
-    """Return those options that decide what runs, by name."""
-    return {key: options[key] for key in sorted(options) if key not in OF_THE_CALLER}
-
-
-def marked(revision: str, options: Mapping[str, str]) -> str:
-    """Return letters and digits that tell a revision with these options from all others."""
-    chosen = of_the_revision(options)
-    return f"{revision}{digits(chosen)[:6]}" if chosen else revision
 
 
 def digits(value: Any) -> str:

@@ -10,7 +10,7 @@ way wherever Google has such a call.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,13 +19,14 @@ from modelpack.deploy import (
     Answer,
     Cost,
     DeploymentSpec,
-    Fact,
+    Entry,
     Journal,
     Progress,
-    State,
+    Sight,
     Status,
 )
-from modelpack_gcp.kept import OF_THE_CALLER, Entry, Kept
+from modelpack.deploy import Mode as AnyMode
+from modelpack_gcp.kept import OF_THE_CALLER, Kept
 from modelpack_gcp.session import Google
 from modelpack_gcp.wanted import Wanted, wanted_from
 
@@ -74,15 +75,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """How the revision is that was applied last."""
+class Found:
+    """What stands under a name, and on which service."""
 
-    state: State
-    detail: str | None = None
-    url: str | None = None
-    since: str | None = None
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    """What runs, where it can be told, under the keys of a spec's facts."""
+    mode: Mode
+    standing: Standing
+
+    @property
+    def kept(self) -> Kept:
+        """What it remembers."""
+        return self.standing.kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +111,10 @@ class Place:
         return wanted_from(entry.spec, target=self.target, given=chosen)
 
 
-class Mode(ABC):
+class Mode(AnyMode):
     """One service of Google."""
 
-    word: ClassVar[str]
-    title: ClassVar[str]
-    """Its name for people."""
-    options: ClassVar[Mapping[str, str]] = {}
-    """Options that it has beyond those of every target here."""
     heeds: ClassVar[frozenset[str]] = COMMON
-    reasons: ClassVar[Mapping[str, str]] = {}
-    schemes: ClassVar[tuple[str, ...]] = ()
 
     # Before anything is done: pure.
 
@@ -210,9 +205,3 @@ class Mode(ABC):
     @abstractmethod
     def remove(self, place: Place, name: str) -> bool:
         """Remove all of a deployment; returns whether anything was there."""
-
-
-def moment(said: object) -> str | None:
-    """Return a time of Google's to the second, UTC; None when there is none."""
-    text = str(said or "").partition(".")[0].rstrip("Z")
-    return f"{text}Z" if text else None

@@ -1,5 +1,7 @@
 """What a deployment would change: a pure function of a spec and of what stands.
 
+Found, Sight ──live_of──► Live: what runs, and what it was applied as
+
 spec + Live ──plan_for──► Plan: repository, image, and what the mode makes, with its cost; a note
                           says which service was chosen and why
 spec ──render──► the requests of a first apply, each checked against Google's own schema
@@ -15,19 +17,24 @@ from modelpack.deploy import (
     Capabilities,
     Change,
     DeploymentSpec,
+    Entry,
     Fact,
     Live,
     Plan,
     Rendered,
+    Sight,
     change_to,
+    chosen,
 )
-from modelpack.errors import UsageError
+from modelpack.deploy.pushing import image_tag
+from modelpack.errors import ConflictError, UsageError
 from modelpack_gcp import options, strict
-from modelpack_gcp.choosing import choose, mode_of
-from modelpack_gcp.images import image_tag, repository_body
-from modelpack_gcp.kept import Entry, of_the_revision
-from modelpack_gcp.modes import Mode, Request
+from modelpack_gcp.choosing import MODES, choose
+from modelpack_gcp.images import Images, repository_body
+from modelpack_gcp.kept import OF_THE_CALLER
+from modelpack_gcp.modes import Found, Mode, Request
 from modelpack_gcp.regions import doubt
+from modelpack_gcp.session import Google
 from modelpack_gcp.wanted import Wanted, wanted_from
 
 IMAGE_DIGEST = "image_digest"
@@ -49,7 +56,7 @@ class Planner:
 
     def mode(self, spec: DeploymentSpec) -> Mode:
         """Return the mode that a spec gets; raises UsageError, also for an option of another one."""
-        mode = mode_of(choose(spec, self.allowed)[0])
+        mode = MODES.load(choose(spec, self.allowed)[0])
         for option in self.options:
             if option not in self.common and option not in mode.options:
                 raise UsageError(
@@ -66,7 +73,7 @@ class Planner:
 
     def capabilities(self, spec: DeploymentSpec) -> Capabilities:
         """Return what the mode does of a spec."""
-        return capabilities_of(self.mode(spec))
+        return self.mode(spec).capabilities
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change; raises UsageError for what cannot be."""
@@ -74,8 +81,8 @@ class Planner:
         mode, wanted = self.mode(spec), self.wanted(spec)
         notes = mode.notes(wanted)
         self.requests(spec)
-        facts = capabilities_of(mode).heeded(spec.facts()) | {"mode": word}
-        facts |= {f"option.{key}": one for key, one in of_the_revision(self.options).items()}
+        wish = Entry(spec=spec, image="", mode=word, options=chosen(self.options, OF_THE_CALLER))
+        facts = wish.facts(mode.capabilities)
         if digest := _image_of(spec, live):
             facts[IMAGE_DIGEST] = digest
         else:  # not known before it is pushed; that it is has a line of its own
@@ -128,16 +135,42 @@ class Planner:
         return Rendered(files=files | {"requests.json": _json(listed)})
 
 
-def capabilities_of(mode: Mode) -> Capabilities:
-    """Return what a mode does of a spec."""
-    return Capabilities(heeds=mode.heeds, reasons=mode.reasons, secret_schemes=mode.schemes)
+def around_of(google: Google, images: Images | None) -> dict[str, Fact]:
+    """Return what is around a deployment: the project, its repository, and the image that is wanted."""
+    return {
+        "project": google.project,
+        "repository": None if images is None else images.uri,
+        IMAGE_DIGEST: None if images is None else images.digest,
+    }
+
+
+def live_of(
+    spec: DeploymentSpec, wanted: Mode, found: Found, sight: Sight, around: Mapping[str, Fact]
+) -> Live:
+    """Return what stands; raises ConflictError for what stands on another service than is wanted."""
+    if found.mode.word != wanted.word:
+        raise ConflictError(
+            f"the deployment '{spec.name}' stands on {found.mode.title}, and would go to "
+            f"{wanted.title}",
+            hint=f"set 'deploy.mode: {found.mode.word}', or destroy it first: it gets another address",
+        )
+    now = found.kept.now
+    applied = {} if now is None else facts_of(now)
+    return Live(
+        name=spec.name,
+        state=sight.state,
+        facts=applied | dict(sight.facts),
+        applied=applied,
+        surroundings=around,
+        revision=None if now is None else now.spec.revision,
+        is_settled=found.kept.trial is None and now is not None,
+    )
 
 
 def facts_of(entry: Entry) -> dict[str, Fact]:
     """Return the facts of a revision that was applied, its image by digest."""
-    heeded = capabilities_of(mode_of(entry.mode)).heeded(entry.spec.facts())
-    chosen = {f"option.{key}": value for key, value in entry.options.items()}
-    return heeded | chosen | {"mode": entry.mode, IMAGE_DIGEST: entry.image.partition("@")[2]}
+    digest = entry.image.partition("@")[2]
+    return entry.facts(MODES.load(entry.mode).capabilities) | {IMAGE_DIGEST: digest}
 
 
 def _image_of(spec: DeploymentSpec, live: Live) -> Fact:

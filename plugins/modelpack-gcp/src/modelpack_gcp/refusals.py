@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from modelpack.deploy import one_line
 from modelpack.errors import (
     ConflictError,
     CredentialsError,
@@ -26,8 +27,6 @@ from modelpack.errors import (
 NO_CREDENTIALS = (
     "run 'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS to a file"
 )
-_MOST_SAID = 300
-
 _WORDS = {
     3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS",
     7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED",
@@ -67,16 +66,18 @@ def said(what: str) -> Iterator[None]:
         ) from cause
     except auth.RefreshError as cause:
         raise CredentialsError(
-            f"cannot {what}: the login is not taken any more: {line(str(cause.args[0]))}",
+            f"cannot {what}: the login is not taken any more: {one_line(str(cause.args[0]))}",
             hint=NO_CREDENTIALS,
         ) from cause
     except (httplib2.HttpLib2Error, auth.TransportError, OSError) as cause:
         raise UnreachableError(
-            f"cannot {what}: {line(str(cause)) or type(cause).__name__}",
+            f"cannot {what}: {one_line(str(cause)) or type(cause).__name__}",
             hint="see whether this machine has a network, and whether region and endpoint are right",
         ) from cause
     except auth.GoogleAuthError as cause:
-        raise CredentialsError(f"cannot {what}: {line(str(cause))}", hint=NO_CREDENTIALS) from cause
+        raise CredentialsError(
+            f"cannot {what}: {one_line(str(cause))}", hint=NO_CREDENTIALS
+        ) from cause
     except (Error, ValueError) as cause:
         raise DeployError(
             f"cannot {what}: what answered is not Google",
@@ -88,7 +89,7 @@ def refusal(error: Mapping[str, Any], what: str) -> ModelpackError:
     """Return the error for a ``google.rpc.Status``: ``code``, ``message``, ``status``, ``details``."""
     code = error.get("code")
     word = str(error.get("status") or _WORDS.get(code if isinstance(code, int) else 0, ""))
-    told = line(str(error.get("message") or word or "no reason given"))
+    told = one_line(str(error.get("message") or word or "no reason given"))
     if word == "UNAUTHENTICATED":
         return CredentialsError(f"cannot {what}: {told}", hint=NO_CREDENTIALS)
     if word == "PERMISSION_DENIED":
@@ -108,12 +109,6 @@ def refusal(error: Mapping[str, Any], what: str) -> ModelpackError:
             f"cannot {what}: {told}", hint="ask for a higher quota, or destroy what is not needed"
         )
     return DeployError(f"cannot {what}: {told}", hint=f"Google calls this {word}" if word else None)
-
-
-def line(text: str) -> str:
-    """Return text in one line that is not too long to be read."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= _MOST_SAID else plain[: _MOST_SAID - 1] + "…"
 
 
 def _error_of(cause: Any) -> Mapping[str, Any]:
@@ -137,5 +132,5 @@ def _way_in(error: Mapping[str, Any]) -> str:
     for detail in error.get("details") or ():
         if isinstance(detail, Mapping) and detail.get("reason") == "SERVICE_DISABLED":
             service = (detail.get("metadata") or {}).get("service", "SERVICE")
-            return f"gcloud services enable {line(str(service))}"
+            return f"gcloud services enable {one_line(str(service))}"
     return "docs/how-to/deploy-to-google.md lists the permissions that a deploy needs"

@@ -18,7 +18,7 @@ from modelpack.errors import ConflictError, NotFoundError
 from modelpack_gcp import vertex_body
 from modelpack_gcp.modes import Place
 from modelpack_gcp.refusals import NotNowError
-from modelpack_gcp.wanted import NAME_LABEL, resource_id
+from modelpack_gcp.wanted import refuse_foreign, resource_id
 
 _API = "aiplatform.projects.locations.models"
 _UPLOAD_S = 1800.0
@@ -88,11 +88,7 @@ class Models:
             found = self.place.google.call(f"{_API}.get", what, name=name)
         except NotFoundError:
             return None
-        if (found.get("labels") or {}).get(NAME_LABEL) != resource_id(self.name):
-            raise ConflictError(
-                f"the model '{resource_id(self.name)}' was not made by modelpack",
-                hint="delete it, or give the deployment another '--name'",
-            )
+        refuse_foreign(f"model '{resource_id(self.name)}'", self.name, found.get("labels"))
         return found
 
     def _list(self) -> list[Mapping[str, Any]]:

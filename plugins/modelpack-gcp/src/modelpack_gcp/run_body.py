@@ -45,8 +45,6 @@ MOST_START_S = 240
 """Longest that a revision may take to be ready."""
 _EVERY_S = 5
 MOST_AT_ONCE = 1000
-AT_ONCE = 80
-"""Requests that an instance gets at a time when nothing says how many."""
 _OWN_NAMES = re.compile(r"PORT|K_(SERVICE|REVISION|CONFIGURATION)|X_GOOGLE_.*")
 _INGRESS: Mapping[str, str] = {
     "internal": "INGRESS_TRAFFIC_INTERNAL_ONLY",

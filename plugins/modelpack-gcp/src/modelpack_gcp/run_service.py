@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from modelpack.deploy import State
-from modelpack.errors import ConflictError, DeployError, NotFoundError
+from modelpack.deploy import Entry, State
+from modelpack.errors import DeployError, NotFoundError
 from modelpack_gcp import run_body
-from modelpack_gcp.kept import Entry, Kept
+from modelpack_gcp.kept import Kept
 from modelpack_gcp.modes import Place, Standing
 from modelpack_gcp.refusals import AlreadyThereError, NotNowError
-from modelpack_gcp.wanted import NAME_LABEL, TARGET_LABEL, Wanted, resource_id
+from modelpack_gcp.wanted import Wanted, refuse_foreign, resource_id
 
 API = "run.projects.locations.services"
 _CHANGE_S = 900.0
@@ -53,18 +53,8 @@ class RunService:
             return None
         if body.get("deleteTime"):
             return None
-        labels: Mapping[str, Any] = body.get("labels") or {}
-        if labels.get(NAME_LABEL) != self.id:
-            raise ConflictError(
-                f"the service '{self.id}' was not made by modelpack",
-                hint="delete it, or give the deployment another '--name'",
-            )
-        target = labels.get(TARGET_LABEL)
-        if target != self.place.target:
-            raise ConflictError(
-                f"the deployment '{self.name}' stands at target '{target}'",
-                hint=f"deploy to '{target}', or destroy it there first",
-            )
+        what = f"service '{self.id}'"
+        refuse_foreign(what, self.name, body.get("labels"), self.place.target)
         kept = Kept.read((body.get("annotations") or {}).get(run_body.KEPT))
         return Standing(body=body, kept=kept or Kept(name=self.name, target=self.place.target))
 

@@ -19,12 +19,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelpack.deploy import Answer
+from modelpack.deploy import Answer, Clock
 from modelpack.errors import CredentialsError, DeployError, ModelpackError
 from modelpack_gcp import strict
 from modelpack_gcp.id_tokens import identity_token
@@ -41,14 +40,6 @@ _SAFE = frozenset({429, 503})
 _SAFE_TO_READ = _SAFE | {500, 502, 504}
 _REGIONS = ("GOOGLE_CLOUD_REGION", "CLOUDSDK_RUN_REGION", "CLOUDSDK_COMPUTE_REGION")
 _PROJECTS = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as an argument, so that tests need not wait."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 class Google(Protocol):
@@ -95,7 +86,7 @@ class Session:
     endpoint: str | None = None
     credentials: str | None = None
     """A file with credentials; ``none``: nobody in particular asks; None: those of this machine."""
-    clock: Clock = Clock()
+    clock: Clock = field(default_factory=Clock)
 
     _found: Any = field(default=None, init=False, repr=False)
     _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False)

@@ -12,7 +12,7 @@ is not touched; every request is checked against Google's own schema before it l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -21,43 +21,45 @@ from modelpack.deploy import (
     Answer,
     Capabilities,
     DeploymentSpec,
-    Fact,
+    Entry,
     Journal,
     Live,
+    Past,
     Plan,
     Progress,
     Rendered,
     Revision,
-    State,
+    Sight,
+    StandingTarget,
     Status,
-    Target,
     check_name,
-    refuse_unknown,
+    chosen,
 )
-from modelpack.errors import ConflictError, DeployError, DeploymentNotFoundError
-from modelpack_gcp.choosing import MODES, mode_of
-from modelpack_gcp.images import Push, Repositories, image_tag, push_bundle
-from modelpack_gcp.kept import Entry, of_the_revision
-from modelpack_gcp.modes import Mode, Place, Standing
+from modelpack.deploy.pushing import Push, image_tag, push_image
+from modelpack.errors import DeployError
+from modelpack_gcp.choosing import MODES
+from modelpack_gcp.images import Repositories
+from modelpack_gcp.kept import OF_THE_CALLER
+from modelpack_gcp.modes import Found, Mode, Place
 from modelpack_gcp.options import COMMON, check, settled
-from modelpack_gcp.planning import IMAGE_DIGEST, Planner, facts_of
+from modelpack_gcp.planning import Planner, around_of, live_of
 from modelpack_gcp.session import Session
 from modelpack_gcp.wanted import resource_id
 
 
 @dataclass(frozen=True, slots=True)
-class GcpTarget(Target):
+class GcpTarget(StandingTarget[Found]):
     """Deploys to the service of Google that fits."""
 
     name: ClassVar[str] = "gcp"
     needs_image: ClassVar[bool] = True
-    allowed: ClassVar[tuple[str, ...]] = tuple(MODES)
+    allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
     google: Session = field(default_factory=Session)
     given: Mapping[str, str] = field(default_factory=dict)
     """Its options."""
-    push: Push = push_bundle
+    push: Push = push_image
     _urls: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Deployments by the URLs that were told of them, for the probe."""
 
@@ -76,8 +78,7 @@ class GcpTarget(Target):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target with real clients; raises UsageError, ToolMissingError without Google's."""
-        known = set(COMMON).union(*(mode_of(word).options for word in cls.allowed))
-        refuse_unknown(cls.name, options, known)
+        MODES.refuse_unknown(cls.name, options, COMMON, cls.allowed)
         check(options)
         options = settled(options)
         session = Session(
@@ -102,34 +103,12 @@ class GcpTarget(Target):
         """
         if spec.settings.region is not None:
             self.google.use(spec.settings.region)
-        wanted_mode = self._planner.mode(spec)
-        images = self._images.look(spec.name, image_tag(spec))
-        around: dict[str, Fact] = {
-            "project": self.google.project,
-            "repository": None if images is None else images.uri,
-            IMAGE_DIGEST: None if images is None else images.digest,
-        }
-        found = self._find(spec.name)
+        mode = self._planner.mode(spec)
+        around = around_of(self.google, self._images.look(spec.name, image_tag(spec)))
+        found = self.find(spec.name)
         if found is None:
             return Live(name=spec.name, surroundings=around)
-        mode, standing = found
-        if mode.word != wanted_mode.word:
-            raise ConflictError(
-                f"the deployment '{spec.name}' stands on {mode.title}, and would go to "
-                f"{wanted_mode.title}",
-                hint=f"set 'deploy.mode: {mode.word}', or destroy it first: it gets another address",
-            )
-        sight, now = mode.look(self._place, standing), standing.kept.now
-        applied = {} if now is None else facts_of(now)
-        return Live(
-            name=spec.name,
-            state=sight.state,
-            facts=applied | dict(sight.facts),
-            applied=applied,
-            surroundings=around,
-            revision=None if now is None else now.spec.revision,
-            is_settled=standing.kept.trial is None and now is not None,
-        )
+        return live_of(spec, mode, found, self.look(found), around)
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change, and which service was chosen why."""
@@ -146,121 +125,97 @@ class GcpTarget(Target):
 
         Raises DeployError with Google's reason, ConflictError when somebody else was faster.
         """
-        spec, place, images = plan.spec, self._place, self._images
-        mode, wanted = self._planner.mode(spec), self._planner.wanted(spec)
-        journal.step(f"create/repository/{wanted.id}", lambda: {"uri": images.ensure(wanted).uri})
-        base = self.given.get("base")
-        pushed = journal.step(
-            f"push/image/{wanted.id}",
-            lambda: {"digest": images.push(spec, base=base, progress=progress)},
+        spec, planner = plan.spec, self._planner
+        mode, wanted = planner.mode(spec), planner.wanted(spec)
+        image = self._images.bring(
+            spec, wanted, base=self.given.get("base"), journal=journal, progress=progress
         )
-        found = images.look(spec.name)
-        if found is None or pushed is None:
-            raise DeployError(f"the image repository '{wanted.id}' is gone")
-        entry = Entry(
-            spec=spec,
-            image=f"{found.uri}@{pushed['digest']}",
-            mode=mode.word,
-            options=of_the_revision(self.given),
-        )
-        mode.bring(place, entry, journal, progress)
-        return Revision(
-            deployment=spec.name, id=spec.revision, bundle=spec.bundle, target=self.name, spec=spec
-        )
+        options = chosen(self.given, OF_THE_CALLER)
+        entry = Entry(spec=spec, image=image, mode=mode.word, options=options)
+        mode.bring(self._place, entry, journal, progress)
+        return self.revision(spec)
 
     def settle(self, name: str) -> None:
         """Move the calls to the new revision, and remove what nothing needs any more.
 
         Raises DeployError when it does not hold on the way; the former one is back then.
         """
-        mode, standing = self._require(name)
+        found = self.require(name)
         try:
-            mode.settle(self._place, standing, SILENT)
+            found.mode.settle(self._place, found.standing, SILENT)
         except DeployError:
             self.revert(name)
             raise
 
     def revert(self, name: str) -> None:
         """Put back the revision that was found healthy last, or leave nothing."""
-        found = self._find(name)
-        if found is not None and found[1].kept.settled is not None:
-            found[0].revert(self._place, found[1])
+        found = self.find(name)
+        if found is not None and found.kept.settled is not None:
+            found.mode.revert(self._place, found.standing)
             return
-        for word in self.allowed:
-            mode_of(word).remove(self._place, name)
+        for mode in self._modes:
+            mode.remove(self._place, name)
         self._images.remove(name)
 
     # See how it is.
 
     def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:
         """Check the new revision in the mode's way, if it has one."""
-        mode, standing = self._require(spec.name)
-        return mode.verify(self._place, standing, status)
+        found = self.require(spec.name)
+        return found.mode.verify(self._place, found.standing, status)
 
     def fetch(self, url: str, *, body: bytes | None = None, timeout_s: float) -> Answer:
         """Call the service in the mode's way, else at its URL; raises OSError without an answer."""
         word = next((word for base, word in self._urls.items() if url.startswith(base)), None)
         if word is not None:
-            answer = mode_of(word).fetch(self._place, url, body=body, timeout_s=timeout_s)
+            answer = MODES.load(word).fetch(self._place, url, body=body, timeout_s=timeout_s)
             if answer is not None:
                 return answer
         return super(GcpTarget, self).fetch(url, body=body, timeout_s=timeout_s)
 
-    def status(self, name: str) -> Status:
-        """Return how the deployment is; raises TagError."""
-        found = self._find(name)
-        if found is None:
-            return Status(name=name, target=self.name, state=State.ABSENT)
-        mode, standing = found
-        sight, now = mode.look(self._place, standing), standing.kept.now
-        if sight.url is not None:
-            self._urls[sight.url] = mode.word
-        return Status(
-            name=name,
-            target=self.name,
-            state=sight.state,
-            bundle=None if now is None else now.spec.bundle,
-            revision=None if now is None else now.spec.revision,
-            url=sight.url,
-            since=sight.since,
-            detail=sight.detail,
-        )
-
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """Yield the lines of the log; raises DeploymentNotFoundError."""
-        mode, standing = self._require(name)
-        return mode.lines(self._place, standing, follow=follow, tail=tail)
+        found = self.require(name)
+        return found.mode.lines(self._place, found.standing, follow=follow, tail=tail)
 
-    def history(self, name: str) -> tuple[Revision, ...]:
-        """Return the revisions that the deployment remembers, oldest first."""
-        found = self._find(name)
-        if found is None:
-            return ()
-        return tuple(
-            Revision(
-                deployment=name,
-                id=entry.spec.revision,
-                bundle=entry.spec.bundle,
-                target=self.name,
-                spec=entry.spec,
-                since=entry.since,
-            )
-            for entry in found[1].kept.entries
-        )
+    # What its base tells of.
+
+    def find(self, name: str) -> Found | None:
+        """Return what stands under a name; raises TagError, ConflictError for what others made."""
+        check_name(name)
+        for mode in self._modes:
+            standing = mode.read(self._place, name)
+            if standing is not None:
+                return Found(mode=mode, standing=standing)
+        return None
+
+    def look(self, standing: Found) -> Sight:
+        """Return how the newest revision is."""
+        sight = standing.mode.look(self._place, standing.standing)
+        if sight.url is not None:
+            self._urls[sight.url] = standing.mode.word
+        return sight
+
+    def now(self, standing: Found) -> DeploymentSpec | None:
+        """Return the spec that was applied last."""
+        entry = standing.kept.now
+        return None if entry is None else entry.spec
+
+    def past(self, standing: Found) -> Iterable[Past]:
+        """Return the revisions that the deployment remembers."""
+        return [Past(spec=one.spec, since=one.since) for one in standing.kept.entries]
 
     def current(self, name: str) -> DeploymentSpec | None:
         """Return the spec of what answers, or of what was applied when nothing was healthy yet."""
-        found = self._find(name)
+        found = self.find(name)
         if found is None:
             return None
-        entry = found[1].kept.settled or found[1].kept.now
+        entry = found.kept.settled or found.kept.now
         return None if entry is None else entry.spec
 
-    def list(self) -> list[Status]:
+    def names(self) -> Iterable[str]:
         """Return the deployments of this project and region that this target made."""
-        names = {name for word in self.allowed for name in mode_of(word).names(self._place)}
-        found = [self.status(name) for name in sorted(names)]
-        return [one for one in found if one.state is not State.ABSENT]
+        return [name for mode in self._modes for name in mode.names(self._place)]
 
     # Remove it.
 
@@ -268,7 +223,7 @@ class GcpTarget(Target):
         """Return what the mode made, and the image repository."""
         check_name(name)
         place = self._place
-        found = [one for word in self.allowed for one in mode_of(word).inventory(place, name)]
+        found = [one for mode in self._modes for one in mode.inventory(place, name)]
         if self._images.look(name) is not None:
             found.append(f"repository/{resource_id(name)}")
         return tuple(found)
@@ -276,10 +231,10 @@ class GcpTarget(Target):
     def destroy(self, name: str) -> None:
         """Delete what the mode made, then the images; raises DeploymentNotFoundError."""
         check_name(name)
-        gone = [mode_of(word).remove(self._place, name) for word in self.allowed]
+        gone = [mode.remove(self._place, name) for mode in self._modes]
         gone.append(self._images.remove(name))
         if not any(gone):
-            raise self._absent(name)
+            raise self.absent(name)
 
     @property
     def _place(self) -> Place:
@@ -296,27 +251,9 @@ class GcpTarget(Target):
             google=self.google, parent=place.parent, target=self.name, push_image=self.push
         )
 
-    def _find(self, name: str) -> tuple[Mode, Standing] | None:
-        """Return what stands under a name, and on which service; raises TagError."""
-        check_name(name)
-        for word in self.allowed:
-            mode = mode_of(word)
-            standing = mode.read(self._place, name)
-            if standing is not None:
-                return mode, standing
-        return None
-
-    def _require(self, name: str) -> tuple[Mode, Standing]:
-        found = self._find(name)
-        if found is None:
-            raise self._absent(name)
-        return found
-
-    def _absent(self, name: str) -> DeploymentNotFoundError:
-        return DeploymentNotFoundError(
-            f"no deployment '{name}' at target '{self.name}'",
-            hint="run 'modelpack deployments list' to see them",
-        )
+    @property
+    def _modes(self) -> tuple[Mode, ...]:
+        return tuple(MODES.load(word) for word in self.allowed)
 
 
 @dataclass(frozen=True, slots=True)

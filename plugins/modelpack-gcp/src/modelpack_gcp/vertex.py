@@ -19,13 +19,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from modelpack.deploy import Answer, Cost, Fact, Journal, Progress, State, Status
+from modelpack.deploy import (
+    Answer,
+    Cost,
+    Entry,
+    Fact,
+    Journal,
+    Progress,
+    Sight,
+    State,
+    Status,
+    moment,
+)
 from modelpack.errors import did_you_mean
 from modelpack_gcp import vertex_body
 from modelpack_gcp.endpoint import API, REPLICAS, Endpoint, deployed, split_of
-from modelpack_gcp.kept import Entry, Kept
+from modelpack_gcp.kept import Kept
 from modelpack_gcp.loglines import log_lines
-from modelpack_gcp.modes import COMMON, Mode, Place, Request, Sight, Standing, moment
+from modelpack_gcp.modes import COMMON, Mode, Place, Request, Standing
 from modelpack_gcp.prices import of_machines
 from modelpack_gcp.registered import Models
 from modelpack_gcp.sizes import known_types, machine_for

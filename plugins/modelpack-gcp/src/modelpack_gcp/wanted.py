@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelpack.deploy import DeploymentSpec, DeploySettings
+from modelpack.deploy import DeploymentSpec, DeploySettings, refuse_others
 from modelpack.errors import UsageError
 from modelpack_gcp import options
 
@@ -92,6 +92,15 @@ def wanted_from(
         settings=spec.settings,
         options=dict(given or {}),
     )
+
+
+def refuse_foreign(
+    what: str, name: str, labels: Mapping[str, str] | None, target: str | None = None
+) -> None:
+    """Raise ConflictError unless something of Google was made for a deployment, by a target."""
+    marks = labels or {}
+    made_for = name if marks.get(NAME_LABEL) == resource_id(name) else None
+    refuse_others(what, name, made_for, target=target, made_by=marks.get(TARGET_LABEL))
 
 
 def resource_id(name: str) -> str:
