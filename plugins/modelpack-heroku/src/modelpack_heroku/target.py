@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from modelpack.deploy import (
     Capabilities,
@@ -105,10 +106,10 @@ class HerokuTarget(StandingTarget[Standing]):
         if "app" in options:
             check_app(options["app"])
         endpoint = options.get("endpoint")
-        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+        if endpoint is not None and not _is_safe(endpoint):
             raise UsageError(
-                f"option 'endpoint': '{endpoint[:60]}' is no URL",
-                hint="write it with 'https://' in front",
+                f"option 'endpoint': '{endpoint[:60]}' is no URL that a key may go to",
+                hint="write it with 'https://' in front, or name this machine itself",
             )
         if "/" in options.get("registry", "") or "/" in options.get("team", ""):
             key = "registry" if "/" in options.get("registry", "") else "team"
@@ -283,6 +284,15 @@ class HerokuTarget(StandingTarget[Standing]):
         )
         progress.note(f"{pushed.sent_bytes} bytes sent to '{host}/{app}/{PROCESS}'")
         return {"image": pushed.image_id}
+
+
+def _is_safe(endpoint: str) -> bool:
+    """Return whether a key may go to an address: encrypted, or to this machine itself."""
+    parts = urlsplit(endpoint)
+    is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_here)
+    )
 
 
 def _is_scaling(plan: Plan) -> bool:
