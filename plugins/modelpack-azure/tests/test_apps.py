@@ -7,10 +7,9 @@ from modelpack_azure.target import AzureTarget
 
 from modelpack.deploy import DeploymentSpec, State, marked, rollout
 from modelpack.errors import ConflictError, DeployError
-from modelpack.testing import CLAIMS, Claim, TargetCase
+from modelpack.testing import CLAIMS, Claim, TargetCase, fault_at_every, spec_of
 
-from .azure_cases import APPS, deploy, spec, target_of
-from .azure_faults import Fault, one_fault
+from .azure_cases import APPS, deploy, target_of
 from .fake_azure import GROUP, REGISTRY, FakeAzure
 
 IDENTITY = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/theirs"
@@ -21,26 +20,28 @@ def revision_name(wanted: DeploymentSpec, number: int = 1) -> str:
     return f"modelpack-digits--r{marked(wanted.revision, APPS)}-{number}"
 
 
+def case_of(azure: FakeAzure, *, changed: DeploymentSpec) -> TargetCase:
+    return TargetCase(
+        target=target_of(azure),
+        spec=spec_of("a"),
+        changed=changed,
+        broken=spec_of("c", FAKE_MODE="crash"),
+        resources=azure.resources,
+        most_kills=3,
+    )
+
+
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 def test_the_contract_of_targets(claim: Claim, azure: FakeAzure) -> None:
-    claim(
-        TargetCase(
-            target=target_of(azure),
-            spec=spec("a"),
-            changed=spec("b", cpu=2.0),
-            broken=spec("c", FAKE_MODE="crash"),
-            resources=azure.resources,
-            most_kills=3,
-        )
-    )
+    claim(case_of(azure, changed=spec_of("b", cpu=2.0)))
 
 
 def test_calls_stay_where_they_are_until_the_new_revision_is_healthy(azure: FakeAzure) -> None:
     target = target_of(azure)
-    deploy(target, spec("a"))
-    deploy(target, spec("b"))
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b"))
 
-    first, second = (revision_name(spec(one)) for one in "ab")
+    first, second = (revision_name(spec_of(one)) for one in "ab")
     assert azure.apps.moves == [{first: 100}, {second: 100}]
     with_calls = [
         body for method, path, body in azure.sent if method == "PUT" and "containerApps" in path
@@ -51,10 +52,10 @@ def test_calls_stay_where_they_are_until_the_new_revision_is_healthy(azure: Fake
 
 def test_a_canary_gets_its_share_first_and_then_everything(azure: FakeAzure) -> None:
     target = target_of(azure)
-    deploy(target, spec("a"))
-    deploy(target, spec("b", canary_percent=20, bake_s=60.0))
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b", canary_percent=20, bake_s=60.0))
 
-    first, second = revision_name(spec("a")), revision_name(spec("b", canary_percent=20))
+    first, second = revision_name(spec_of("a")), revision_name(spec_of("b", canary_percent=20))
     assert azure.apps.moves == [{first: 100}, {first: 80, second: 20}, {second: 100}]
     assert [one for one in azure.resources() if one.startswith("revision")] == [
         f"revision {second}"
@@ -62,26 +63,26 @@ def test_a_canary_gets_its_share_first_and_then_everything(azure: FakeAzure) -> 
 
 
 def test_a_canary_that_does_not_hold_loses_its_share(azure: FakeAzure) -> None:
-    target, canary = target_of(azure), spec("b", canary_percent=20, bake_s=60.0)
-    deploy(target, spec("a"))
+    target, canary = target_of(azure), spec_of("b", canary_percent=20, bake_s=60.0)
+    deploy(target, spec_of("a"))
     azure.apps.flaws[revision_name(canary)] = "its replicas fail"
 
     with pytest.raises(DeployError, match="does not hold: its replicas fail") as caught:
         deploy(target, canary)
 
     assert "(digits:a) has all calls again" in str(caught.value.hint)
-    assert azure.apps.moves[-1] == {revision_name(spec("a")): 100}
+    assert azure.apps.moves[-1] == {revision_name(spec_of("a")): 100}
     assert target.status("digits").bundle == "digits:a"
-    assert rollout.plan_deployment(target, spec("a")).is_empty
+    assert rollout.plan_deployment(target, spec_of("a")).is_empty
     azure.apps.flaws.clear()
     assert deploy(target, canary).bundle == "digits:b"
 
 
 def test_a_canary_without_a_time_stays_until_the_next_deploy(azure: FakeAzure) -> None:
-    target, canary = target_of(azure), spec("b", canary_percent=20)
-    deploy(target, spec("a"))
+    target, canary = target_of(azure), spec_of("b", canary_percent=20)
+    deploy(target, spec_of("a"))
     deploy(target, canary)
-    first, second = revision_name(spec("a")), revision_name(canary)
+    first, second = revision_name(spec_of("a")), revision_name(canary)
     shares = {first: 80, second: 20}
     assert azure.apps.moves[-1] == shares
     assert rollout.plan_deployment(target, canary).is_empty
@@ -89,32 +90,32 @@ def test_a_canary_without_a_time_stays_until_the_next_deploy(azure: FakeAzure) -
     assert azure.apps.moves[-1] == shares, "settling again has moved the calls"
 
     with pytest.raises(DeployError):
-        deploy(target, spec("c", FAKE_MODE="crash"))
+        deploy(target, spec_of("c", FAKE_MODE="crash"))
     assert azure.apps.moves[-1] == shares, "a failed deploy has moved the calls"
     assert target.status("digits").bundle == "digits:b"
 
-    deploy(target, spec("d"))
-    assert azure.apps.moves[-1] == {revision_name(spec("d")): 100}
+    deploy(target, spec_of("d"))
+    assert azure.apps.moves[-1] == {revision_name(spec_of("d")): 100}
 
 
 def test_a_rollback_is_a_new_revision_of_what_was(azure: FakeAzure) -> None:
     """Azure does nothing, and says that it has, when a suffix comes again."""
     target = target_of(azure)
-    deploy(target, spec("a"))
-    deploy(target, spec("b"))
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b"))
     azure.calls.clear()
 
     status = rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
 
     assert status.bundle == "digits:a"
-    assert azure.apps.moves[-1] == {revision_name(spec("a"), 2): 100}
+    assert azure.apps.moves[-1] == {revision_name(spec_of("a"), 2): 100}
     assert "push" not in azure.calls
     assert [one.bundle for one in target.history("digits")] == ["digits:a", "digits:b", "digits:a"]
 
 
 def test_scaling_touches_the_number_alone(azure: FakeAzure) -> None:
     target = target_of(azure)
-    deploy(target, spec())
+    deploy(target, spec_of())
     plan = rollout.plan_scale(target, "digits", fewest=0, most=5)
     [change] = [one for one in plan.changes if one.action != "none"]
     assert change.after == {"min_replicas": 0, "max_replicas": 5}
@@ -126,7 +127,7 @@ def test_scaling_touches_the_number_alone(azure: FakeAzure) -> None:
 def test_a_role_that_is_not_known_everywhere_yet_is_waited_for(azure: FakeAzure) -> None:
     azure.role_lag = 2
 
-    assert deploy(target_of(azure), spec()).state is State.RUNNING
+    assert deploy(target_of(azure), spec_of()).state is State.RUNNING
 
 
 def test_a_given_identity_is_used_and_left_alone(azure: FakeAzure) -> None:
@@ -136,7 +137,7 @@ def test_a_given_identity_is_used_and_left_alone(azure: FakeAzure) -> None:
     before = sorted(azure.resources())
     target = target_of(azure, identity="theirs")
 
-    plan = rollout.plan_deployment(target, spec())
+    plan = rollout.plan_deployment(target, spec_of())
     status = rollout.apply_plan(target, plan)
 
     assert status.state is State.RUNNING
@@ -147,20 +148,20 @@ def test_a_given_identity_is_used_and_left_alone(azure: FakeAzure) -> None:
 
 def test_what_somebody_else_has_changed_is_shown_and_put_back(azure: FakeAzure) -> None:
     target = target_of(azure)
-    deploy(target, spec("a", max_replicas=4))
+    deploy(target, spec_of("a", max_replicas=4))
     [revision] = azure.apps.revisions["modelpack-digits"].values()
     revision["template"]["scale"]["maxReplicas"] = 9
 
-    plan = rollout.plan_deployment(target, spec("a", max_replicas=4))
+    plan = rollout.plan_deployment(target, spec_of("a", max_replicas=4))
 
     assert "changed since the last apply" in plan.describe()
     assert plan.drift[0].after == {"max_replicas": 9}
     rollout.apply_plan(target, plan)
-    assert rollout.plan_deployment(target, spec("a", max_replicas=4)).is_empty
+    assert rollout.plan_deployment(target, spec_of("a", max_replicas=4)).is_empty
 
 
 def test_what_somebody_else_made_is_not_touched(azure: FakeAzure) -> None:
-    deploy(target_of(azure, AzureTarget), spec())
+    deploy(target_of(azure, AzureTarget), spec_of())
     with pytest.raises(ConflictError, match="stands at target 'azure'"):
         target_of(azure).status("digits")
     azure.apps.apps["modelpack-digits"]["tags"] = {}
@@ -172,7 +173,7 @@ def test_what_somebody_else_made_is_not_touched(azure: FakeAzure) -> None:
 
 def test_secrets_come_from_key_vault_by_the_identity(azure: FakeAzure) -> None:
     url = "https://bank.vault.azure.net/secrets/token"
-    deploy(target_of(azure), spec(secrets={"API_TOKEN": f"keyvault:{url}"}))
+    deploy(target_of(azure), spec_of(secrets={"API_TOKEN": f"keyvault:{url}"}))
 
     body = next(body for method, path, body in azure.sent if "containerApps" in path)
     [secret] = body["properties"]["configuration"]["secrets"]
@@ -185,9 +186,9 @@ def test_secrets_come_from_key_vault_by_the_identity(azure: FakeAzure) -> None:
 def test_images_go_with_the_deployment_and_stay_with_a_failed_try(azure: FakeAzure) -> None:
     target = target_of(azure)
     with pytest.raises(DeployError):
-        deploy(target, spec("c", FAKE_MODE="crash"))
+        deploy(target, spec_of("c", FAKE_MODE="crash"))
     assert len(azure.images) == 1, "the next try would send everything again"
-    deploy(target, spec("a"))
+    deploy(target, spec_of("a"))
     assert "images/modelpack/digits" in target.inventory("digits")
 
     target.destroy("digits")
@@ -196,13 +197,9 @@ def test_images_go_with_the_deployment_and_stay_with_a_failed_try(azure: FakeAzu
 
 def test_the_log_is_that_of_all_replicas(azure: FakeAzure) -> None:
     target = target_of(azure)
-    deploy(target, spec())
+    deploy(target, spec_of())
     assert list(target.logs("digits")) == ["this is it", "asked for /readyz"]
     assert list(target.logs("digits", tail=1)) == ["asked for /readyz"]
-
-
-MOST_CALLS = 160
-"""More than a deploy makes; a fault that comes too late must leave everything as it is."""
 
 
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
@@ -210,19 +207,19 @@ MOST_CALLS = 160
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     azure: FakeAzure, every: int, is_update: bool
 ) -> None:
-    hit = []
-    first, wanted = (spec("a") if is_update else None), spec("b", canary_percent=20, bake_s=30.0)
-    for kind in ("refused", "lost"):
-        for number in range(min(every, 7), MOST_CALLS, every):
-            target = target_of(azure)
-            hit.append(one_fault(azure, target, first, wanted, Fault(number, kind)))
-            if hit[-1] is None:
-                break
-        assert hit[-1] is None, "a deploy makes more calls than are tried"
+    case = case_of(azure, changed=spec_of("b", canary_percent=20, bake_s=30.0))
+    hit = fault_at_every(
+        case, azure, every=every, is_update=is_update, look=lambda: one_stands(azure)
+    )
     if every == 1:
-        words = {one.partition(" ")[0] for one in hit if one}
+        words = {one.partition(" ")[0] for one in hit}
         assert {"push", "GET", "PUT", "PATCH"} <= words
-        assert not is_update or any("deactivate" in one for one in hit if one)
+        assert not is_update or any("deactivate" in one for one in hit)
+
+
+def one_stands(azure: FakeAzure) -> None:
+    active = [one for one in azure.resources() if one.startswith("revision")]
+    assert len(active) == 1, active
 
 
 def test_a_moment_without_an_answer_is_tried_again(azure: FakeAzure) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelpack_azure.account import Account
 from modelpack_azure.arm import Arm
-from modelpack_azure.naming import app_name, endpoint_name, identity_name
-from modelpack_azure.target import ContainerAppsTarget
 
 from modelpack.deploy import rollout
 from modelpack.errors import (
@@ -19,9 +16,10 @@ from modelpack.errors import (
     UnreachableError,
     UsageError,
 )
+from modelpack.testing import spec_of
 
-from .azure_cases import APPS, spec, target_of
-from .fake_azure import GROUP, SUBSCRIPTION, FakeAzure, Refused
+from .azure_cases import target_of
+from .fake_azure import GROUP, FakeAzure, Refused
 
 PATH = f"{GROUP}/providers/Microsoft.App/containerApps/digits"
 API = "2026-07-01"
@@ -102,44 +100,6 @@ def test_another_change_that_is_under_way_is_waited_for(azure: FakeAzure) -> Non
     assert next(refusals, None) is None
 
 
-def test_without_a_subscription_there_is_a_plan_and_no_apply(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
-    target = ContainerAppsTarget.from_options(APPS)
-
-    plan = rollout.plan_deployment(target, spec())
-
-    assert not plan.is_live_known
-    assert "no Azure subscription is set" in plan.warnings
-    with pytest.raises(CredentialsError, match="no Azure subscription is set"):
-        rollout.apply_plan(target, plan)
-
-
-def test_the_default_subscription_of_the_azure_cli_is_taken(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
-    monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path))
-    text = f'{{"subscriptions": [{{"id": "{SUBSCRIPTION}", "isDefault": true}}]}}'
-    (tmp_path / "azureProfile.json").write_text(text, encoding="utf-8-sig")
-    assert Account().subscription == SUBSCRIPTION
-    (tmp_path / "azureProfile.json").write_text("[")
-    with pytest.raises(CredentialsError):
-        _ = Account().subscription
-
-
-@pytest.mark.parametrize("name", ["a", "digits", "a.b_c", "a--b", "x" * 63, "9lives"])
-def test_names_are_what_azure_takes_and_stay_apart(name: str) -> None:
-    app, endpoint = app_name(name), endpoint_name(name, "/work")
-    assert len(app) <= 32
-    assert len(endpoint) <= 32
-    assert "--" not in app
-    assert not app.endswith("-")
-    assert identity_name(name).startswith("modelpack-")
-    assert app_name(name) != app_name(f"{name[:61]}z")
-
-
 def test_a_region_elsewhere_and_too_much_for_a_replica_are_refused(azure: FakeAzure) -> None:
     target = target_of(azure)
     for more, words in (
@@ -153,8 +113,23 @@ def test_a_region_elsewhere_and_too_much_for_a_replica_are_refused(azure: FakeAz
         ({"mode": "ml"}, "'ml' is none of this target"),
     ):
         with pytest.raises(UsageError, match=words):
-            rollout.plan_deployment(target, spec(**more))
+            rollout.plan_deployment(target, spec_of(**more))
     with pytest.raises(NotFoundError, match="no workload profile 'gpu-t4'") as caught:
-        rollout.plan_deployment(target, spec(accelerator="nvidia-t4:1"))
+        rollout.plan_deployment(target, spec_of(accelerator="nvidia-t4:1"))
     assert "Consumption-GPU-NC8as-T4" in str(caught.value.hint)
-    assert rollout.plan_deployment(target, spec(region="westeurope")).target == target.name
+    assert rollout.plan_deployment(target, spec_of(region="westeurope")).target == target.name
+
+
+def test_nobody_logged_in_is_said_in_one_line() -> None:
+    """The library tells of every place where it found nothing; people are told what to do."""
+    from azure.core.exceptions import ClientAuthenticationError
+
+    class Nobody:
+        def get_token(self, *_: Any, **__: Any) -> Any:
+            raise ClientAuthenticationError(
+                "DefaultAzureCredential failed to retrieve a token\nfrom"
+            )
+
+    with pytest.raises(CredentialsError, match="nobody is logged in to Azure") as caught:
+        Arm(credential=Nobody()).token("anything")
+    assert "az login" in str(caught.value.hint)

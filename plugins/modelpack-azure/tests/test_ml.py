@@ -11,10 +11,9 @@ from modelpack_azure.target import MlTarget
 
 from modelpack.deploy import DeploymentSpec, marked, rollout
 from modelpack.errors import DeployError, UsageError
-from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
+from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase, fault_at_every, spec_of
 
-from .azure_cases import ML, deploy, spec, target_of
-from .azure_faults import Fault, one_fault
+from .azure_cases import ML, deploy, target_of
 from .fake_azure import FakeAzure
 
 
@@ -30,22 +29,24 @@ def apis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ml, "apis_of", lambda bundle: (record,))
 
 
+def case_of(azure: FakeAzure, *, changed: DeploymentSpec) -> TargetCase:
+    return TargetCase(
+        target=target_of(azure, MlTarget),
+        spec=spec_of("a"),
+        changed=changed,
+        broken=spec_of("c", FAKE_MODE="crash"),
+        resources=azure.resources,
+        most_kills=3,
+    )
+
+
 @pytest.mark.parametrize(
     "claim",
     [pytest.param(one, marks=pytest.mark.long if one in KILLS else ()) for one in CLAIMS],
     ids=lambda claim: claim.__name__,
 )
 def test_the_contract_of_targets(claim: Claim, azure: FakeAzure) -> None:
-    claim(
-        TargetCase(
-            target=target_of(azure, MlTarget),
-            spec=spec("a"),
-            changed=spec("b", cpu=4.0, max_replicas=3),
-            broken=spec("c", FAKE_MODE="crash"),
-            resources=azure.resources,
-            most_kills=3,
-        )
-    )
+    claim(case_of(azure, changed=spec_of("b", cpu=4.0, max_replicas=3)))
 
 
 CANARY: dict[str, Any] = {"canary_percent": 20, "bake_s": 60.0}
@@ -53,10 +54,12 @@ CANARY: dict[str, Any] = {"canary_percent": 20, "bake_s": 60.0}
 
 def test_calls_go_by_a_copy_and_a_canary_to_the_new_deployment(azure: FakeAzure) -> None:
     target = target_of(azure, MlTarget, mirror="10")
-    deploy(target, spec("a"))
-    deploy(target, spec("b", **CANARY))
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b", **CANARY))
 
-    first, second = (deployment_of(one, mirror="10") for one in (spec("a"), spec("b", **CANARY)))
+    first, second = (
+        deployment_of(one, mirror="10") for one in (spec_of("a"), spec_of("b", **CANARY))
+    )
     assert azure.endpoints.moves == [
         {},
         {first: 100},
@@ -69,57 +72,57 @@ def test_calls_go_by_a_copy_and_a_canary_to_the_new_deployment(azure: FakeAzure)
 
 
 def test_a_canary_that_does_not_hold_loses_its_share(azure: FakeAzure) -> None:
-    target, canary = target_of(azure, MlTarget), spec("b", **CANARY)
-    deploy(target, spec("a"))
+    target, canary = target_of(azure, MlTarget), spec_of("b", **CANARY)
+    deploy(target, spec_of("a"))
     azure.endpoints.flaws.add(deployment_of(canary))
 
     with pytest.raises(DeployError, match="does not hold"):
         deploy(target, canary)
 
-    assert azure.endpoints.moves[-1] == {deployment_of(spec("a")): 100}
+    assert azure.endpoints.moves[-1] == {deployment_of(spec_of("a")): 100}
     assert target.status("digits").bundle == "digits:a"
-    assert rollout.plan_deployment(target, spec("a")).is_empty
+    assert rollout.plan_deployment(target, spec_of("a")).is_empty
 
 
 def test_a_canary_without_a_time_stays_until_the_next_deploy(azure: FakeAzure) -> None:
-    target, canary = target_of(azure, MlTarget), spec("b", canary_percent=20)
-    deploy(target, spec("a"))
+    target, canary = target_of(azure, MlTarget), spec_of("b", canary_percent=20)
+    deploy(target, spec_of("a"))
     deploy(target, canary)
-    shares = {deployment_of(spec("a")): 80, deployment_of(canary): 20}
+    shares = {deployment_of(spec_of("a")): 80, deployment_of(canary): 20}
     assert azure.endpoints.moves[-1] == shares
     assert rollout.plan_deployment(target, canary).is_empty
 
     with pytest.raises(DeployError):
-        deploy(target, spec("c", FAKE_MODE="crash"))
+        deploy(target, spec_of("c", FAKE_MODE="crash"))
     assert azure.endpoints.moves[-1] == shares, "a failed deploy has moved the calls"
 
     rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
-    assert azure.endpoints.moves[-1] == {deployment_of(spec("a")): 100}
+    assert azure.endpoints.moves[-1] == {deployment_of(spec_of("a")): 100}
 
 
 def test_the_new_deployment_alone_is_asked_before_it_gets_calls(azure: FakeAzure) -> None:
     target = target_of(azure, MlTarget)
-    deploy(target, spec("a"))
+    deploy(target, spec_of("a"))
     azure.endpoints.answers = 500
 
     with pytest.raises(DeployError, match="answers an example with HTTP 500"):
-        deploy(target, spec("b"))
+        deploy(target, spec_of("b"))
 
-    assert azure.endpoints.scored == [deployment_of(spec("a")), deployment_of(spec("b"))]
+    assert azure.endpoints.scored == [deployment_of(spec_of("a")), deployment_of(spec_of("b"))]
     assert target.status("digits").bundle == "digits:a"
 
 
 def test_the_number_of_instances_has_rules_of_its_own(azure: FakeAzure) -> None:
     target = target_of(azure, MlTarget)
-    deploy(target, spec("a", max_replicas=4))
+    deploy(target, spec_of("a", max_replicas=4))
     [rules] = [one for path, one in azure.things.items() if "autoscalesettings" in path]
     [profile] = rules["properties"]["profiles"]
     assert profile["capacity"] == {"minimum": "1", "maximum": "4", "default": "1"}
     assert rules["properties"]["targetResourceUri"].endswith(
-        f"/deployments/{deployment_of(spec('a', max_replicas=4))}"
+        f"/deployments/{deployment_of(spec_of('a', max_replicas=4))}"
     )
 
-    deploy(target, spec("b"))
+    deploy(target, spec_of("b"))
     assert not any("autoscalesettings" in path for path in azure.things)
 
 
@@ -134,10 +137,10 @@ def test_what_cannot_be_is_said_before_anything_is_done(azure: FakeAzure) -> Non
         ({"secrets": {"T": "keyvault:http://x"}}, "not the address of a secret of Key Vault"),
     ):
         with pytest.raises(UsageError, match=words):
-            rollout.plan_deployment(target, spec(**more))
+            rollout.plan_deployment(target, spec_of(**more))
     for option, value in (("timeout", "900"), ("mirror", "80"), ("timeout", "x")):
         with pytest.raises(UsageError, match=f"option '{option}': must be 1 to"):
-            rollout.plan_deployment(target_of(azure, MlTarget, **{option: value}), spec())
+            rollout.plan_deployment(target_of(azure, MlTarget, **{option: value}), spec_of())
     assert azure.resources() == []
 
 
@@ -146,17 +149,19 @@ def test_what_cannot_be_is_said_before_anything_is_done(azure: FakeAzure) -> Non
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     azure: FakeAzure, kind: str
 ) -> None:
-    for number in range(1, 200):
-        target, wanted = target_of(azure, MlTarget), spec("b", **CANARY)
-        if one_fault(azure, target, spec("a"), wanted, Fault(number, kind)) is None:
-            return
-    raise AssertionError("a deploy makes more calls than are tried")
+    case = case_of(azure, changed=spec_of("b", **CANARY))
+    fault_at_every(case, azure, kinds=(kind,), look=lambda: one_stands(azure))
+
+
+def one_stands(azure: FakeAzure) -> None:
+    standing = [one for one in azure.resources() if one.startswith("deployment")]
+    assert len(standing) == 1, standing
 
 
 def test_the_registry_of_the_workspace_is_taken_where_none_is_named(azure: FakeAzure) -> None:
     target = replace(target_of(azure, MlTarget), given={"workspace": "work"})
 
-    deploy(target, spec())
+    deploy(target, spec_of())
     assert any("roleassignments" in path for path in azure.things)
 
     target.destroy("digits")

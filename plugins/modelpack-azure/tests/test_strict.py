@@ -11,8 +11,9 @@ from modelpack_azure.target import AzureTarget, ContainerAppsTarget, MlTarget
 
 from modelpack.deploy import rollout
 from modelpack.errors import RefusedError
+from modelpack.testing import spec_of
 
-from .azure_cases import APPS, ML, spec
+from .azure_cases import APPS, ML
 
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
@@ -30,7 +31,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 def test_what_is_rendered_is_what_the_models_take(
     target: type[AzureTarget], settings: dict[str, Any]
 ) -> None:
-    wanted = spec(**settings)
+    wanted = spec_of(**settings)
     place = target(given=APPS if target is ContainerAppsTarget else ML)
 
     files = rollout.render(place, wanted).files
@@ -53,7 +54,7 @@ def test_what_is_rendered_is_what_the_models_take(
 
 def test_text_that_looks_like_an_expression_stays_text_in_a_template() -> None:
     target = ContainerAppsTarget(given=APPS)
-    template = json.loads(rollout.render(target, spec(A="[1, 2]")).files["template.json"])
+    template = json.loads(rollout.render(target, spec_of(A="[1, 2]")).files["template.json"])
     [container] = template["resources"][-1]["properties"]["template"]["containers"]
     env = {one["name"]: one["value"] for one in container["env"]}
     assert env["A"] == "[[1, 2]"

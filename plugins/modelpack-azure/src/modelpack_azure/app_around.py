@@ -84,7 +84,7 @@ def _check_profile(spec: DeploymentSpec, there: list[Json]) -> None:
     kind = next((one[1] for one in PROFILES.values() if one[0] == wanted), "TYPE")
     raise NotFoundError(
         f"the environment has no workload profile '{wanted}'",
-        hint="'az containerapp env workload-profile add --workload-profile-name "
+        hint="'az containerapp env workload-profile add -g GROUP -n NAME --workload-profile-name "
         f"{wanted} --workload-profile-type {kind}' adds it",
     )
 

@@ -35,7 +35,10 @@ def said(what: str) -> Iterator[None]:
     try:
         yield
     except azure.ClientAuthenticationError as cause:
-        raise CredentialsError(f"cannot {what}: {_first(cause)}", hint=NO_CREDENTIALS) from cause
+        why = _first(cause)
+        if why.startswith("DefaultAzureCredential"):  # it tells of every place where it looked
+            why = "nobody is logged in to Azure"
+        raise CredentialsError(f"cannot {what}: {why}", hint=NO_CREDENTIALS) from cause
     except (azure.DecodeError, azure.SerializationError) as cause:
         raise DeployError(
             f"cannot {what}: what answered is not Azure",

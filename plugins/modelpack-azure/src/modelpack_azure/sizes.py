@@ -21,7 +21,7 @@ from modelpack.errors import UsageError, did_you_mean
 GIB = 1024**3
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,59}")
-_MACHINE_NAME = re.compile(r"Standard_[A-Z][A-Za-z0-9_-]{1,59}")
+_MACHINE_NAME = re.compile(r"Standard_[A-Z]{1,3}[0-9][A-Za-z0-9_-]{0,59}")
 _STEP = 0.25
 _MOST_CPU = 4.0
 _GIB_A_CPU = 2.0
@@ -184,7 +184,8 @@ def machine_of(settings: DeploySettings) -> tuple[str, str]:
 def _machine(name: str) -> str:
     if _MACHINE_NAME.fullmatch(name):
         return name
-    near = did_you_mean(name, [one.name for one in MACHINES])
+    known = {one.name.lower(): one.name for one in MACHINES}
+    near = known.get(did_you_mean(name.lower(), list(known)) or "")
     raise UsageError(
         f"deploy.resources.instance: '{name[:60]}' is no type of machine of Azure",
         hint=f"did you mean '{near}'?"
