@@ -98,3 +98,15 @@ class Modes(Generic[M]):
         """Raise UsageError for an option that is neither common nor of a mode that the target has."""
         known = set(common).union(*(self.load(word).options for word in allowed))
         refuse_unknown(target, options, known)
+
+    def refuse_foreign(self, mode: M, options: Mapping[str, str], common: Collection[str]) -> None:
+        """Raise UsageError for an option that another mode has, and this one passes over."""
+        for option in options:
+            if option in common or option in mode.options:
+                continue
+            others = [word for word in self.paths if option in self.load(word).options]
+            named = " or ".join(f"'{word}'" for word in others)
+            raise UsageError(
+                f"option '{option}' is for the mode {named}, and this is '{mode.word}'",
+                hint=f"leave it out, or set 'deploy.mode' to {named}",
+            )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from modelpack.deploy import DeploymentSpec, Modes
+from modelpack_aws.given import is_on
 from modelpack_aws.modes import AwsMode
 from modelpack_aws.wanted import GIB
 
@@ -40,7 +41,7 @@ def choose(
     settings = spec.settings
     if (settings.instance or "").startswith("ml."):
         return "sagemaker", f"'{settings.instance}' is a type of SageMaker"
-    if options.get("spot") is not None:
+    if is_on(options, "spot"):
         return "ec2", "spot instances are of EC2"
     if settings.accelerator is not None:
         return "sagemaker", (

@@ -11,19 +11,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from modelpack.errors import UsageError, did_you_mean
 
 OPTIONS: Mapping[str, str] = {
     "alarm_topic": "ARN of a topic of SNS that is told of alarms",
     "base": "base of the image, where one is built",
-    "certificate": "ARN of the certificate that a load balancer shows",
     "endpoint_url": "one address for all services, such as that of an emulator",
     "profile": "profile of the AWS configuration",
     "region": "region; 'deploy.region' stands above it",
-    "spot": "yes: spot instances",
 }
 """Options of every target here; a mode may have more."""
+
+CERTIFICATE: Mapping[str, str] = {
+    "certificate": "ARN of the certificate that a load balancer shows",
+}
+"""Of the modes that have a load balancer."""
 
 # What CloudWatch Logs knows (``PutRetentionPolicy``), up to two years; the default first.
 _RETENTIONS = ("30", "1", "3", "5", "7", "14", "60", "90", "120", "150", "180", "365", "400", "731")
@@ -44,7 +48,7 @@ def number(
         bounds = f"{least} to {most}{' ' + unit if unit else ''}"
         raise UsageError(
             f"option '{key}': must be {bounds}, got '{text[:40]}'",
-            hint=f"leave it out for {default}",
+            hint=f"leave it out for {default if least <= default <= most else 'none'}",
         )
     return int(text)
 
@@ -55,7 +59,10 @@ def is_on(options: Mapping[str, str], key: str, *, default: bool = False) -> boo
     if text is None:
         return default
     if text.lower() not in _YES + _NO:
-        raise UsageError(f"option '{key}': must be yes or no, got '{text[:40]}'")
+        raise UsageError(
+            f"option '{key}': must be yes or no, got '{text[:40]}'",
+            hint=f"leave it out for {'yes' if default else 'no'}",
+        )
     return text.lower() in _YES
 
 
@@ -67,7 +74,21 @@ def one_of(options: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
         raise UsageError(
             f"option '{key}': must be {', '.join(choices[:-1])} or {choices[-1]}, "
             f"got '{text[:40]}'",
-            hint=f"did you mean '{near}'?" if near else None,
+            hint=f"did you mean '{near}'?" if near else f"leave it out for {choices[0]}",
+        )
+    return text
+
+
+def address_of(options: Mapping[str, str], key: str, default: str | None = None) -> str | None:
+    """Return an option that is an address over HTTP, None for none; raises UsageError."""
+    text = options.get(key) or default
+    if text is None:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"option '{key}': '{text[:80]}' is no address",
+            hint="write one such as http://127.0.0.1:4566, or leave it out for AWS itself",
         )
     return text
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from modelpack.deploy import Clock, Cost, Fact, Progress, Sight, State, Status, apis_of
 from modelpack.deploy.samples import default_api, sample
-from modelpack.errors import DeployError
+from modelpack.errors import DeployError, UsageError
 from modelpack_aws import offered, sagemaker
 from modelpack_aws.hosted import hosted_on
 from modelpack_aws.instances import PRICES_OF, known
@@ -73,9 +73,15 @@ class SagemakerMode(AwsMode):
     }
 
     def check(self, wanted: Wanted) -> None:
-        """Raise UsageError for a type that SageMaker does not have."""
+        """Raise UsageError for a type that SageMaker does not have, and places nothing goes to."""
+        kind = sagemaker.kind_of(wanted)
+        for option in ("input", "output"):
+            if option in wanted.options and kind not in ("async", "transform"):
+                raise UsageError(
+                    f"option '{option}' is for the kinds async and transform, and this is {kind}",
+                    hint="leave it out, or say '--option kind=async'",
+                )
         if wanted.instance not in (None, "auto"):
-            kind = sagemaker.kind_of(wanted)
             where = "transform" if kind == "transform" else "sagemaker"
             offered.require_type(str(wanted.instance), where)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from modelpack.deploy import Cost, Fact, Sight, State
 from modelpack_aws import ec2, ecs, offered
+from modelpack_aws.given import CERTIFICATE
 from modelpack_aws.loglines import log_lines
 from modelpack_aws.modes import COMMON, NETWORK, AwsMode
 from modelpack_aws.session import Clients, said
@@ -29,6 +30,7 @@ class EcsMode(AwsMode):
     """A service of ECS on Fargate."""
 
     word: ClassVar[str] = "ecs"
+    options: ClassVar[Mapping[str, str]] = CERTIFICATE
     heeds: ClassVar[frozenset[str]] = COMMON | NETWORK | _GROWS | {"canary_percent", "bake_s"}
     reasons: ClassVar[Mapping[str, str]] = {
         "accelerator": "Fargate has no accelerators; mode 'sagemaker' or 'ec2' has",
@@ -75,6 +77,7 @@ class Ec2Mode(AwsMode):
     """A group of EC2 instances."""
 
     word: ClassVar[str] = "ec2"
+    options: ClassVar[Mapping[str, str]] = {**CERTIFICATE, "spot": "yes: spot instances"}
     heeds: ClassVar[frozenset[str]] = COMMON | NETWORK | _GROWS | {"accelerator", "instance"}
     reasons: ClassVar[Mapping[str, str]] = {
         "canary_percent": "instances are replaced one after the other; mode 'ecs' has canaries",

@@ -43,7 +43,7 @@ from modelpack.errors import DeployError
 from modelpack_aws.bringing import STACK_TIMEOUT_S, bring_spec, go_back
 from modelpack_aws.calling import call_at
 from modelpack_aws.choosing import MODES
-from modelpack_aws.given import OPTIONS
+from modelpack_aws.given import OPTIONS, address_of
 from modelpack_aws.kept import Kept
 from modelpack_aws.place import Place, Standing
 from modelpack_aws.planning import checked_template, plan_for
@@ -88,7 +88,7 @@ class AwsTarget(StandingTarget[Standing]):
         session = Session(
             region_name=options.get("region"),
             profile=options.get("profile"),
-            endpoint_url=options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL"),
+            endpoint_url=address_of(options, "endpoint_url", os.environ.get("AWS_ENDPOINT_URL")),
         )
         session.require()
         return cls(clients=session, given=dict(options))

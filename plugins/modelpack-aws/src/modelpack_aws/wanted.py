@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelpack.deploy import DeploymentSpec, chosen, marked
+from modelpack_aws.given import is_on
 
 PREFIX = "modelpack"
 
@@ -175,7 +176,7 @@ def wanted_from(
         memory_bytes=settings.memory_bytes,
         accelerator=accelerator,
         instance=settings.instance,
-        spot=(options or {}).get("spot", "no") in ("yes", "true", "on", "1"),
+        spot=is_on(options or {}, "spot"),
         scaling=Scaling(
             least=settings.min_replicas,
             most=settings.most_replicas,
