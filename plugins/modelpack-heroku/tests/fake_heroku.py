@@ -10,6 +10,7 @@ Rules that it keeps, as Heroku's documentation has them:
 * An image is released by its id, only one that was pushed to the app's own repository, and only with
   the version ``3.docker-releases``; the first one makes the process ``web`` with one Basic dyno.
 * Number and size of dynos are of no release.  Of Eco and Basic dynos there is one.
+* Of these there is no preboot, which new dynos start by before the old ones end.
 * Going back to a release is a new release with its image and its config vars.
 * A dyno is ``starting`` at the first look and ``up`` at the next, unless its image crashes.
 * Lists come in pages of two, newest release first when that is asked for.
@@ -62,6 +63,7 @@ class App:
         self.config: dict[str, str] = {}
         self.image: str | None = None
         self.web: Json | None = None
+        self.preboot = False
         self.releases: list[Json] = []
         self.looks = 0
         for said in ("Initial release", "Enable Logplex"):
@@ -262,10 +264,18 @@ class FakeHeroku:
             raise Refused(422, "invalid_params", f"No such size as {size}")
         if quantity > SIZES[size].most:
             raise Refused(422, "cannot_update", f"Cannot scale {size} dynos above 1")
+        if app.preboot and SIZES[size].most == 1:
+            raise Refused(422, "cannot_update", f"Preboot is not available on {size} dynos")
         if size != app.web["size"].lower():
             app.looks = 0
         app.web = {"type": "web", "quantity": quantity, "size": size.capitalize()}
         return 200, [app.web]
+
+    def _patch_features(self, app: App, body: Json, *_: Any) -> tuple[int, Any]:
+        if body["enabled"] and (app.web is None or SIZES[app.web["size"].lower()].most == 1):
+            raise Refused(422, "invalid_params", "Preboot is not available on these dynos")
+        app.preboot = body["enabled"]
+        return 200, {"name": "preboot", "enabled": app.preboot}
 
     def _get_dynos(self, app: App, *_: Any) -> tuple[int, Any]:
         return 200, app.dynos()

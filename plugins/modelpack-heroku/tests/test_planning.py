@@ -102,6 +102,7 @@ def test_the_files_are_those_of_heroku_and_hold_no_secret() -> None:
         ({"endpoint": "api.heroku.com"}, "is no URL"),
         ({"endpoint": "http://api.heroku.com"}, "no URL that a key may go to"),
         ({"registry": "host/path"}, "without a slash"),
+        ({"preboot": "maybe"}, "must be yes or no, got 'maybe'"),
         ({"team": ""}, "is no value for it"),
         ({"team": "a b\n"}, "is no value for it"),
         ({"token_file": "/nowhere/at/all"}, "cannot be read: no such file"),

@@ -58,7 +58,7 @@ def test_a_revision_is_tried_in_an_app_of_its_own_and_then_released(heroku: Fake
     target.settle("digits")
 
     here = [(path.rpartition("/")[2], body) for _, path, body in heroku.sent if f"/{MAIN}/" in path]
-    assert [word for word, _ in here] == ["config-vars", "formation", "formation"]
+    assert [word for word, _ in here] == ["config-vars", "formation", "formation", "preboot"]
     variables = here[0][1]
     assert (variables["NEW"], variables["OLD"], variables["MODELPACK_TAG"]) == (
         "1",
@@ -133,6 +133,28 @@ def test_scaling_is_no_release_and_starts_nothing_anew(heroku: FakeHeroku) -> No
     assert heroku.apps[MAIN].web["quantity"] == 4
     deploy(target, spec("c"))
     assert heroku.apps[MAIN].web["quantity"] == 1
+
+
+def test_new_dynos_start_before_the_old_ones_end_where_heroku_has_it(heroku: FakeHeroku) -> None:
+    target, app = target_of(heroku), lambda: heroku.apps[MAIN]
+    deploy(target, spec("a"))
+    assert app().preboot
+    deploy(target, spec("b", instance="basic"))
+    assert not app().preboot
+    with pytest.raises(DeployError):
+        deploy(target, spec("c", FAKE_MODE="crash in main"))
+    assert (app().preboot, app().web["size"]) == (False, "Basic")
+
+    plan = rollout.plan_deployment(target_of(heroku, preboot="no"), spec("d"))
+    assert "option.preboot" in plan.describe()
+    rollout.apply_plan(target_of(heroku, preboot="no"), plan)
+    assert not app().preboot
+
+
+def test_a_secret_that_is_not_there_is_said_before_anything_is_sent(heroku: FakeHeroku) -> None:
+    with pytest.raises(UsageError, match="'NOT_SET_HERE' is not set"):
+        deploy(target_of(heroku), spec("a", secrets={"TOKEN": "env:NOT_SET_HERE"}))
+    assert "push" not in heroku.calls
 
 
 def test_variables_of_add_ons_stay_and_are_lent_to_the_trial(heroku: FakeHeroku) -> None:

@@ -104,6 +104,10 @@ class App:
             update["size"] = size
         self._call("PATCH", "/formation", "scale", {"updates": [update]})
 
+    def preboot(self, *, enabled: bool) -> None:
+        """Let new dynos start before the old ones end, or not; nothing is started anew by it."""
+        self._call("PATCH", "/features/preboot", "set preboot of", {"enabled": enabled})
+
     def back(self, release: str) -> None:
         """Go back to a release: its image and its config vars."""
         self._call("POST", "/releases", "go back to a release of", {"release": release})

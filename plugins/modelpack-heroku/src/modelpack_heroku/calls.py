@@ -168,7 +168,8 @@ def _reached(what: str) -> Iterator[None]:
     except (OSError, http.client.HTTPException) as cause:
         if isinstance(cause, urllib.error.HTTPError):
             cause.close()
-        told = one_line(str(getattr(cause, "reason", None) or cause)) or type(cause).__name__
+        why = getattr(cause, "reason", None) or cause
+        told = one_line(str(getattr(why, "strerror", None) or why)) or type(cause).__name__
         raise UnreachableError(
             f"cannot {what}: {told}",
             hint="see whether this machine has a network, and what '--option endpoint' says",

@@ -5,9 +5,9 @@
     settle   the same to the app itself, in two releases; the trial app sleeps again
     revert   the app goes back to the release of before, if it has moved; the trial app sleeps
 
-The trial is over when the trial app says nothing of it any more, and that is written last.  So whatever
-is cut short counts as on trial: the next apply does it again, and ``revert`` knows the release to go
-back to.  What others have set on the app, such as add-ons, the trial gets too.
+The trial is over when the trial app says nothing of it any more, and that is written when all else is
+done.  So whatever is cut short counts as on trial: the next apply does it again, and ``revert`` knows the
+release to go back to.  What others have set on the app, such as add-ons, the trial gets too.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def settle(standing: Standing, target: str, clock: Clock) -> None:
         check_size(wanted)
         main.configure(standing.config, wanted)
         main.release(trial.entry.image)
-        size = size_for(trial.entry.spec.settings).word
-        main.scale(replicas(trial.entry.spec), size)
+        _shape(main, trial.entry, replicas(trial.entry.spec))
         await_app(main, standing.name, clock)
     rest(standing.pair)
 
@@ -98,20 +97,20 @@ def revert(standing: Standing, clock: Clock) -> None:
     elif trial is not None and former is not None and _has_moved(main, trial):
         main.back(str(trial.former))
         # A release brings neither the number nor the size of its dynos back.
-        main.scale(trial.dynos, size_for(former.spec.settings).word)
+        _shape(main, former, trial.dynos)
         await_app(main, standing.name, clock)
     rest(standing.pair)
 
 
 def rest(pair: Pair) -> None:
-    """Let the trial app sleep, with nothing on trial; its image stays, so that a push is small."""
+    """Say that nothing is on trial, and let the trial app sleep; its image stays, for small pushes."""
     if pair.trial.read() is None:
         return
-    web, config = pair.trial.web(), pair.trial.config()
-    if web is not None and web.get("quantity"):
-        pair.trial.scale(0)
+    config, web = pair.trial.config(), pair.trial.web()
     marks = {key: one for key, one in config.items() if key in (MARK, TARGET)}
     pair.trial.configure(config, marks)
+    if web is not None and web.get("quantity"):
+        pair.trial.scale(0)
 
 
 def remove(pair: Pair) -> bool:
@@ -125,6 +124,17 @@ def await_app(app: App, name: str, clock: Clock) -> None:
     if described is None:
         raise DeployError(f"the app '{app.name}' is gone")
     await_running(name, lambda: look_at(app, described), clock, timeout_s=_MOVE_S, hint=_HINT)
+
+
+def _shape(main: App, entry: Entry, dynos: int) -> None:
+    """Give the app so many dynos of a revision's size, which may start before the old ones end."""
+    size = size_for(entry.spec.settings)
+    wants_preboot = size.has_preboot and entry.options.get("preboot", "yes") == "yes"
+    if not wants_preboot:
+        main.preboot(enabled=False)
+    main.scale(dynos, size.word)
+    if wants_preboot:
+        main.preboot(enabled=True)
 
 
 def _variables(entry: Entry, target: str) -> dict[str, str]:

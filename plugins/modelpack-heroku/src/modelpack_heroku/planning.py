@@ -79,9 +79,8 @@ class Planner:
         return app_name(name, self.options.get("app"))
 
     def facts(self, spec: DeploymentSpec) -> dict[str, Fact]:
-        """Return what is compared: what is heeded of the spec, and the size of the dynos."""
-        entry = Entry(spec=spec, image="", options=chosen(self.options, OF_THE_CALLER))
-        return entry.facts(_CAPABILITIES) | {"dyno": size_for(spec.settings).word}
+        """Return what a spec asks for with the options of now."""
+        return facts_of(Entry(spec=spec, image="", options=chosen(self.options, OF_THE_CALLER)))
 
     def plan(self, spec: DeploymentSpec, live: Live) -> Plan:
         """Return what would change; raises UsageError for what cannot be."""
@@ -115,7 +114,7 @@ class Planner:
             spec=spec,
             changes=tuple(changes),
             warnings=tuple(self._warnings(spec)),
-            notes=tuple(self._notes(spec, change)),
+            notes=tuple(self._notes(spec, change, is_scaling=is_scaling(live, change))),
         )
 
     def check(self, spec: DeploymentSpec) -> None:
@@ -191,14 +190,16 @@ class Planner:
             }
         )
 
-    def _notes(self, spec: DeploymentSpec, change: Change) -> list[str]:
+    def _notes(self, spec: DeploymentSpec, change: Change, *, is_scaling: bool) -> list[str]:
         size = size_for(spec.settings)
         more = "what takes more memory is slowed down, and ended at twice as much"
         notes = [
             f"a dyno of {size.describe()}: {more}",
             "Heroku ends what does not listen 60 s after it was started",
         ]
-        if change.action != "none":
+        if size.has_preboot and self.options.get("preboot", "yes") == "yes":
+            notes.append("preboot: calls go to new dynos about 3 minutes after they were released")
+        if change.action != "none" and not is_scaling:
             notes.append(
                 f"the revision is tried in the app '{self.app(spec.name)}{TRIAL}', whose one dyno "
                 "runs while the deploy lasts"
@@ -211,11 +212,16 @@ class Planner:
         found = []
         if grace_of(spec) > _GRACE_S:
             found.append(f"a dyno has {_GRACE_S:g} s to end, and MODELPACK_GRACE_S is more")
-        if size_for(spec.settings).word in ("eco", "basic"):
+        if not size_for(spec.settings).has_preboot:
             found.append(
                 "eco and basic dynos are stopped before new ones start: calls wait meanwhile"
             )
         return found
+
+
+def facts_of(entry: Entry) -> dict[str, Fact]:
+    """Return what is compared: what is heeded of a spec, the options, and the size of the dynos."""
+    return entry.facts(_CAPABILITIES) | {"dyno": size_for(entry.spec.settings).word}
 
 
 def is_scaling(live: Live, change: Change) -> bool:

@@ -31,6 +31,11 @@ class Size:
     most: int = 100
     """Of one kind of process: 1 for the sizes that cannot grow."""
 
+    @property
+    def has_preboot(self) -> bool:
+        """Whether new dynos can start before the old ones end."""
+        return self.most > 1
+
     def describe(self) -> str:
         """Return size and memory for people."""
         memory = self.memory_mb

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from modelpack.deploy import (
     Capabilities,
@@ -34,31 +33,22 @@ from modelpack.deploy import (
     StandingTarget,
     check_name,
     chosen,
-    refuse_unknown,
 )
 from modelpack.deploy.pushing import FindLogin, Login, Push, Pushed, push_image
-from modelpack.errors import DeployError, UsageError
+from modelpack.deploy.references import resolve
+from modelpack.errors import DeployError
 from modelpack_heroku import changing, looking
 from modelpack_heroku.apps import App
 from modelpack_heroku.body import PROCESS
 from modelpack_heroku.calls import Calls, Heroku
-from modelpack_heroku.credentials import check_file
 from modelpack_heroku.kept import MARK, TARGET
 from modelpack_heroku.loglines import log_lines
 from modelpack_heroku.looking import Pair, Standing
-from modelpack_heroku.naming import check_app, is_ours
-from modelpack_heroku.planning import OF_THE_CALLER, Planner
+from modelpack_heroku.naming import is_ours
+from modelpack_heroku.options import check_options
+from modelpack_heroku.planning import OF_THE_CALLER, Planner, facts_of
 
 REGISTRY = "registry.heroku.com"
-
-OPTIONS: Mapping[str, str] = {
-    "app": "name of the app; default: 'modelpack-' and the name of the deployment",
-    "base": "base of the image",
-    "endpoint": "another address of the Platform API, such as that of a stand-in",
-    "registry": "another host of the container registry",
-    "team": "team that a new app belongs to",
-    "token_file": "file with the key; default: HEROKU_API_KEY, then ~/.netrc",
-}
 
 
 def push_bundle(
@@ -99,24 +89,8 @@ class HerokuTarget(StandingTarget[Standing]):
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
         """Make the target; raises UsageError for an option that cannot be."""
-        refuse_unknown(cls.name, options, OPTIONS)
-        for key, value in options.items():
-            if not value or not value.isprintable() or value != value.strip():
-                raise UsageError(f"option '{key}': '{value[:40]!a}' is no value for it")
-        if "app" in options:
-            check_app(options["app"])
-        endpoint = options.get("endpoint")
-        if endpoint is not None and not _is_safe(endpoint):
-            raise UsageError(
-                f"option 'endpoint': '{endpoint[:60]}' is no URL that a key may go to",
-                hint="write it with 'https://' in front, or name this machine itself",
-            )
-        if "/" in options.get("registry", "") or "/" in options.get("team", ""):
-            key = "registry" if "/" in options.get("registry", "") else "team"
-            raise UsageError(f"option '{key}': must be a name without a slash")
-        if "token_file" in options:
-            check_file(options["token_file"])
-        calls = Calls(endpoint=endpoint, token_file=options.get("token_file"))
+        check_options(cls.name, options)
+        calls = Calls(endpoint=options.get("endpoint"), token_file=options.get("token_file"))
         return cls(heroku=calls, given=dict(options))
 
     # What will happen.
@@ -131,8 +105,7 @@ class HerokuTarget(StandingTarget[Standing]):
         if standing is None:
             return Live(name=spec.name)
         sight, now = looking.look(standing), standing.now
-        applied = {} if now is None else self._planner.facts(now.spec)
-        applied |= {} if now is None else {f"option.{k}": v for k, v in now.options.items()}
+        applied = {} if now is None else facts_of(now)
         region = ((standing.app or {}).get("region") or {}).get("name")
         return Live(
             name=spec.name,
@@ -170,6 +143,7 @@ class HerokuTarget(StandingTarget[Standing]):
         if standing is not None and _is_scaling(plan):
             journal.step(f"scale/app/{pair.main.name}", lambda: changing.scale(standing, entry))
             return self.revision(spec)
+        resolve(spec.settings.secrets)  # one that is not there is said before anything is sent
         for app in (pair.main, pair.trial):
             journal.step(f"create/app/{app.name}", partial(self._ensure, app, spec))
         for app in (pair.trial, pair.main):
@@ -284,15 +258,6 @@ class HerokuTarget(StandingTarget[Standing]):
         )
         progress.note(f"{pushed.sent_bytes} bytes sent to '{host}/{app}/{PROCESS}'")
         return {"image": pushed.image_id}
-
-
-def _is_safe(endpoint: str) -> bool:
-    """Return whether a key may go to an address: encrypted, or to this machine itself."""
-    parts = urlsplit(endpoint)
-    is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    return bool(parts.hostname) and (
-        parts.scheme == "https" or (parts.scheme == "http" and is_here)
-    )
 
 
 def _is_scaling(plan: Plan) -> bool:
