@@ -119,6 +119,11 @@ def load(url: str, once: Callable[[str], Any] = ask) -> Iterator[Counter[str]]:
         print(dict(seen))
 
 
+def failures(seen: Counter[str]) -> int:
+    """Return how many requests were not answered."""
+    return sum(count for said, count in seen.items() if said.startswith("failed"))
+
+
 def wait_for(claim: Callable[[], bool]) -> None:
     """Wait until something is so; AssertionError when it never is."""
     deadline = time.monotonic() + WITHIN_S

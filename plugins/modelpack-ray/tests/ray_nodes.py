@@ -151,6 +151,16 @@ class Nodes:
         finally:
             process.kill()
 
+    def lose(self, name: str) -> None:
+        """End all processes of a node at one moment, as when its machine goes."""
+        process = self._running.pop(name)
+        family = _family(process.pid)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # none of them sees another one go
+            for one in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, number)
+        process.wait(_WITHIN_S)
+
     def _start(self, name: str, *words: str) -> None:
         ports = free_ports(7)
         log = (self._folder / f"{name}.log").open("wb")
@@ -190,3 +200,16 @@ class Nodes:
             assert self._running[name].poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.1)
+
+
+def _family(process: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [process]
+    for one in found:
+        found += children.get(one, [])
+    return found

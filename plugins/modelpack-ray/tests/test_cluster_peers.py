@@ -10,11 +10,21 @@ import pytest
 from modelpack_ray.rest import Dashboard
 from modelpack_ray.target import RayTarget
 
+from modelpack.client import Client, Retry
 from modelpack.deploy import State, rollout
 from modelpack.testing import CLAIMS, Claim, TargetCase
 
 from .conftest import deploy
-from .ray_cluster import ask, load, nodes_with_replicas, sums, target_on, wait_for
+from .ray_cluster import (
+    CLIENTS,
+    ask,
+    failures,
+    load,
+    nodes_with_replicas,
+    sums,
+    target_on,
+    wait_for,
+)
 from .ray_nodes import Nodes
 
 pytestmark = [pytest.mark.peers, pytest.mark.network]
@@ -93,22 +103,40 @@ def test_the_contract_of_targets(claim: Claim, real: Nodes) -> None:
     )
 
 
-def test_a_killed_node_costs_what_it_had_and_nothing_after_it(
+def test_a_lost_node_costs_the_requests_that_it_had_and_none_after_them(
     target: RayTarget, real: Nodes
 ) -> None:
-    """Requests are made once.  A client that may ask again gets all of its answers."""
+    """Of clients that ask once, and of ours when it may ask again."""
+    url = f"{deploy(target, sums('1')).url}"
+    again = Retry(repeats_lost=True)
+    with (
+        Client(url, retry=again) as client,
+        load(f"{url}/predict") as seen,
+        load(url, lambda _: client.predict(x=[[1, 2]]).tolist()) as repeated,
+    ):
+        wait_for(lambda: min(seen["[3.0]"], repeated["[3.0]"]) > 50)
+        real.lose("second")
+        wait_for(lambda: len(nodes_with_replicas(target)) == 1)
+        lost, count = failures(seen), seen["[3.0]"]
+        wait_for(lambda: seen["[3.0]"] > count + 100)
+        real.add("second")
+        wait_for(lambda: len(nodes_with_replicas(target)) == 2)
+    assert failures(seen) == lost <= CLIENTS, seen
+    assert set(repeated) == {"[3.0]"}, repeated
+
+
+def test_a_node_whose_ray_is_killed_is_replaced(target: RayTarget, real: Nodes) -> None:
+    """Its proxy lives on for a moment, and fails what it is asked; then the rest answers all."""
     url = f"{deploy(target, sums('1')).url}"
     with load(f"{url}/predict") as seen:
         wait_for(lambda: seen["[3.0]"] > 50)
         real.end("second", signal.SIGKILL)
         wait_for(lambda: len(nodes_with_replicas(target)) == 1)
-        before = sum(seen.values()) - seen["[3.0]"]
-        count = seen["[3.0]"]
+        failed, count = failures(seen), seen["[3.0]"]
         wait_for(lambda: seen["[3.0]"] > count + 100)
-        after = sum(seen.values()) - seen["[3.0]"]
         real.add("second")
         wait_for(lambda: len(nodes_with_replicas(target)) == 2)
-    print(f"failed: {before}, and {after - before} later")
+    assert failures(seen) == failed, seen
 
 
 def test_what_is_destroyed_leaves_nothing(target: RayTarget, real: Nodes) -> None:

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from modelpack_ray.kept import Kept
 from modelpack_ray.packages import Storage, bundle_package, names_of, node_package, write_package
 from modelpack_ray.rest import last_line
 from modelpack_ray.standing import reason_in
-from modelpack_ray.target import RayTarget
 from modelpack_ray.wanted import ACCELERATORS, Place, application, application_name, scaling
 
-from modelpack.deploy import DeploySettings, rollout
+from modelpack.deploy import DeploySettings
 from modelpack.deploy.shipping import Shipment
 from modelpack.errors import DeployError
 
@@ -168,45 +166,6 @@ def test_a_shared_folder_has_a_package_below_one_folder(bundle: Shipment, tmp_pa
     assert [file.name for file in shared.iterdir()] == ["p.zip"]
     with pytest.raises(DeployError, match="cannot write the package"):
         write_package(shared / "p.zip", "q.zip", b"")
-
-
-def rendered(**options: str) -> dict[str, bytes]:
-    target = RayTarget.from_options(options)
-    wanted = spec(
-        "a", secrets={"TOKEN": "env:T"}, accelerator="nvidia-l4:1", min_replicas=1, max_replicas=4
-    )
-    return dict(rollout.render(target, wanted).files)
-
-
-def test_the_list_for_serve_is_written_as_yaml() -> None:
-    files = rendered()
-    assert list(files) == ["serve.yaml"]
-    said = yaml.safe_load(files["serve.yaml"])
-    (app,) = said["applications"]
-    assert app["route_prefix"] == "/digits"
-    assert app["import_path"] == "modelpack_ray_node:app"
-    assert said["http_options"] == {"host": "127.0.0.1", "port": 8000}
-
-
-def test_a_rayservice_has_nodes_for_all_replicas_and_secrets_by_reference() -> None:
-    files = rendered(packages="https://models.example/ray", image="example/ray:1")
-    service = yaml.safe_load(files["rayservice.yaml"])
-    assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
-    cluster = service["spec"]["rayClusterConfig"]
-    (group,) = cluster["workerGroupSpecs"]
-    assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)
-    (container,) = group["template"]["spec"]["containers"]
-    assert container["image"] == "example/ray:1"
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert container["env"] == [
-        {
-            "name": "MODELPACK_SECRET_TOKEN",
-            "valueFrom": {"secretKeyRef": {"name": "digits-secrets", "key": "TOKEN"}},
-        }
-    ]
-    (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
-    assert app["runtime_env"]["working_dir"].startswith("https://models.example/ray/")
-    assert "env_vars" not in app["runtime_env"]
 
 
 def test_the_telling_line_of_a_traceback_is_found() -> None:

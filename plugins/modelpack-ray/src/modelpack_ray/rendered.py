@@ -7,11 +7,13 @@
 Values of secrets are in none of them: the RayService takes them from a Secret of Kubernetes, as variables
 of the containers.
 
-Sources: Ray's documentation, "Serve config files"; KubeRay's API reference, ``RayService`` (ray.io/v1).
+Sources: Ray's documentation, "Serve config files"; KubeRay's API reference, ``RayService`` (ray.io/v1); for
+its name ``ValidateRayServiceMetadata`` and ``MaxRayServiceNameLength`` of KubeRay's operator.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ IMAGE = "rayproject/ray:2.60.0-py311"
 
 _HEAD_CPU, _HEAD_MEMORY = "1", "4Gi"
 _NODE_MEMORY = 2 << 30
+_MOST_LETTERS = 47
 _NO_TIME = "1970-01-01T00:00:00Z"
 
 
@@ -120,9 +123,16 @@ def _resources(settings: DeploySettings) -> dict[str, str]:
 
 
 def _dns(name: str) -> str:
-    """Return a name as Kubernetes takes it (RFC 1123, and of a Service: RFC 1035)."""
-    name = name.replace("_", "-").replace(".", "-").strip("-")
-    return name if name[:1].isalpha() else f"m-{name}"
+    """Return a name as KubeRay takes that of a RayService: a label of RFC 1035, not too long.
+
+    One that has to be cut ends with six digits of the whole.
+    """
+    label = name.replace("_", "-").replace(".", "-").strip("-")
+    label = label if label[:1].isalpha() else f"m-{label}"
+    if len(label) <= _MOST_LETTERS:
+        return label
+    digits = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{label[: _MOST_LETTERS - 7].rstrip('-')}-{digits}"
 
 
 def _yaml(value: Mapping[str, Any]) -> bytes:
