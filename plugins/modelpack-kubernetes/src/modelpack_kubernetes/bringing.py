@@ -37,6 +37,7 @@ from modelpack_kubernetes.loglines import last_words
 from modelpack_kubernetes.looking import Sight, pods_of, sight_of
 from modelpack_kubernetes.manifests import secret
 from modelpack_kubernetes.standing import Item, Stand, Standing, look, objects_of
+from modelpack_kubernetes.values import own_references
 from modelpack_kubernetes.wanted import own_secret, selector_of
 from modelpack_kubernetes.words import Json, resource_name
 
@@ -85,8 +86,7 @@ def ensure_secret(cluster: Cluster, entry: Entry, journal: Journal) -> None:
     It never changes, so one with other values is made anew.  Raises UsageError for a value that is
     not there.
     """
-    references = entry.spec.settings.secrets
-    own = {key: one for key, one in references.items() if not one.startswith("k8s:")}
+    own = own_references(entry.spec)
     if not own:
         return
     manifest = secret(entry.wanted, resolve(own))

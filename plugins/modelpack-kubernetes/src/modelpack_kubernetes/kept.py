@@ -42,24 +42,29 @@ class Entry:
     image: str
     """Reference that nodes pull; with its digest where that is known."""
     options: Mapping[str, str] = field(default_factory=dict)
+    serial: int = 1
+    """Which values its own secrets have; other values behind the same references are the next."""
 
     @property
     def mark(self) -> str:
-        """Name of the revision in the cluster: other options are another one."""
-        if not self._told:
-            return self.spec.revision
-        text = json.dumps(self._told, sort_keys=True)
-        return f"{self.spec.revision}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        """Name of the revision in the cluster: other options, or other values, are another one."""
+        name = self.spec.revision
+        if self._told:
+            text = json.dumps(self._told, sort_keys=True)
+            name += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        return name if self.serial == 1 else f"{name}-{self.serial}"
 
     @property
     def wanted(self) -> Wanted:
         """What it asks of a cluster; raises UsageError."""
-        return replace(wanted_from(self.spec, self.options), image=self.image)
+        return replace(wanted_from(self.spec, self.options, serial=self.serial), image=self.image)
 
     def facts(self) -> dict[str, Fact]:
         """Return what is compared: facts of the spec, and the options."""
         mode = {"mode": self.spec.settings.mode or "deployment"}
-        return self.spec.facts() | mode | {f"option.{k}": v for k, v in self._told.items()}
+        values = {} if self.serial == 1 else {"values of secrets": f"no. {self.serial}"}
+        told = {f"option.{k}": v for k, v in self._told.items()}
+        return self.spec.facts() | mode | told | values
 
     @property
     def _told(self) -> dict[str, str]:
@@ -68,7 +73,8 @@ class Entry:
 
     def to_json(self) -> Json:
         """Return plain JSON values."""
-        return {"spec": self.spec.to_json(), "image": self.image, "options": dict(self.options)}
+        said = {"spec": self.spec.to_json(), "image": self.image, "options": dict(self.options)}
+        return said if self.serial == 1 else {**said, "serial": self.serial}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
@@ -76,8 +82,9 @@ class Entry:
         try:
             options = {str(key): str(one) for key, one in value["options"].items()}
             spec = DeploymentSpec.from_json(value["spec"])
-            return cls(spec=spec, image=str(value["image"]), options=options)
-        except (KeyError, TypeError, AttributeError) as cause:
+            serial = int(value.get("serial", 1))
+            return cls(spec=spec, image=str(value["image"]), options=options, serial=serial)
+        except (KeyError, TypeError, AttributeError, ValueError) as cause:
             raise DeployError(
                 "what the cluster keeps of a deployment cannot be read",
                 hint="deploy it again; a newer modelpack may have written it",

@@ -9,12 +9,12 @@ found again.  Values of secrets are in none: ``secret`` makes the one object tha
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 from modelpack.errors import UsageError
 from modelpack_kubernetes import exposure, knative, kserve, monitoring, scaling, weights, workload
 from modelpack_kubernetes.checks import problems
+from modelpack_kubernetes.values import encoded
 from modelpack_kubernetes.wanted import Wanted, own_secret
 from modelpack_kubernetes.words import Json
 
@@ -67,9 +67,7 @@ def secret(wanted: Wanted, values: Mapping[str, str]) -> Json:
         "metadata": wanted.metadata(own_secret(wanted)),
         "type": "Opaque",
         "immutable": True,
-        "data": {
-            key: base64.b64encode(value.encode()).decode() for key, value in sorted(values.items())
-        },
+        "data": encoded(values),
     }
 
 

@@ -31,6 +31,7 @@ from modelpack_kubernetes.standing import Stand, Standing, canary_count, objects
 _IMAGE = "image"
 _OBJECTS = "objects"
 _BESIDE = "beside"
+SERIAL = "serial"
 
 
 def read(cluster: Cluster, standing: Standing, entry: Entry, state: State) -> Live:
@@ -49,7 +50,7 @@ def read(cluster: Cluster, standing: Standing, entry: Entry, state: State) -> Li
         if kind.name not in ("ControllerRevision", "Secret"):
             title = kind.title(one["metadata"]["name"])
             found.changes.append(Change(action="delete", resource=title))
-    around: dict[str, Fact] = {_OBJECTS: found.to_json()}
+    around: dict[str, Fact] = {_OBJECTS: found.to_json(), SERIAL: entry.serial}
     if "@" in entry.image:
         around[_IMAGE] = entry.image
     if stand.beside is not None and entry.wanted.mode != "deployment":

@@ -203,7 +203,12 @@ def _item(kind: Kind, value: Json, name: str) -> Item:
     try:
         note = json.loads(notes[OPTIONS_NOTE])
         spec = DeploymentSpec.from_json(json.loads(notes[SPEC]))
-        entry = Entry(spec=spec, image=str(note["image"]), options=dict(note["options"]))
+        entry = Entry(
+            spec=spec,
+            image=str(note["image"]),
+            options=dict(note["options"]),
+            serial=int(note.get("serial", 1)),
+        )
     except (KeyError, ValueError, TypeError, DeployError, UsageError):
         entry = None
     return Item(kind=kind, value=value, entry=entry)
@@ -225,7 +230,8 @@ def _marked(manifest: Json, entry: Entry) -> Json:
     notes = meta.get("annotations") or {}
     if SPEC not in notes:
         return manifest
-    note = json.dumps({"image": entry.image, "options": dict(entry.options)}, sort_keys=True)
+    told = {key: one for key, one in entry.to_json().items() if key != "spec"}
+    note = json.dumps(told, sort_keys=True)
     return {**manifest, "metadata": {**meta, "annotations": {**notes, OPTIONS_NOTE: note}}}
 
 
@@ -251,4 +257,5 @@ def canary_count(former: Wanted, percent: int) -> int:
 
 def _pods(entry: Entry) -> Mapping[str, object]:
     wanted = replace(entry.wanted, canonical="")
-    return {"pods": wanted.pods, "image": entry.image, "options": dict(entry.options)}
+    told = {"image": entry.image, "options": dict(entry.options), "serial": entry.serial}
+    return {"pods": wanted.pods, **told}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from modelpack.deploy import (
@@ -44,7 +44,7 @@ from modelpack_kubernetes.bringing import Clock
 from modelpack_kubernetes.capable import capabilities_of
 from modelpack_kubernetes.cluster import Cluster, Connect
 from modelpack_kubernetes.connecting import current, from_kubeconfig
-from modelpack_kubernetes.kept import Entry, of_the_manifests
+from modelpack_kubernetes.kept import Entry, Kept, of_the_manifests
 from modelpack_kubernetes.kinds import DEPLOYMENT
 from modelpack_kubernetes.looking import sight_of
 from modelpack_kubernetes.options import OPTIONS as MANIFEST_OPTIONS
@@ -59,6 +59,7 @@ from modelpack_kubernetes.standing import (
     look,
     objects_of,
 )
+from modelpack_kubernetes.values import serial_of
 
 OPTIONS: Mapping[str, str] = {
     **MANIFEST_OPTIONS,
@@ -129,7 +130,8 @@ class KubernetesTarget(Target):
         """Return what would change, by the objects of the cluster."""
         reference = reference_of(spec, self.given)
         image = str(live.surroundings.get("image") or reference)
-        entry = Entry(spec=spec, image=image, options=of_the_manifests(self.given))
+        options, serial = of_the_manifests(self.given), live.surroundings.get(planning.SERIAL, 1)
+        entry = Entry(spec=spec, image=image, options=options, serial=int(str(serial)))
         return planning.plan(self.name, entry, live, self.capabilities(spec), is_pushed(self.given))
 
     def render(self, spec: DeploymentSpec) -> Rendered:
@@ -260,7 +262,7 @@ class KubernetesTarget(Target):
                 target=self.name,
                 spec=one.entry.spec,
                 since=one.since,
-                note="a canary" if one.beside is not None else None,
+                note=_note(one),
             )
             for one in look(self.cluster, name).kept
         )
@@ -301,7 +303,8 @@ class KubernetesTarget(Target):
     def _entry(self, spec: DeploymentSpec, standing: Standing) -> Entry:
         reference = reference_of(spec, self.given)
         image = standing.image_of(spec, reference) or reference
-        return Entry(spec=spec, image=image, options=of_the_manifests(self.given))
+        serial, options = serial_of(self.cluster, spec), of_the_manifests(self.given)
+        return Entry(spec=spec, image=image, options=options, serial=serial)
 
     def _push(self, entry: Entry, journal: Journal, progress: Progress) -> Entry:
         pushed = journal.step(
@@ -320,7 +323,7 @@ class KubernetesTarget(Target):
         if pushed is None:
             raise DeployError(f"the registry gave no digest for '{entry.image}'")
         image = f"{entry.image}@{pushed['digest']}"
-        return Entry(spec=entry.spec, image=image, options=entry.options)
+        return replace(entry, image=image)
 
     def _state(self, standing: Standing) -> State:
         item = standing.newest
@@ -331,6 +334,12 @@ class KubernetesTarget(Target):
             f"no deployment '{check_name(name)}' at target '{self.name}'",
             hint="run 'modelpack deployments list' to see them",
         )
+
+
+def _note(kept: Kept) -> str | None:
+    if kept.beside is not None:
+        return "a canary"
+    return None if kept.entry.serial == 1 else "other values of its secrets"
 
 
 def _share(standing: Standing) -> str | None:

@@ -82,6 +82,8 @@ class Wanted:
     """The spec as canonical JSON."""
     secrets: Mapping[str, SecretKey] = field(default_factory=dict)
     """Where each secret variable is read from."""
+    serial: int = 1
+    """Which values of ``env:`` and ``file:`` it has: the first ones, or others since."""
 
     @property
     def name(self) -> str:
@@ -155,10 +157,13 @@ class Wanted:
         return {name: int(port) for name, port in found.items() if port.isdecimal() and int(port)}
 
 
-def wanted_from(spec: DeploymentSpec, options: Mapping[str, str] | None = None) -> Wanted:
+def wanted_from(
+    spec: DeploymentSpec, options: Mapping[str, str] | None = None, *, serial: int = 1
+) -> Wanted:
     """Return what a spec asks for.
 
     options  those of the target; what the manifests do not depend on is passed over
+    serial   which values of its own secrets it has
 
     Raises UsageError for a mode, a secret, a label or a combination that cannot be.
     """
@@ -179,7 +184,8 @@ def wanted_from(spec: DeploymentSpec, options: Mapping[str, str] | None = None) 
         settings=spec.settings,
         options=chosen,
         canonical=spec.canonical(),
-        secrets=_secrets(spec),
+        secrets=_secrets(spec, serial),
+        serial=serial,
     )
 
 
@@ -202,12 +208,13 @@ def selector_of(name: str) -> dict[str, str]:
 
 def own_secret(wanted: Wanted) -> str:
     """Return the name of the Secret that an apply makes for ``env:`` and ``file:``."""
-    return own_secret_name(wanted.deployment, wanted.pods)
+    return own_secret_name(wanted.deployment, wanted.pods, wanted.serial)
 
 
-def own_secret_name(deployment: str, pods: str) -> str:
-    """Return the name of the Secret of a revision's pods."""
-    return f"{resource_name(deployment)}-{pods}"
+def own_secret_name(deployment: str, pods: str, serial: int = 1) -> str:
+    """Return the name of the Secret of a revision's pods; other values have the next ``serial``."""
+    name = f"{resource_name(deployment)}-{pods}"
+    return name if serial == 1 else f"{name}-{serial}"
 
 
 def pods_of(spec: DeploymentSpec) -> str:
@@ -217,12 +224,12 @@ def pods_of(spec: DeploymentSpec) -> str:
     return replace(spec, settings=replace(spec.settings, **same)).revision
 
 
-def _secrets(spec: DeploymentSpec) -> dict[str, SecretKey]:
+def _secrets(spec: DeploymentSpec, serial: int) -> dict[str, SecretKey]:
     found = {}
     for variable, reference in spec.settings.secrets.items():
         scheme, _, rest = reference.partition(":")
         if scheme in ("env", "file"):
-            own = own_secret_name(spec.name, pods_of(spec))
+            own = own_secret_name(spec.name, pods_of(spec), serial)
             found[variable] = SecretKey(secret=own, key=variable)
         elif scheme == "k8s":
             found[variable] = _of_the_cluster(variable, rest)
