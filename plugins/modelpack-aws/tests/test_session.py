@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore import exceptions as aws
 from modelpack_aws.session import Session, said
+from modelpack_aws.target import AwsTarget
 
 from modelpack.errors import (
     ConflictError,
@@ -86,3 +87,22 @@ def test_a_client_is_made_once_and_anew_in_another_region() -> None:
     assert session.client("sts") is first
     session.use("eu-west-1")
     assert session.client("sts").meta.region_name == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "region"),
+    [
+        ({"region": "eu-west-1"}, {"AWS_REGION": "eu-west-2"}, "eu-west-1"),
+        ({}, {"AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-2"),
+        ({}, {"AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-3"),
+    ],
+)
+def test_the_region_is_that_of_every_tool_of_aws(
+    options: dict[str, str],
+    environ: dict[str, str],
+    region: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert AwsTarget.from_options(options).options["region"] == region

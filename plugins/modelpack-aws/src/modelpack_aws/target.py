@@ -86,7 +86,8 @@ class AwsTarget(StandingTarget[Standing]):
         """Make the target with real clients; raises UsageError, ToolMissingError without boto3."""
         MODES.refuse_unknown(cls.name, options, OPTIONS, cls.allowed)
         session = Session(
-            region_name=options.get("region"),
+            # boto3 reads AWS_DEFAULT_REGION alone; all other tools of AWS read this one, and first.
+            region_name=options.get("region") or os.environ.get("AWS_REGION"),
             profile=options.get("profile"),
             endpoint_url=address_of(options, "endpoint_url", os.environ.get("AWS_ENDPOINT_URL")),
         )
