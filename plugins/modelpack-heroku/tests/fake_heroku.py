@@ -35,7 +35,7 @@ from modelpack_heroku import strict
 from modelpack_heroku.calls import DOCKER, VERSION, Calls
 from modelpack_heroku.sizes import SIZES
 
-from modelpack.deploy import Clock
+from modelpack.testing import Hours
 
 Json = dict[str, Any]
 
@@ -136,14 +136,9 @@ class FakeHeroku:
         self._server.server_close()
         self._thread.join()
 
-    def asked(self) -> Calls:
+    def asked(self, *, attempts: int = 1) -> Calls:
         """Return who asks, with a clock that waits for nothing."""
-        hours = [0.0]
-
-        def sleep(seconds: float) -> None:
-            hours[0] += seconds
-
-        return Calls(endpoint=self.url, clock=Clock(now=lambda: hours[0], sleep=sleep))
+        return Calls(endpoint=self.url, clock=Hours().clock(), attempts=attempts)
 
     def resources(self) -> list[str]:
         return sorted(self.apps)

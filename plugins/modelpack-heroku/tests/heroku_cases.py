@@ -6,7 +6,8 @@ from typing import Any
 
 from modelpack_heroku.target import HerokuTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, Status, rollout
+from modelpack.deploy import DeploymentSpec, Status, rollout
+from modelpack.testing import spec_of
 
 from .fake_heroku import FakeHeroku
 
@@ -18,15 +19,7 @@ def target_of(heroku: FakeHeroku, **options: str) -> HerokuTarget:
 
 
 def spec(version: str = "a", **more: Any) -> DeploymentSpec:
-    env = {key: more.pop(key) for key in list(more) if key.isupper()}
-    settings = {"ready_timeout_s": 5.0, "public": True, "instance": "standard-1x", **more}
-    return DeploymentSpec(
-        name="digits",
-        bundle=f"digits:{version}",
-        digest="sha256:" + (version.encode().hex() * 64)[:64],
-        image="digits:1",
-        settings=DeploySettings(env=env, **settings),
-    )
+    return spec_of(version, **{"public": True, "instance": "standard-1x", **more})
 
 
 def deploy(target: HerokuTarget, wanted: DeploymentSpec) -> Status:

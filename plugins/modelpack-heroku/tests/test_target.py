@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from modelpack_heroku.target import HerokuTarget
 
-from modelpack.deploy import DeploymentSpec, Journal, State, rollout
-from modelpack.errors import ConflictError, DeployError, ModelpackError, RefusedError, UsageError
+from modelpack.deploy import Journal, State, rollout
+from modelpack.errors import ConflictError, DeployError, RefusedError, UsageError
 from modelpack.progress import SILENT
-from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase
+from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase, fault_at_every
 
 from .fake_heroku import READ_KEY, FakeHeroku
 from .heroku_cases import MAIN, TRIAL, deploy, spec, target_of
@@ -270,70 +268,23 @@ def test_the_log_is_what_the_processes_wrote(heroku: FakeHeroku) -> None:
 def test_a_moment_without_an_answer_is_tried_again(heroku: FakeHeroku) -> None:
     faults = iter(["throttled", "refused", "lost"])
     heroku.fault = lambda _: next(faults, None)
+    target = replace(target_of(heroku), heroku=heroku.asked(attempts=4))
 
-    assert target_of(heroku).status("digits").state is State.ABSENT
+    assert target.status("digits").state is State.ABSENT
     assert next(faults, None) is None, "the faults were not met"
 
 
-# --- faults ---------------------------------------------------------------------------------------
-
-MOST_CALLS = 140
-"""More than a deploy makes; a fault that comes too late must leave everything as it is."""
-
-
-class Fault:
-    """Lets calls go wrong from the given one on: a moment is tried again, this is none."""
-
-    def __init__(self, number: int, kind: str) -> None:
-        self.number, self.kind, self.calls = number, kind, 0
-        self.hit: str | None = None
-
-    def __call__(self, word: str) -> str | None:
-        self.calls += 1
-        if self.calls == self.number:
-            self.hit = word
-        # A reading is tried again, so it has to fail each time.
-        return self.kind if self.hit == word and self.calls < self.number + 4 else None
-
-
-def one_fault(
-    heroku: FakeHeroku,
-    target: HerokuTarget,
-    first: DeploymentSpec | None,
-    wanted: DeploymentSpec,
-    fault: Fault,
-) -> None:
-    if first is not None:
-        deploy(target, first)
-    heroku.fault = fault
-    with suppress(ModelpackError):  # in our words, whatever went wrong
-        deploy(target, wanted)
-    heroku.fault = lambda _: None
-    if first is not None:
-        assert target.status("digits").state in (State.RUNNING, State.STARTING)
-    assert deploy(target, wanted).bundle == wanted.bundle
-    assert rollout.plan_deployment(target, wanted).is_empty
-    history = [one.bundle for one in target.history("digits")]
-    assert history == [*([] if first is None else [first.bundle]), wanted.bundle]
-    assert heroku.apps[TRIAL].web["quantity"] == 0
-    target.destroy("digits")
-    assert heroku.resources() == []
-
-
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
-@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.long)])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     heroku: FakeHeroku, every: int, is_update: bool
 ) -> None:
-    first, wanted = (spec("a", OLD="1") if is_update else None), spec("b", min_replicas=2)
-    words: set[str] = set()
-    for kind in ("refused", "lost"):
-        for number in range(min(every, 5), MOST_CALLS, every):
-            fault = Fault(number, kind)
-            one_fault(heroku, target_of(heroku), first, wanted, fault)
-            words.add(str(fault.hit).partition(" ")[0])
-            if fault.hit is None:
-                break
-        assert "None" in words, "a deploy makes more calls than are tried"
+    def the_trial_sleeps() -> None:
+        assert heroku.apps[TRIAL].web["quantity"] == 0
+        assert "MODELPACK_TRIAL" not in heroku.apps[TRIAL].config
+
+    case = replace(case_of(heroku), changed=spec("b", EXTRA="1", min_replicas=2))
+    hit = fault_at_every(case, heroku, every=every, is_update=is_update, look=the_trial_sleeps)
+
     if every == 1:
-        assert {"push", "GET", "POST", "PATCH"} <= words
+        assert {"push", f"PATCH /apps/{MAIN}/formation", f"GET /apps/{TRIAL}/dynos"} <= hit

@@ -32,7 +32,6 @@ VERSION = "application/vnd.heroku+json; version=3"
 DOCKER = "application/vnd.heroku+json; version=3.docker-releases"
 """What the release of an image is asked for with."""
 
-_ATTEMPTS = 4
 _TIMEOUT_S = 60.0
 _STREAM_S = 600.0
 _SAFE = frozenset({429, 503})
@@ -68,6 +67,8 @@ class Calls:
     """Another address of the API, such as that of a stand-in."""
     token_file: str | None = None
     clock: Clock = field(default_factory=Clock)
+    attempts: int = 4
+    """How often something is asked that may be asked again."""
     _opener: Any = field(default=None, init=False, repr=False)
 
     def key(self) -> str:
@@ -111,8 +112,8 @@ class Calls:
     ) -> tuple[Any, str]:
         strict.require(method, path, body)
         again = _SAFE_TO_READ if method == "GET" else _SAFE
-        for attempt in range(_ATTEMPTS):
-            is_last = attempt + 1 == _ATTEMPTS
+        for attempt in range(self.attempts):
+            is_last = attempt + 1 == self.attempts
             try:
                 status, following, data = self._once(method, path, what, body, headers)
             except UnreachableError:
