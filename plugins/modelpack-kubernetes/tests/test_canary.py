@@ -13,7 +13,7 @@ from stand_in import StandIn
 from modelpack.deploy import rollout
 from modelpack.errors import DeployError, ModelpackError
 
-MODES = ("deployment", "kserve", "knative")
+MODES = ("deployment", "kserve", "knative", "seldon")
 
 
 def canary(version: str = "b", **more: Any) -> Any:

@@ -26,7 +26,9 @@ VERSIONS = tuple(
 _CRDS = Path(__file__).parent / "data" / "crds"
 _BUILT_IN = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 _CUSTOM = ("serving.kserve.io", "serving.knative.dev", "keda.sh", "monitoring.coreos.com",
-           "gateway.networking.k8s.io")  # fmt: skip
+           "gateway.networking.k8s.io", "machinelearning.seldon.io")  # fmt: skip
+_PODS_OF_SELDON = "1.25.0"
+"""The oldest pods that there is a schema of; those in Seldon's own definition are older by one."""
 
 
 def mistakes(one: dict[str, Any], version: str) -> list[str]:
@@ -40,7 +42,7 @@ def _validator(api_version: str, kind: str, version: str) -> Any:
     group, _, word = api_version.rpartition("/")
     if group in _CUSTOM:
         schema = json.loads((_CRDS / f"{kind.lower()}_{word}.json").read_text())
-        return jsonschema.Draft202012Validator(schema)
+        return jsonschema.Draft202012Validator(schema, registry=_definitions(_PODS_OF_SELDON))
     folder = _BUILT_IN / f"v{version}-local-strict"
     prefix = f"{group.split('.')[0]}-" if group else ""
     schema = json.loads((folder / f"{kind.lower()}-{prefix}{word}.json").read_text())
@@ -53,4 +55,4 @@ def _definitions(version: str) -> Any:
     file = _BUILT_IN / f"v{version}-local-strict" / "_definitions.json"
     resource: Any = Resource.from_contents(json.loads(file.read_text()))
     registry: Any = Registry()
-    return registry.with_resource(resource.id(), resource)
+    return registry.with_resource(resource.id(), resource).with_resource(file.name, resource)

@@ -110,6 +110,19 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"mode": "knative", "accelerator": "nvidia-l4:1", "public": True, "max_replicas": 3},
         {"pull_secret": "pull", "runtime_class": "nvidia"},
     ),
+    "seldon": ({"mode": "seldon", "cpu": 1, "min_replicas": 2, "secrets": {"TOKEN": "env:TOKEN"}}, {}),
+    "seldon canary": ({"mode": "seldon", "canary_percent": 10, "public": True}, {"pull_secret": "pull"}),
+    "seldon by processor time": ({"mode": "seldon", "cpu": 1, "max_replicas": 5}, {"kubernetes": "1.35"}),
+    "seldon by requests": ({"mode": "seldon", "max_replicas": 5, "in_flight": 3}, {"scaler": "adapter"}),
+    "seldon by KEDA": (
+        {"mode": "seldon", "max_replicas": 9, "in_flight": 4, "window_s": 60.0, "cooldown_down_s": 30.0,
+         "max_up_factor": 2.0, "up_tolerance": 0.05},
+        KEDA,
+    ),
+    "seldon GPU": (
+        {"mode": "seldon", "accelerator": "nvidia-l4:1", "env": {"MODELPACK_GRPC_PORT": "9000"}},
+        {"weights": "init", "weights_from": "registry.example/digits-models:2"},
+    ),
 }  # fmt: skip
 """Settings and options, by what they show."""
 

@@ -41,15 +41,14 @@ class Asking:
 
         Raises OSError when the service is not reached.
         """
-        service = self._service(url)
+        service, parts = self._service(url), urlsplit(url)
         if service is None:
             return None
-        parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         ask = partial(
             self.cluster.proxy,
             SERVICE,
-            f"http:{service}:{SERVICE_PORT}",
+            f"http:{service}:{parts.port or SERVICE_PORT}",
             path,
             body=body,
             timeout_s=timeout_s,

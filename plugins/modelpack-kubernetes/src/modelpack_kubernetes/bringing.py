@@ -36,7 +36,7 @@ from modelpack_kubernetes.kinds import (
 from modelpack_kubernetes.loglines import last_words
 from modelpack_kubernetes.looking import Sight, pods_of, sight_of
 from modelpack_kubernetes.manifests import secret
-from modelpack_kubernetes.standing import Item, Stand, Standing, look, objects_of
+from modelpack_kubernetes.standing import Item, Stand, Standing, is_owned, look, objects_of
 from modelpack_kubernetes.values import own_references
 from modelpack_kubernetes.wanted import own_secret, selector_of
 from modelpack_kubernetes.words import Json, resource_name
@@ -110,7 +110,8 @@ def _end_canary(cluster: Cluster, entry: Entry, journal: Journal) -> None:
     """Remove a canary of before, now that what takes its place runs."""
     name = entry.wanted.canary_name
     for kind in (SERVICE, DEPLOYMENT):
-        if cluster.get(kind, name) is not None:
+        there = cluster.get(kind, name)
+        if there is not None and not is_owned(there):
             do = partial(_delete, cluster, kind, name)
             journal.step(f"delete/{kind.title(name)}", do)
 

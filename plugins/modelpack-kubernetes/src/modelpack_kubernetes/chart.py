@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelpack_kubernetes.manifests import checked, manifests
-from modelpack_kubernetes.wanted import Wanted
+from modelpack_kubernetes.wanted import CONTAINER_PORT, Wanted
 from modelpack_kubernetes.words import SPEC, Json
 from modelpack_kubernetes.workload import given_variables
 from modelpack_kubernetes.yaml_text import as_yaml
@@ -60,12 +60,16 @@ def files(wanted: Wanted, head: str) -> dict[str, bytes]:
     values, objects = _marked(wanted)
     found = {"Chart.yaml": as_yaml(_chart(wanted)).encode()}
     found["values.yaml"] = (head + as_yaml(values)).encode()
-    found["templates/NOTES.txt"] = _NOTES.format(
-        name=wanted.name, kind=_KINDS[wanted.mode]
-    ).encode()
+    found["templates/NOTES.txt"] = _notes(wanted).encode()
     for one in objects:
         found[f"templates/{one['kind'].lower()}.yaml"] = _template(one).encode()
     return found
+
+
+def _notes(wanted: Wanted) -> str:
+    port = f":{CONTAINER_PORT}" if wanted.mode == "seldon" else ""
+    words = {"name": wanted.name, "service": wanted.services[0], "port": port}
+    return _NOTES.format(kind=_KINDS[wanted.mode], **words)
 
 
 def _chart(wanted: Wanted) -> Json:
@@ -102,8 +106,18 @@ def _containers(one: Json) -> list[Json]:
     spec = one.get("spec", {})
     if one["kind"] == "InferenceService":
         return list(spec["predictor"].get("containers", ()))
+    if one["kind"] == "SeldonDeployment":
+        return list(_component(spec)["spec"]["containers"])
     pods = spec.get("template", {}).get("spec", spec)
     return list(pods.get("containers", ()))
+
+
+def _component(spec: Json) -> Json:
+    """Return what a SeldonDeployment of a chart has: one predictor of one component."""
+    [predictor] = spec["predictors"]
+    [component] = predictor["componentSpecs"]
+    found: Json = component
+    return found
 
 
 def _mark_container(container: Json, wanted: Wanted, values: Json) -> None:
@@ -117,23 +131,29 @@ def _mark_container(container: Json, wanted: Wanted, values: Json) -> None:
 
 def _mark_numbers(one: Json, values: Json) -> None:
     """Take out how many replicas there are, wherever the kind of object says it."""
+    for place in _numbered(one):
+        if "replicas" in place:
+            values["replicas"] = _taken(place, "replicas", "Replicas")
+        for least, most in (("minReplicas", "maxReplicas"), ("minReplicaCount", "maxReplicaCount")):
+            if most in place:
+                limits = {"min": _taken(place, least, "Min"), "max": _taken(place, most, "Max")}
+                values["scaling"] = limits
+        if "triggers" in place:
+            threshold = _taken(place["triggers"][0]["metadata"], "threshold", "Target")
+            values["scaling"]["inFlight"] = int(threshold)
+        if place.get("scaleMetric") == "concurrency":
+            values["scaling"]["inFlight"] = _taken(place, "scaleTarget", "TargetNumber")
+
+
+def _numbered(one: Json) -> list[Json]:
+    """Return the parts of an object that may say how many replicas there are."""
     spec = one.get("spec", {})
-    if one["kind"] == "Deployment" and "replicas" in spec:
-        values["replicas"] = _taken(spec, "replicas", "Replicas")
-    limits = {
-        "HorizontalPodAutoscaler": (spec, "minReplicas", "maxReplicas"),
-        "ScaledObject": (spec, "minReplicaCount", "maxReplicaCount"),
-        "InferenceService": (spec.get("predictor", {}), "minReplicas", "maxReplicas"),
-    }.get(one["kind"])
-    if limits is not None:
-        place, least, most = limits
-        values["scaling"] = {"min": _taken(place, least, "Min"), "max": _taken(place, most, "Max")}
-    if one["kind"] == "ScaledObject":
-        values["scaling"]["inFlight"] = int(
-            _taken(spec["triggers"][0]["metadata"], "threshold", "Target")
-        )
-    if one["kind"] == "InferenceService" and place.get("scaleMetric") == "concurrency":
-        values["scaling"]["inFlight"] = _taken(place, "scaleTarget", "TargetNumber")
+    if one["kind"] == "InferenceService":
+        return [spec["predictor"]]
+    if one["kind"] == "SeldonDeployment":
+        part = _component(spec)
+        return [part, part.get("hpaSpec", {}), part.get("kedaSpec", {})]
+    return [spec]
 
 
 def _mark_way_in(one: Json, values: Json) -> None:
@@ -192,7 +212,7 @@ def _listed(match: re.Match[str]) -> str:
 
 
 _NOTES = """\
-{name} answers inside the cluster at http://{name}.{{{{ .Release.Namespace }}}}
+{name} answers inside the cluster at http://{service}.{{{{ .Release.Namespace }}}}{port}
   kubectl --namespace {{{{ .Release.Namespace }}}} get {kind} {name}
 """
 
@@ -200,4 +220,5 @@ _KINDS = {
     "deployment": "deployment",
     "kserve": "inferenceservice",
     "knative": "services.serving.knative.dev",
+    "seldon": "seldondeployment",
 }

@@ -25,6 +25,7 @@ _PODS: Mapping[str, Callable[[Json], list[Json]]] = {
     "Deployment": lambda one: [one["spec"]["template"]["spec"]],
     "ServingRuntime": lambda one: [one["spec"]],
     "InferenceService": lambda one: list(one["spec"].values()),
+    "SeldonDeployment": lambda one: [part["spec"] for part in _components(one)],
 }
 
 
@@ -141,6 +142,46 @@ def _scaler(one: Json, objects: Sequence[Json]) -> Iterator[str]:
         yield f"'{target['name']}' says how many replicas it has itself"
 
 
+def _components(one: Json) -> list[Json]:
+    return [part for each in one["spec"]["predictors"] for part in each["componentSpecs"]]
+
+
+def _graph(one: Json, objects: Sequence[Json]) -> Iterator[str]:
+    """Yield what Seldon's webhook refuses, and what its operator makes nothing of."""
+    predictors = one["spec"]["predictors"]
+    names = [each["name"] for each in predictors]
+    if len(set(names)) != len(names):
+        yield "two predictors have one name"
+    total = sum(each["traffic"] for each in predictors if not each.get("shadow"))
+    if total != 100:
+        yield f"gives {total} % of its traffic away, not 100 %"
+    accounts = _named(objects, "ServiceAccount")
+    for each in predictors:
+        containers = {
+            container["name"]
+            for part in each["componentSpecs"]
+            for container in part["spec"]["containers"]
+        }
+        if each["graph"]["name"] not in containers:
+            yield f"{each['name']}: no container is called '{each['graph']['name']}', as its node is"
+        for part in each["componentSpecs"]:
+            yield from _labels(part["metadata"]["labels"])
+            if part["spec"].get("serviceAccountName") not in accounts:
+                yield f"{each['name']}: its account is not there"
+            yield from _limits(each["name"], part)
+
+
+def _limits(name: str, part: Json) -> Iterator[str]:
+    ways = [key for key in ("replicas", "hpaSpec", "kedaSpec") if key in part]
+    if len(ways) != 1:
+        yield f"{name}: says how many pods there are by {' and '.join(ways) or 'nothing'}"
+    hpa, keda = part.get("hpaSpec", {}), part.get("kedaSpec", {})
+    least = hpa.get("minReplicas", keda.get("minReplicaCount", 1))
+    most = hpa.get("maxReplicas", keda.get("maxReplicaCount", least))
+    if least > most:
+        yield f"{name}: more replicas at least than at most"
+
+
 def _predictor(one: Json, objects: Sequence[Json]) -> Iterator[str]:
     for name, part in one["spec"].items():
         if part.get("minReplicas", 0) > part.get("maxReplicas", 1):
@@ -193,6 +234,7 @@ _RULES: Mapping[str, Sequence[Callable[[Json, Sequence[Json]], Iterator[str]]]] 
     "ScaledObject": (_scaler,),
     "ServiceMonitor": (_monitor,),
     "InferenceService": (_predictor,),
+    "SeldonDeployment": (_graph,),
     "Ingress": (_way_in,),
     "HTTPRoute": (_way_in,),
 }
@@ -202,13 +244,20 @@ def _selects(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return bool(wanted) and wanted.items() <= labels.items()
 
 
+def _templates(one: Json) -> list[Json]:
+    """Return the pods' templates of what has some: labels and their part."""
+    if one["kind"] == "SeldonDeployment":
+        return _components(one)
+    return [one["spec"]["template"]] if one["kind"] in _WORKLOADS else []
+
+
 def _found_by(wanted: Mapping[str, str], objects: Sequence[Json]) -> list[Json]:
     """Return the pods' parts of the workloads whose pods have the labels."""
     return [
-        one["spec"]["template"]["spec"]
+        template["spec"]
         for one in objects
-        if one["kind"] in _WORKLOADS
-        and _selects(wanted, one["spec"]["template"]["metadata"]["labels"])
+        for template in _templates(one)
+        if _selects(wanted, template["metadata"]["labels"])
     ]
 
 

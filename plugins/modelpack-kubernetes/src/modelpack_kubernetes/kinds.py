@@ -49,11 +49,13 @@ CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService", "inferenceservices")
 KNATIVE_SERVICE = Kind("serving.knative.dev/v1", "Service", "services")
+SELDON_DEPLOYMENT = Kind("machinelearning.seldon.io/v1", "SeldonDeployment", "seldondeployments")
 
 WORKLOADS: Mapping[str, Kind] = {
     "deployment": DEPLOYMENT,
     "kserve": INFERENCE_SERVICE,
     "knative": KNATIVE_SERVICE,
+    "seldon": SELDON_DEPLOYMENT,
 }
 """What a deployment mainly is, by its mode."""
 
@@ -67,6 +69,7 @@ MADE = (
     Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
     INFERENCE_SERVICE,
     KNATIVE_SERVICE,
+    SELDON_DEPLOYMENT,
     DEPLOYMENT,
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     SERVICE,

@@ -31,13 +31,13 @@ _OF_THE_CLUSTER = ("every_s", "max_up_factor", "max_down_factor", "up_tolerance"
 _AUTOSCALING = "autoscaling.knative.dev"
 
 
-def objects(wanted: Wanted, former: str | None = None) -> list[Json]:
-    """Return account and service; ``former`` is the revision that a canary stands beside."""
+def objects(wanted: Wanted, former: Wanted | None = None) -> list[Json]:
+    """Return account and service; ``former`` is what a canary stands beside."""
     _check(wanted)
     return [workload.service_account(wanted), service(wanted, former)]
 
 
-def service(wanted: Wanted, former: str | None = None) -> Json:
+def service(wanted: Wanted, former: Wanted | None = None) -> Json:
     """Return the Service; raises UsageError for what Knative does not have."""
     metadata = wanted.metadata(**{SPEC: wanted.canonical, REVISION: wanted.revision})
     if not wanted.settings.public:
@@ -45,17 +45,13 @@ def service(wanted: Wanted, former: str | None = None) -> Json:
     template = _template(wanted)
     name = _named_after(wanted.name, template)
     template["metadata"]["name"] = name
+    beside = None if former is None else _named_after(former.name, _template(former))
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
         "metadata": metadata,
-        "spec": {"template": template, "traffic": _traffic(wanted, name, former)},
+        "spec": {"template": template, "traffic": _traffic(wanted, name, beside)},
     }
-
-
-def revision_name(wanted: Wanted) -> str:
-    """Return the name of the revision that Knative makes of it."""
-    return _named_after(wanted.name, _template(wanted))
 
 
 def notes(wanted: Wanted) -> list[str]:

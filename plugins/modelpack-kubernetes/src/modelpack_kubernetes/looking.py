@@ -3,6 +3,7 @@
     Deployment         generation, replicas, conditions ─┐
     InferenceService   Ready, url                        ├─► Sight(state, detail, url, restarts)
     Knative Service    Ready, url                        ┘        ▲
+    SeldonDeployment   its Deployments, state   │        ▲
     its pods           waiting, ended, not scheduled ─────────────┘ why
 
 What a pod waits for decides whether there is hope: an image that is not to be had, a container that
@@ -10,7 +11,8 @@ keeps ending or a secret that is not there is a failure; no room on any node is 
 cluster may grow.  KServe says "not ready" of what is still coming, so only its pods can say failed.
 
 Facts: Kubernetes documentation, "Deployments" (status, conditions), "Pod Lifecycle" (reasons);
-Knative serving API, ``status.conditions``; KServe API, InferenceServiceStatus.
+Knative serving API, ``status.conditions``; KServe API, InferenceServiceStatus; Seldon Core 1,
+``SeldonDeploymentStatus``, and its controller, which sets ``state``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from dataclasses import dataclass
 
 from modelpack.deploy import State
 from modelpack_kubernetes.cluster import Cluster
-from modelpack_kubernetes.kinds import DEPLOYMENT, KNATIVE_SERVICE, POD
+from modelpack_kubernetes.kinds import DEPLOYMENT, KNATIVE_SERVICE, POD, SELDON_DEPLOYMENT
+from modelpack_kubernetes.seldon import deployment_name, service_name
 from modelpack_kubernetes.standing import Item
 from modelpack_kubernetes.words import CANARY, REVISION, Json
 
@@ -38,6 +41,10 @@ HOPELESS = (
 
 _ENDED_TO_FAIL = 2
 """A container that ended so often and waits to be started again counts as failed."""
+
+
+_OF_SELDON = "seldon-deployment-id"
+"""Label that Seldon's operator puts on all that it makes of a deployment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +68,9 @@ def sight_of(cluster: Cluster, item: Item) -> Sight:
     if item.kind is DEPLOYMENT:
         state, detail = _of_deployment(item.value)
         url = None
+    elif item.kind is SELDON_DEPLOYMENT:
+        state, detail = _of_seldon(cluster, item.value)
+        url = _url_of_seldon(item.value)
     else:
         state, detail = _of_service(item)
         url = _url_of(item)
@@ -76,10 +86,13 @@ def sight_of(cluster: Cluster, item: Item) -> Sight:
 def pods_of(cluster: Cluster, item: Item) -> list[Json]:
     """Return the pods of a workload, of the revision that it is to run where they say so."""
     found, _ = cluster.find(POD, pod_selector(item))
-    if item.kind is not DEPLOYMENT:
+    if item.kind is DEPLOYMENT:
+        template = item.value["spec"]["template"]["metadata"]
+    elif item.kind is SELDON_DEPLOYMENT:
+        template = item.value["spec"]["predictors"][-1]["componentSpecs"][0]["metadata"]
+    else:
         return found
-    template = item.value["spec"]["template"]["metadata"].get("annotations") or {}
-    wanted = template.get(REVISION)
+    wanted = (template.get("annotations") or {}).get(REVISION)
     return [one for one in found if _note(one, REVISION) == wanted]
 
 
@@ -90,6 +103,8 @@ def pod_selector(item: Item) -> dict[str, str]:
         return dict(item.value["spec"]["selector"].get("matchLabels") or {})
     if item.kind is KNATIVE_SERVICE:
         return {"serving.knative.dev/service": meta["name"]}
+    if item.kind is SELDON_DEPLOYMENT:
+        return {_OF_SELDON: meta["name"]}
     return {"serving.kserve.io/inferenceservice": meta["name"]}
 
 
@@ -126,6 +141,37 @@ def _of_deployment(value: Json) -> tuple[State, str | None]:
     if updated >= count and there == updated and available >= count:
         return State.RUNNING, None if count else "asleep: no replica"
     return State.STARTING, f"{min(updated, available)} of {count} replicas are ready"
+
+
+def _of_seldon(cluster: Cluster, value: Json) -> tuple[State, str | None]:
+    """Return how a SeldonDeployment is: each predictor's Deployment first, then what is said of it.
+
+    Its status does not say of which generation it is, so what stands is looked at itself.
+    """
+    name, status = value["metadata"]["name"], value.get("status") or {}
+    made, _ = cluster.find(DEPLOYMENT, {_OF_SELDON: name})
+    there = {one["metadata"]["name"]: one for one in made}
+    for predictor in value["spec"]["predictors"]:
+        wanted = predictor["componentSpecs"][0]["metadata"]["annotations"].get(REVISION)
+        one = there.get(deployment_name(name, predictor["name"]))
+        if one is None or _note(one["spec"]["template"], REVISION) != wanted:
+            if status.get("state") == "Failed" and one is None:
+                return State.FAILED, str(status.get("description") or "Seldon's operator failed")
+            return State.STARTING, "the operator has not looked at it yet"
+        state, detail = _of_deployment(one)
+        if state is not State.RUNNING:
+            return state, detail
+    if status.get("state") != "Available":
+        return State.STARTING, str(status.get("description") or "not available yet")
+    return State.RUNNING, None
+
+
+def _url_of_seldon(value: Json) -> str:
+    """Return where callers in the cluster reach its newest predictor."""
+    meta, predictor = value["metadata"], value["spec"]["predictors"][-1]
+    ports = predictor["componentSpecs"][0]["spec"]["containers"][0]["ports"]
+    service = service_name(meta["name"], predictor["name"])
+    return f"http://{service}.{meta['namespace']}.svc:{ports[0]['containerPort']}"
 
 
 def _of_service(item: Item) -> tuple[State, str | None]:

@@ -12,17 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelpack.errors import UsageError
-from modelpack_kubernetes import exposure, knative, kserve, monitoring, scaling, weights, workload
+from modelpack_kubernetes import (
+    exposure,
+    knative,
+    kserve,
+    monitoring,
+    scaling,
+    seldon,
+    weights,
+    workload,
+)
 from modelpack_kubernetes.checks import problems
 from modelpack_kubernetes.values import encoded
 from modelpack_kubernetes.wanted import Wanted, own_secret
 from modelpack_kubernetes.words import Json
 
 
-def manifests(wanted: Wanted, *, former: str | None = None) -> list[Json]:
+def manifests(wanted: Wanted, *, former: Wanted | None = None) -> list[Json]:
     """Return the objects of a deployment.
 
-    former  in the mode ``knative``, the revision that a canary stands beside
+    former  in the modes ``knative`` and ``seldon``, what a canary stands beside
 
     Raises UsageError for what cannot be.
     """
@@ -31,6 +40,8 @@ def manifests(wanted: Wanted, *, former: str | None = None) -> list[Json]:
         return kserve.objects(wanted)
     if wanted.mode == "knative":
         return knative.objects(wanted, former)
+    if wanted.mode == "seldon":
+        return seldon.objects(wanted, former)
     found = [
         workload.service_account(wanted),
         exposure.network_policy(wanted),
@@ -44,7 +55,7 @@ def manifests(wanted: Wanted, *, former: str | None = None) -> list[Json]:
     return [one for one in found if one is not None]
 
 
-def checked(wanted: Wanted, *, former: str | None = None) -> list[Json]:
+def checked(wanted: Wanted, *, former: Wanted | None = None) -> list[Json]:
     """Return the objects as ``manifests`` does, after what no schema sees was looked at.
 
     Raises UsageError that names the first thing that is wrong.
@@ -73,14 +84,14 @@ def secret(wanted: Wanted, values: Mapping[str, str]) -> Json:
 
 def warnings(wanted: Wanted) -> list[str]:
     """Return what is done otherwise than asked for, and what the cluster must have for it."""
-    of_the_mode = {"deployment": scaling, "kserve": kserve, "knative": knative}[wanted.mode]
-    return [*of_the_mode.notes(wanted), *weights.notes(wanted)]
+    modes = {"deployment": scaling, "kserve": kserve, "knative": knative, "seldon": seldon}
+    return [*modes[wanted.mode].notes(wanted), *weights.notes(wanted)]
 
 
 def _check(wanted: Wanted) -> None:
     """Raise UsageError for options of another mode."""
     weights.check(wanted)
-    if wanted.mode != "deployment" and wanted.options.scaler != "cpu":
+    if wanted.mode in ("kserve", "knative") and wanted.options.scaler != "cpu":
         raise UsageError(
             f"option 'scaler': the mode '{wanted.mode}' counts requests itself", hint="leave it out"
         )

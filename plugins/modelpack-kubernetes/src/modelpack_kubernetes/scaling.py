@@ -40,13 +40,15 @@ _SAMPLE_S = 5
 _NEVER_MORE = "1000000"
 
 
-def scaler(wanted: Wanted) -> Json | None:
-    """Return what decides how many pods there are; None: nothing does.  Raises UsageError."""
+def scaler(wanted: Wanted, *, scaled: str | None = None) -> Json | None:
+    """Return what decides how many pods there are; None: nothing does.  Raises UsageError.
+
+    scaled  a Deployment that somebody else makes of it; its pods' series have no ``service`` of ours
+    """
     if not wanted.scales:
         return None
-    if wanted.options.scaler == "keda":
-        return _scaled_object(wanted)
-    return _autoscaler(wanted)
+    made = _scaled_object if wanted.options.scaler == "keda" else _autoscaler
+    return made(wanted, scaled)
 
 
 def disruption_budget(wanted: Wanted) -> Json | None:
@@ -106,9 +108,13 @@ def _unheeded(wanted: Wanted) -> list[str]:
     ]
 
 
-def in_flight_query(wanted: Wanted) -> str:
-    """Return the PromQL of the requests in flight in all pods, by the labels of a ServiceMonitor."""
-    return f'sum({IN_FLIGHT}{{namespace="{wanted.namespace}",service="{wanted.name}"}})'
+def in_flight_query(wanted: Wanted, scaled: str | None = None) -> str:
+    """Return the PromQL of the requests in flight in all pods, by the labels of a ServiceMonitor.
+
+    scaled  the Deployment whose pods it is about, by the label ``pod`` instead of ``service``
+    """
+    which = f'service="{wanted.name}"' if scaled is None else f'pod=~"{scaled}-.+"'
+    return f'sum({IN_FLIGHT}{{namespace="{wanted.namespace}",{which}}})'
 
 
 def in_flight_target(wanted: Wanted) -> int:
@@ -116,7 +122,7 @@ def in_flight_target(wanted: Wanted) -> int:
     return wanted.settings.in_flight or DEFAULT_IN_FLIGHT
 
 
-def _autoscaler(wanted: Wanted) -> Json:
+def _autoscaler(wanted: Wanted, scaled: str | None) -> Json:
     if wanted.options.scaler == "adapter":
         target = {"type": "AverageValue", "averageValue": str(in_flight_target(wanted))}
         metric: Json = {"type": "Pods", "pods": {"metric": {"name": IN_FLIGHT}, "target": target}}
@@ -134,7 +140,7 @@ def _autoscaler(wanted: Wanted) -> Json:
             "scaleTargetRef": {
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
-                "name": wanted.name,
+                "name": scaled or wanted.name,
             },
             "minReplicas": max(1, wanted.settings.min_replicas),
             "maxReplicas": wanted.settings.most_replicas,
@@ -144,9 +150,9 @@ def _autoscaler(wanted: Wanted) -> Json:
     }
 
 
-def _scaled_object(wanted: Wanted) -> Json:
+def _scaled_object(wanted: Wanted, scaled: str | None) -> Json:
     settings, options = wanted.settings, wanted.options
-    query = in_flight_query(wanted)
+    query = in_flight_query(wanted, scaled)
     if settings.window_s:
         query = f"avg_over_time({query}[{math.ceil(settings.window_s)}s:{_SAMPLE_S}s])"
     triggers = [_trigger(wanted, "in-flight", query, str(in_flight_target(wanted)))]
@@ -162,7 +168,7 @@ def _scaled_object(wanted: Wanted) -> Json:
             "scaleTargetRef": {
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
-                "name": wanted.name,
+                "name": scaled or wanted.name,
             },
             "minReplicaCount": least,
             "maxReplicaCount": settings.most_replicas,

@@ -22,7 +22,6 @@ from modelpack_kubernetes import kept as history
 from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kept import OPTIONS_NOTE, Entry, Kept
 from modelpack_kubernetes.kinds import CONTROLLER_REVISION, DEPLOYMENT, MADE, WORKLOADS, Kind
-from modelpack_kubernetes.knative import revision_name
 from modelpack_kubernetes.manifests import manifests
 from modelpack_kubernetes.wanted import PORT_NAME, SERVICE_PORT, Wanted, selector_of
 from modelpack_kubernetes.words import (
@@ -57,8 +56,7 @@ class Stand:
         if wanted.mode == "deployment":
             former = [_marked(one, beside) for one in manifests(beside.wanted)]
             return [*former, *(_marked(one, self.entry) for one in _canary(self.entry, beside))]
-        name = revision_name(beside.wanted) if wanted.mode == "knative" else None
-        return [_marked(one, self.entry) for one in manifests(wanted, former=name)]
+        return [_marked(one, self.entry) for one in manifests(wanted, former=beside.wanted)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from modelpack_kubernetes.words import (
     resource_name,
 )
 
-MODES = ("deployment", "kserve", "knative")
+MODES = ("deployment", "kserve", "knative", "seldon")
 """What the workload is; the first one unless ``deploy.mode`` says otherwise."""
 
 SCHEMES = ("k8s", "env", "file")
@@ -96,6 +96,13 @@ class Wanted:
         return f"{self.name}-{CANARY}"
 
     @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the Services by which it is reached in its cluster."""
+        if self.mode == "seldon":  # the operator makes one for each predictor
+            return (f"{self.name}-{STABLE}", f"{self.name}-{CANARY}")
+        return (self.name,)
+
+    @property
     def namespace(self) -> str:
         """Namespace of every object."""
         return self.options.namespace
@@ -151,7 +158,7 @@ class Wanted:
         What is open to others than the namespace would show them its metrics too.
         """
         given = dict(self.settings.env)
-        if self.is_open and self.mode == "deployment":
+        if self.is_open and self.mode in ("deployment", "seldon"):
             given.setdefault(METRICS_PORT, str(OWN_METRICS_PORT))
         found = {"grpc": given.get(GRPC_PORT, ""), "metrics": given.get(METRICS_PORT, "")}
         return {name: int(port) for name, port in found.items() if port.isdecimal() and int(port)}

@@ -30,6 +30,7 @@ PYTHON = "/bundle/venv/bin/python"
 _COPIED = "/models"
 _VOLUME = "models"
 _FIRST, _BY_DEFAULT = (1, 33), (1, 35)
+_MODES = {"init": ("deployment", "seldon"), "volume": ("deployment",)}
 
 # Folders and files alone: the user that copies owns neither and could not give them modes.
 _COPY = """\
@@ -45,7 +46,7 @@ for folder, _, files in os.walk("/bundle/models"):
 def check(wanted: Wanted) -> None:
     """Raise UsageError for a way that the mode or the cluster's version does not have."""
     options = wanted.options
-    if options.weights != "image" and wanted.mode != "deployment":
+    if options.weights != "image" and wanted.mode not in _MODES.get(options.weights, ()):
         fetched = "; KServe fetches models with --option storage=URI"
         raise UsageError(
             f"option 'weights': the mode '{wanted.mode}' has models in its image",

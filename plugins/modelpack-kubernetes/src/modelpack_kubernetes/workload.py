@@ -192,9 +192,13 @@ def _own_variables(wanted: Wanted, port: int) -> dict[str, str]:
 
 def allowed_hosts(wanted: Wanted) -> str:
     """Return the names by which the pages of the service may be asked for, by commas."""
-    name, namespace = wanted.name, wanted.namespace
-    own = [name, f"{name}.{namespace}", f"{name}.{namespace}.svc"]
-    own += [f"{name}.{namespace}.svc.cluster.local", wanted.options.hostname or ""]
+    endings = ("", ".@", ".@.svc", ".@.svc.cluster.local")
+    own = [
+        name + ending.replace("@", wanted.namespace)
+        for name in wanted.services
+        for ending in endings
+    ]
+    own.append(wanted.options.hostname or "")
     given = wanted.settings.env.get("MODELPACK_ALLOWED_HOSTS", "")
     return ",".join(one for one in [given, *own] if one)
 
@@ -244,6 +248,11 @@ def confined() -> Json:
 def _pre_stop(wanted: Wanted) -> Json:
     if wanted.options.kubernetes >= (1, 30):
         return {"sleep": {"seconds": ROUTERS_S}}
+    return pre_stop_by_command()
+
+
+def pre_stop_by_command() -> Json:
+    """Return the wait before the end as every version of Kubernetes knows it."""
     wait = f"import time; time.sleep({ROUTERS_S})"
     return {"exec": {"command": [PYTHON, "-I", "-S", "-c", wait]}}
 

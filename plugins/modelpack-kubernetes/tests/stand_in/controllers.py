@@ -2,6 +2,7 @@
 
     Deployment ──► one ReplicaSet for each template ──► Pods ──► a status, and conditions
     InferenceService, Knative Service ──► Pods, Ready, a URL
+    SeldonDeployment ──► a Deployment and a Service of each predictor
 
 A new ReplicaSet grows by ``maxSurge`` and the others shrink by what is ready, so that never fewer
 than ``replicas - maxUnavailable`` are.  A ReplicaSet keeps the annotations of its Deployment and the
@@ -16,7 +17,7 @@ import math
 import threading
 from typing import Any
 
-from . import pods, serving
+from . import pods, seldon, serving
 from .store import Item, Json, Store, owner_of
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -53,6 +54,7 @@ class Controllers:
             if "deletionTimestamp" not in deployment.value["metadata"]:
                 self._roll(deployment)
         serving.look(store, self.address)
+        seldon.look(store)
         for pod in store.list(store.named("Pod")):
             uid = pod.value["metadata"]["uid"]
             age = self._ages.get(uid, 0)

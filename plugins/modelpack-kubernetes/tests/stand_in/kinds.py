@@ -68,6 +68,7 @@ KINDS = (
 CUSTOM = (
     _crd("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices", "isvc"),
     _crd("serving.knative.dev", "v1", "Service", "services", "ksvc"),
+    _crd("machinelearning.seldon.io", "v1", "SeldonDeployment", "seldondeployments", "sdep"),
     _crd("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", "so"),
     _crd("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors", "smon"),
     _crd("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules", "promrule"),
