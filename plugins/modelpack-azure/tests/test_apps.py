@@ -228,3 +228,44 @@ def test_a_moment_without_an_answer_is_tried_again(azure: FakeAzure) -> None:
 
     assert target_of(azure, retries=3).status("digits").state is State.ABSENT
     assert next(faults, None) is None, "the faults were not met"
+
+
+def test_a_canary_is_undone_at_once_by_who_stands_beside_it(azure: FakeAzure) -> None:
+    """The former revision runs still: it gets all calls again, and nothing is started anew."""
+    target = target_of(azure)
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b", canary_percent=20))
+    assert target.status("digits").detail == "has 20 % of the calls, 'digits:a' the rest"
+    azure.sent.clear()
+
+    rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
+
+    assert not any(method == "PUT" and "containerApps" in path for method, path, _ in azure.sent)
+    assert azure.apps.moves[-1] == {revision_name(spec_of("a")): 100}
+    one_stands(azure)
+    assert [one.bundle for one in target.history("digits")] == ["digits:a", "digits:b", "digits:a"]
+    assert target.status("digits").detail is None
+    assert rollout.plan_deployment(target, spec_of("a")).is_empty
+
+
+def test_a_former_revision_that_somebody_changed_is_made_anew(azure: FakeAzure) -> None:
+    target = target_of(azure)
+    deploy(target, spec_of("a"))
+    deploy(target, spec_of("b", canary_percent=20))
+    first = revision_name(spec_of("a"))
+    azure.apps.revisions["modelpack-digits"][first]["template"]["scale"]["minReplicas"] = 9
+
+    rollout.apply_plan(target, rollout.plan_rollback(target, "digits"))
+
+    assert azure.apps.moves[-1] == {revision_name(spec_of("a"), 2): 100}
+    one_stands(azure)
+
+
+def test_one_that_speaks_grpc_is_not_asked_over_http(azure: FakeAzure) -> None:
+    target = target_of(azure, grpc="yes")
+    deploy(target, spec_of("a"))
+
+    assert target.status("digits").state is State.RUNNING
+    assert target.status("digits").url is None
+    assert not [one for one in azure.calls if one.endswith(("/readyz", "/openapi.json"))]
+    assert rollout.plan_deployment(target, spec_of("a")).is_empty

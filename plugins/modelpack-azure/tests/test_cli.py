@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelpack_azure import ml
 
 from .azure_cli import Cli, cli
 
@@ -15,12 +14,6 @@ __all__ = ["cli"]
 
 APPS = ("--option", "registry=images", "--option", "environment=env")
 ML = ("--option", "workspace=work")
-
-
-@pytest.fixture(autouse=True)
-def _apis(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"name": "double", "route": "/double", "input": {"type": "object"}}
-    monkeypatch.setattr(ml, "apis_of", lambda bundle: (record,))
 
 
 def settings(**deploy: Any) -> None:

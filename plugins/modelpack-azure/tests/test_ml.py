@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from modelpack_azure import ml
+from modelpack_azure import ml_asking
 from modelpack_azure.target import MlTarget
 
 from modelpack.deploy import DeploymentSpec, marked, rollout
@@ -26,7 +26,7 @@ def deployment_of(wanted: DeploymentSpec, **options: str) -> str:
 def apis(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store of this machine has the bundle, with one api."""
     record = {"name": "predict", "route": "/predict", "input": {"type": "object"}}
-    monkeypatch.setattr(ml, "apis_of", lambda bundle: (record,))
+    monkeypatch.setattr(ml_asking, "apis_of", lambda bundle: (record,))
 
 
 def case_of(azure: FakeAzure, *, changed: DeploymentSpec) -> TargetCase:

@@ -1,6 +1,7 @@
 """What Azure says of a container app, in our words; reads only.
 
-app + its revisions ──standing_of──► Standing: the newest active revision, how it is, which were healthy
+name ──read_app──► app + its revisions ──► Standing: the newest active revision, how it is, which were
+                                           healthy, and what somebody changed of it
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelpack.deploy import Entry, Fact, Sight, State, moment, one_line
-from modelpack_azure.app_body import API, CONTAINER, KIND, variables
+from modelpack_azure.app_body import API, CONTAINER, KIND, speaks_grpc, variables
 from modelpack_azure.arm import Json
 from modelpack_azure.kept import VARIABLE, read
 from modelpack_azure.modes import Place, Standing
@@ -32,7 +33,21 @@ def properties_of(resource: Mapping[str, Any]) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def standing_of(place: Place, name: str, app: Json, revisions: list[Json]) -> Standing:
+def read_app(place: Place, name: str) -> Standing | None:
+    """Return the app of a deployment, None for nothing; raises ConflictError for somebody else's."""
+    path = app_path(place, name)
+    app = place.calls.get(path, API)
+    if app is None:
+        return None
+    place.require_ours(f"container app '{app_name(name)}'", name, app.get("tags") or {})
+    revisions = sorted(
+        place.calls.pages(f"{path}/revisions", API),
+        key=lambda one: (str(properties_of(one).get("createdTime") or ""), str(one.get("name"))),
+    )
+    return _standing(place, name, app, revisions)
+
+
+def _standing(place: Place, name: str, app: Json, revisions: list[Json]) -> Standing:
     """Return what an app with these revisions, oldest first, means to us."""
     newest = newest_active(revisions)
     settled = settled_of(app.get("tags") or {})
@@ -121,18 +136,21 @@ def _sight(
         return Sight(state=State.STOPPED, detail="no revision is active")
     found = properties_of(revision)
     host = fqdn if is_settled else found.get("fqdn") or fqdn
-    url = f"https://{host}" if host else None
-    state, detail = _state(found)
+    # Where gRPC is spoken, an address would be asked for what HTTP alone has.
+    is_http = entry is None or not speaks_grpc(entry.options)
+    url = f"https://{host}" if host and is_http else None
+    state, detail = state_of(revision)
     restarts = 0
     if state is not State.RUNNING:
         restarts, why = replicas_of(place, name, str(revision["name"]))
         detail = why or detail
-    facts = {} if entry is None else _changed(entry, found, _container(revision))
+    facts = {} if entry is None else drift_of(entry, revision)
     return Sight(state=state, detail=detail, url=url, restarts=restarts, facts=facts)
 
 
-def _state(found: Json) -> tuple[State, str | None]:
+def state_of(revision: Json) -> tuple[State, str | None]:
     """Return how a revision is, by its own words, and why."""
+    found = properties_of(revision)
     made, runs = str(found.get("provisioningState")), str(found.get("runningState"))
     health, error = str(found.get("healthState")), found.get("provisioningError")
     why = one_line(str(error)) if error else None
@@ -170,9 +188,9 @@ def replicas_of(place: Place, name: str, revision: str) -> tuple[int, str | None
     return restarts, why
 
 
-def _changed(entry: Entry, found: Json, container: Json) -> dict[str, Fact]:
+def drift_of(entry: Entry, revision: Json) -> dict[str, Fact]:
     """Return the facts of a revision that are not those that it was made of: somebody's changes."""
-    settings = entry.spec.settings
+    found, container, settings = properties_of(revision), _container(revision), entry.spec.settings
     facts: dict[str, Fact] = {}
     scale = (found.get("template") or {}).get("scale") or {}
     if int(scale.get("minReplicas") or 0) != settings.min_replicas:

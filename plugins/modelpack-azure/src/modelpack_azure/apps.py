@@ -16,7 +16,6 @@ the latest one is issue 27221 of hashicorp/terraform-provider-azurerm.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import ClassVar
@@ -35,17 +34,18 @@ from modelpack.deploy import (
 from modelpack.errors import DeployError
 from modelpack_azure import app_body
 from modelpack_azure.app_around import ENVIRONMENT, MAKE_ENVIRONMENT, around_of, where_it_is
-from modelpack_azure.app_body import API, KIND, Where
+from modelpack_azure.app_body import API, KIND
 from modelpack_azure.app_logs import log_lines
+from modelpack_azure.app_making import make
 from modelpack_azure.app_seen import (
     WORD,
     app_path,
     newest_active,
     properties_of,
+    read_app,
     revision_of,
     share,
     shares_of,
-    standing_of,
 )
 from modelpack_azure.app_shares import canary, move, rest
 from modelpack_azure.arm import Json
@@ -60,7 +60,6 @@ from modelpack_azure.modes import (
     Place,
     Standing,
     canary_notes,
-    patiently,
 )
 from modelpack_azure.naming import NAME_TAG, TARGET_TAG, app_name, tags_of
 from modelpack_azure.prices import of_replicas
@@ -149,29 +148,17 @@ class AppsMode(Mode):
 
     def read(self, place: Place, name: str) -> Standing | None:
         """Return the app, with what its revisions were made of."""
-        path = app_path(place, name)
-        app = place.calls.get(path, API)
-        if app is None:
-            return None
-        tags = app.get("tags") or {}
-        place.require_ours(f"container app '{app_name(name)}'", name, tags)
-        revisions = sorted(
-            place.calls.pages(f"{path}/revisions", API),
-            key=lambda one: (
-                str(properties_of(one).get("createdTime") or ""),
-                str(one.get("name")),
-            ),
-        )
-        return standing_of(place, name, app, revisions)
+        return read_app(place, name)
 
     def bring(
         self, place: Place, entry: Entry, around: Around, journal: Journal, progress: Progress
     ) -> None:
-        """Make a revision of the app, without a call unless it is the first one."""
+        """Make a revision of the app, without a call unless it is the first one.
+
+        The former one of a canary that stays gets all calls back at once.
+        """
         name = entry.spec.name
-        journal.step(
-            f"update/{self.resource(name)}", lambda: self._make(place, entry, around.found)
-        )
+        journal.step(f"update/{self.resource(name)}", lambda: make(place, entry, around.found))
         with progress.step("wait until the revision runs"):
             journal.step(f"wait/{self.resource(name)}", lambda: self._await(place, entry.spec))
 
@@ -254,21 +241,8 @@ class AppsMode(Mode):
 
     # Inside.
 
-    def _make(self, place: Place, entry: Entry, where: Where) -> Json:
-        """Bring the app to a revision; one of the same mark that comes up is taken as it is."""
-        name = entry.spec.name
-
-        def do() -> None:
-            standing = self.read(place, name)
-            if standing is None or not _is_there(standing, entry):
-                body = require("ContainerApp", _body(place, entry, where, standing))
-                place.calls.put(app_path(place, name), API, body)
-
-        patiently(place, do)
-        return {"app": app_name(name)}
-
     def _sight(self, place: Place, name: str) -> Sight:
-        standing = self.read(place, name)
+        standing = read_app(place, name)
         return standing.sight if standing else Sight(state=State.ABSENT, detail="it is gone")
 
     def _await(self, place: Place, spec: DeploymentSpec) -> None:
@@ -286,45 +260,6 @@ def _check(resource: Json) -> None:
     """Hold the body of a resource in a template against the model of the service."""
     extra = ("type", "apiVersion", "name", "dependsOn")
     require("ContainerApp", {key: one for key, one in resource.items() if key not in extra})
-
-
-def _is_there(standing: Standing, entry: Entry) -> bool:
-    """Return whether the newest revision is the wanted one, unchanged, and comes up or runs."""
-    now = standing.entry
-    if now is None or now.mark != entry.mark or standing.sight.facts:
-        return False
-    return standing.sight.state in (State.RUNNING, State.STARTING) and now.image == entry.image
-
-
-def _body(place: Place, entry: Entry, where: Where, standing: Standing | None) -> Json:
-    revisions = standing.found[1] if standing else []
-    numbers = [
-        int(match[1])
-        for one in revisions
-        if (match := re.search(rf"--r{entry.mark}-(\d+)$", str(one.get("name"))))
-    ]
-    return app_body.container_app(
-        entry,
-        where,
-        target=place.target,
-        suffix=f"r{entry.mark}-{max(numbers, default=0) + 1}",
-        traffic=_kept_traffic(standing),
-        settled=standing.settled if standing else (),
-    )
-
-
-def _kept_traffic(standing: Standing | None) -> list[Json]:
-    """Return who gets the calls while a new revision comes up: whoever has them."""
-    latest = [{"latestRevision": True, "weight": 100}]
-    if standing is None or not standing.settled:
-        return latest
-    app, revisions = standing.found
-    active = {str(one["name"]) for one in revisions if properties_of(one).get("active")}
-    shares = [one for one in shares_of(app) if one.get("revisionName") in active]
-    if sum(int(one["weight"]) for one in shares) == 100:
-        return shares
-    good = revision_of(revisions, standing.settled[-1:])
-    return latest if good is None else [share(good, 100, "live")]
 
 
 def _ours(place: Place, found: list[Json]) -> list[str]:

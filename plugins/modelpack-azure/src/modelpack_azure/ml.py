@@ -10,12 +10,11 @@ meant to run says a tag of the endpoint, written when the deployment stands; the
 stay and are the history; a deployment with calls is never deleted.
 
 Facts: Azure Machine Learning REST API, online endpoints, online deployments (``getLogs``), environment
-versions; "Authenticate clients for online endpoints" (``listKeys``); "Safe rollout for online endpoints".
+versions; "Safe rollout for online endpoints".
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -29,15 +28,14 @@ from modelpack.deploy import (
     Rendered,
     Sight,
     State,
-    apis_of,
     await_running,
 )
-from modelpack.deploy.samples import default_api, sample
-from modelpack.errors import DeployError, UnreachableError
+from modelpack.errors import DeployError
 from modelpack_azure import ml_body
 from modelpack_azure.app_body import text_of
 from modelpack_azure.arm import Json
 from modelpack_azure.ml_around import around_of
+from modelpack_azure.ml_asking import ask
 from modelpack_azure.ml_body import API, WORKSPACE, deployment_name
 from modelpack_azure.ml_seen import MAKE, WORD, Site, log_lines, properties_of, site_of, standing_of
 from modelpack_azure.ml_shares import Shares, let_go
@@ -191,32 +189,7 @@ class MlMode(Mode):
 
     def verify(self, place: Place, standing: Standing) -> tuple[str, ...] | None:
         """Send an example to the new deployment alone; raises DeployError when it fails."""
-        entry, endpoint = standing.entry, standing.found[0]
-        uri = properties_of(endpoint).get("scoringUri")
-        if entry is None or not uri:
-            return ("no request was made: the endpoint has no address yet",)
-        api = default_api(apis_of(entry.spec.bundle))
-        if api is None:
-            return ("no request was made: the bundle is not in the store of this machine",)
-        site = site_of(place, standing.name)
-        key = place.calls.post(f"{site.endpoint}/listKeys", API).get("primaryKey")
-        headers = {
-            "Content-Type": "application/json",
-            "azureml-model-deployment": deployment_name(entry),
-        }
-        body = json.dumps(sample(api["input"])).encode()
-        try:
-            status, _ = place.calls.fetch(str(uri), token=str(key), body=body, headers=headers)
-        except UnreachableError:
-            return (f"no request was made: '{uri}' cannot be reached from here",)
-        if status >= 500:
-            raise DeployError(f"'{standing.name}' answers an example with HTTP {status}")
-        said = (
-            f"the endpoint answers at {uri}, with a key ('az ml online-endpoint get-credentials')"
-        )
-        if status >= 400:
-            return (f"it refuses an example made from its schema with HTTP {status}", said)
-        return (said,)
+        return ask(place, site_of(place, standing.name), standing)
 
     def promote(self, place: Place, standing: Standing, progress: Progress) -> None:
         """Move the calls, by way of a copy and of a canary where asked for, and mark the revision."""

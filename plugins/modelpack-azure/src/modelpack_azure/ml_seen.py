@@ -115,7 +115,9 @@ def standing_of(
     entry = None if now is None else _entry(now)
     sight = replace(_sight(endpoint, now, entry), since=None if now is None else _since(now))
     if now is not None and sight.state is State.RUNNING:
-        sight = replace(sight, detail=_part(endpoint, deployments, now))
+        part, uri = _part(endpoint, deployments, now), properties_of(endpoint).get("scoringUri")
+        address = f"{uri} answers, with a key" if uri else None
+        sight = replace(sight, detail="; ".join(one for one in (part, address) if one) or None)
     return Standing(
         name=name,
         word=WORD,

@@ -54,7 +54,7 @@ def of_replicas(size: Size, number: int) -> Cost | None:
     if number == 0:
         return None
     one = (size.cpu * _CPU_S + size.gib * _GIB_S) * _HOUR_S
-    what = f"{number} x {size.cpu:g} processors and {size.memory}, while it answers, less while it waits"
+    what = f"{number} x {size.cpu:g} processors and {size.gib:g} GiB, while it answers, less while it waits"
     return Cost(usd_per_hour=round(one * number, 4), note=f"{what}; {_REPLICAS}")
 
 
