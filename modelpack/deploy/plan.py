@@ -246,15 +246,20 @@ def looks_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def change_to(resource: str, live: Live, wanted: Mapping[str, Fact]) -> Change:
+def change_to(
+    resource: str, live: Live, wanted: Mapping[str, Fact], *, stays: bool = False
+) -> Change:
     """Return the one change that brings a resource from what is live to the wanted facts.
 
-    Absent: create.  Other facts: replace.  Only not running, or not found healthy yet: update.
+    Absent: create.  Other facts: replace, or update for a resource that ``stays`` and only gets
+    another revision.  Only not running, or not found healthy yet: update.
     """
     if live.is_absent:
         return Change(action="create", resource=resource, after=dict(wanted))
     before, after = difference(live.facts, wanted)
-    action: Action = "replace" if after else "none"
+    action: Action = "none"
+    if after:
+        action = "update" if stays else "replace"
     if live.state in NEEDS_START:
         before["state"], after["state"] = live.state.value, State.RUNNING.value
     if not live.is_settled:

@@ -2,6 +2,7 @@
 
     DeploymentSpec ──find_bundle──► plan_image ──build_direct──► REGISTRY/NAME:TAG ──► its digest
                    ──image_tag──► VERSION-DIGEST
+    spec + Live ──with_image──► facts with the digest of the image, where that is known; pushed_image
 
 For targets whose machines pull their image from a registry.  What the registry has already is not sent
 again: weights go up once, a change of code is kilobytes.  Nothing of the bundle is executed.
@@ -10,15 +11,30 @@ again: weights go up once, a change of code is kilobytes.  Nothing of the bundle
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from modelpack.deploy.bundles import find_bundle
-from modelpack.deploy.spec import DeploymentSpec
+from modelpack.deploy.plan import Change
+from modelpack.deploy.spec import DeploymentSpec, Fact
+from modelpack.deploy.state import Live
 from modelpack.progress import Progress
 
-__all__ = ["FindLogin", "Login", "Push", "Pushed", "image_tag", "push_image"]
+__all__ = [
+    "IMAGE_DIGEST",
+    "FindLogin",
+    "Login",
+    "Push",
+    "Pushed",
+    "image_tag",
+    "push_image",
+    "pushed_image",
+    "with_image",
+]
+
+IMAGE_DIGEST = "image_digest"
+"""Fact: which image runs, and in the surroundings, which one is in the repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,29 @@ def image_tag(spec: DeploymentSpec) -> str:
     A bundle of the same version with other content is another image.
     """
     return f"{spec.version[:100]}-{spec.digest.removeprefix('sha256:')[:12]}"
+
+
+def with_image(
+    spec: DeploymentSpec, live: Live, facts: Mapping[str, Fact]
+) -> tuple[Live, dict[str, Fact]]:
+    """Return what is live, and the wanted facts, with the digest of the image on both sides or on none.
+
+    It is known before a push when the image is in the repository already, or when what runs is of
+    the same bundle.  Where it is not, the push has a line of its own in the plan (``pushed_image``).
+    """
+    digest = live.surroundings.get(IMAGE_DIGEST)
+    if digest is None and live.facts.get("digest") == spec.digest:
+        digest = live.facts.get(IMAGE_DIGEST)
+    if digest:
+        return live, {**facts, IMAGE_DIGEST: digest}
+    left = {key: one for key, one in live.facts.items() if key != IMAGE_DIGEST}
+    return replace(live, facts=left), dict(facts)
+
+
+def pushed_image(where: str, spec: DeploymentSpec) -> Change:
+    """Return the line of a plan for an image that goes to a repository."""
+    name = f"pushed-image/{where}:{image_tag(spec)}"
+    return Change(action="create", resource=name, after={"bundle": spec.digest})
 
 
 def push_image(

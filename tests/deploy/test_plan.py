@@ -158,6 +158,19 @@ def test_other_facts_replace() -> None:
     )
 
 
+def test_a_resource_that_stays_is_updated_by_other_facts() -> None:
+    """A service of a platform that only gets another revision."""
+    live = Live(name="x", state=State.RUNNING, facts={"a": 1, "b": 1})
+    change = change_to("service/x", live, {"a": 2, "b": 1}, stays=True)
+    assert (change.action, dict(change.before), dict(change.after)) == (
+        "update",
+        {"a": 1},
+        {"a": 2},
+    )
+    assert change_to("service/x", live, {"a": 1, "b": 1}, stays=True).action == "none"
+    assert change_to("service/x", Live(name="x"), {"a": 1}, stays=True).action == "create"
+
+
 @pytest.mark.parametrize("state", [State.STOPPED, State.FAILED, State.UNHEALTHY])
 def test_what_does_not_run_is_updated(state: State) -> None:
     change = change_to("process/x", Live(name="x", state=state, facts={"a": 1}), {"a": 1})

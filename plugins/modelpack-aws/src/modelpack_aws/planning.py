@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelpack.deploy import Change, DeploymentSpec, Entry, Fact, Live, Plan, change_to
-from modelpack.deploy.pushing import image_tag
+from modelpack.deploy.pushing import IMAGE_DIGEST, pushed_image, with_image
 from modelpack_aws import policy
 from modelpack_aws.choosing import MODES, choose
 from modelpack_aws.modes import AwsMode
 from modelpack_aws.place import Place
 from modelpack_aws.template import Template
 from modelpack_aws.wanted import Wanted, of_the_template
-
-IMAGE_DIGEST = "image_digest"
-"""Fact: which image runs, and in the surroundings, which one is in the repository."""
 
 
 def facts_of(entry: Entry) -> dict[str, Fact]:
@@ -36,14 +33,9 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     mode, wanted = MODES.load(word), place.wanted(spec)
     template = checked_template(mode, wanted)
     entry = Entry(spec=spec, image="", mode=word, options=of_the_template(place.options))
-    facts = entry.facts(mode.capabilities)
-    if digest := _image_of(spec, live):
-        facts[IMAGE_DIGEST] = digest
-    else:  # not known before it is pushed; that it is has a line of its own
-        live = replace(live, facts={k: v for k, v in live.facts.items() if k != IMAGE_DIGEST})
-    change = change_to(f"stack/{wanted.stack}", live, facts)
-    if change.action == "replace":
-        change = replace(change, action="update")  # the stack stays; what is in it changes
+    live, facts = with_image(spec, live, entry.facts(mode.capabilities))
+    # The stack stays; what is in it changes.
+    change = change_to(f"stack/{wanted.stack}", live, facts, stays=True)
     changes = [change]
     if change.action != "none":
         changes = [
@@ -67,14 +59,6 @@ def checked_template(mode: AwsMode, wanted: Wanted, former: Wanted | None = None
     return template
 
 
-def _image_of(spec: DeploymentSpec, live: Live) -> Fact:
-    """Return the digest of the image that would run, as far as it is known before it is pushed."""
-    pushed = live.surroundings.get(IMAGE_DIGEST)
-    if pushed is None and live.facts.get("digest") == spec.digest:
-        return live.facts.get(IMAGE_DIGEST)
-    return pushed
-
-
 def _before(wanted: Wanted, spec: DeploymentSpec, live: Live) -> list[Change]:
     """Return what is made before the stack: the repository, and the image in it."""
     found = []
@@ -82,8 +66,7 @@ def _before(wanted: Wanted, spec: DeploymentSpec, live: Live) -> list[Change]:
     if around.get("repository") is None:
         found.append(Change(action="create", resource=f"repository/{wanted.repository}"))
     if around.get(IMAGE_DIGEST) is None:
-        name = f"pushed-image/{wanted.repository}:{image_tag(spec)}"
-        found.append(Change(action="create", resource=name, after={"bundle": spec.digest}))
+        found.append(pushed_image(wanted.repository, spec))
     return found
 
 

@@ -9,9 +9,9 @@ It only reads.  An account without credentials raises CredentialsError at the fi
 from __future__ import annotations
 
 from modelpack.deploy import DeploymentSpec, Fact, Live
-from modelpack.deploy.pushing import image_tag
+from modelpack.deploy.pushing import IMAGE_DIGEST, image_tag
 from modelpack_aws.place import Place
-from modelpack_aws.planning import IMAGE_DIGEST, facts_of
+from modelpack_aws.planning import facts_of
 from modelpack_aws.session import said
 from modelpack_aws.wanted import Wanted
 

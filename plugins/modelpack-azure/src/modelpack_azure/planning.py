@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modelpack.deploy import Change, DeploymentSpec, Entry, Live, Plan, change_to
-from modelpack.deploy.pushing import image_tag
+from modelpack.deploy.pushing import pushed_image
 from modelpack.errors import UsageError
 from modelpack_azure.account import name_or_id
 from modelpack_azure.choosing import MODES, choose
@@ -31,9 +31,7 @@ def plan_for(place: Place, allowed: tuple[str, ...], spec: DeploymentSpec, live:
     notes = mode.notes(spec, place.options)
     mode.render(place, spec)  # held against the models of the service
     entry = Entry(spec=spec, image="", mode=word, options=place.options)
-    change = change_to(mode.resource(spec.name), live, entry.facts(mode.capabilities))
-    if change.action == "replace":
-        change = replace(change, action="update")  # what stands stays; a revision is added
+    change = change_to(mode.resource(spec.name), live, entry.facts(mode.capabilities), stays=True)
     if change.action != "none":
         change = replace(change, cost=mode.cost(spec))
     changes = [change]
@@ -74,8 +72,5 @@ def _before(place: Place, spec: DeploymentSpec, live: Live) -> list[Change]:
         found.append(Change(action="create", resource=f"identity/{name}"))
         found.append(Change(action="create", resource=f"role/AcrPull for {name}"))
     if live.surroundings.get(HAS_IMAGE) is None:
-        image = f"{repository_of(spec.name)}:{image_tag(spec)}"
-        found.append(
-            Change(action="create", resource=f"pushed-image/{image}", after={"bundle": spec.digest})
-        )
+        found.append(pushed_image(repository_of(spec.name), spec))
     return found

@@ -26,7 +26,7 @@ from modelpack.deploy import (
     change_to,
     chosen,
 )
-from modelpack.deploy.pushing import image_tag
+from modelpack.deploy.pushing import IMAGE_DIGEST, image_tag, pushed_image, with_image
 from modelpack.errors import ConflictError, UsageError
 from modelpack_gcp import options, strict
 from modelpack_gcp.choosing import MODES, choose
@@ -36,9 +36,6 @@ from modelpack_gcp.modes import Found, Mode, Request
 from modelpack_gcp.regions import doubt
 from modelpack_gcp.session import Google
 from modelpack_gcp.wanted import Wanted, wanted_from
-
-IMAGE_DIGEST = "image_digest"
-"""Fact: which image runs, and in the surroundings, which one is in the repository."""
 
 _REPOSITORIES = "artifactregistry.projects.locations.repositories"
 
@@ -82,16 +79,10 @@ class Planner:
         notes = mode.notes(wanted)
         self.requests(spec)
         wish = Entry(spec=spec, image="", mode=word, options=chosen(self.options, OF_THE_CALLER))
-        facts = wish.facts(mode.capabilities)
-        if digest := _image_of(spec, live):
-            facts[IMAGE_DIGEST] = digest
-        else:  # not known before it is pushed; that it is has a line of its own
-            live = replace(live, facts={k: v for k, v in live.facts.items() if k != IMAGE_DIGEST})
+        live, facts = with_image(spec, live, wish.facts(mode.capabilities))
         doubtful = doubt(wanted.region)
         main, *others = mode.resources(wanted)
-        change = change_to(main, live, facts)
-        if change.action == "replace":
-            change = replace(change, action="update")  # the service stays, its revision changes
+        change = change_to(main, live, facts, stays=True)
         changes = [change]
         if change.action != "none":
             more = [Change(action="create", resource=one) for one in others]
@@ -173,22 +164,13 @@ def facts_of(entry: Entry) -> dict[str, Fact]:
     return entry.facts(MODES.load(entry.mode).capabilities) | {IMAGE_DIGEST: digest}
 
 
-def _image_of(spec: DeploymentSpec, live: Live) -> Fact:
-    """Return the digest of the image that would run, as far as it is known before it is pushed."""
-    pushed = live.surroundings.get(IMAGE_DIGEST)
-    if pushed is None and live.facts.get("digest") == spec.digest:
-        return live.facts.get(IMAGE_DIGEST)
-    return pushed
-
-
 def _before(wanted: Wanted, spec: DeploymentSpec, live: Live) -> list[Change]:
     """Return what is made before all else: the repository, and the image in it."""
     found = []
     if live.surroundings.get("repository") is None:
         found.append(Change(action="create", resource=f"repository/{wanted.id}"))
     if live.surroundings.get(IMAGE_DIGEST) is None:
-        name = f"pushed-image/{wanted.id}:{image_tag(spec)}"
-        found.append(Change(action="create", resource=name, after={"bundle": spec.digest}))
+        found.append(pushed_image(wanted.id, spec))
     return found
 
 

@@ -92,9 +92,7 @@ class Planner:
                 hint=f"take it out, or destroy the deployment first: it would go to '{wanted}'",
             )
         app, size = self.app(spec.name), size_for(spec.settings)
-        change = change_to(f"app/{app}", live, self.facts(spec))
-        if change.action == "replace":
-            change = replace(change, action="update")  # the app stays, with another release
+        change = change_to(f"app/{app}", live, self.facts(spec), stays=True)
         changes = [change]
         if change.action != "none":
             change = replace(change, cost=cost_of(size, replicas(spec)))
