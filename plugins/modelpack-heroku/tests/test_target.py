@@ -242,8 +242,9 @@ def test_a_key_for_reading_plans_and_changes_nothing(
     target = target_of(heroku)
 
     assert not rollout.plan_deployment(target, spec()).is_empty
-    with pytest.raises(RefusedError, match="not permitted to make the app"):
+    with pytest.raises(RefusedError, match="not permitted to make the app") as caught:
         deploy(target, spec())
+    assert "nothing of it is left" in str(caught.value.hint)
     assert heroku.resources() == []
 
 

@@ -29,7 +29,7 @@ def variables(spec: DeploymentSpec, target: str) -> dict[str, str]:
     for name in (*spec.settings.env, *spec.settings.secrets):
         where = "env" if name in spec.settings.env else "secrets"
         if name in OWN or name in ("PORT", "DYNO"):
-            raise UsageError(f"deploy.{where}.{name} is set by the target")
+            raise UsageError(f"deploy.{where}.{name} is set by the target", hint="take it out")
         if name.startswith(("HEROKU_", "__")) or not name.isascii():
             raise UsageError(
                 f"deploy.{where}.{name}: Heroku keeps such names for itself",

@@ -30,7 +30,7 @@ def key_of(token_file: str | None = None, environ: Mapping[str, str] = os.enviro
         raise CredentialsError("there is no key for Heroku", hint=NO_KEY)
     if not (found.isascii() and found.isprintable() and " " not in found):
         raise CredentialsError(
-            "the key for Heroku is no key: it has other signs in it", hint=NO_KEY
+            "the key for Heroku is no key: it has other characters in it", hint=NO_KEY
         )
     return found
 

@@ -48,7 +48,10 @@ def check_options(target: str, options: Mapping[str, str]) -> None:
         )
     if "/" in options.get("registry", "") or "/" in options.get("team", ""):
         key = "registry" if "/" in options.get("registry", "") else "team"
-        raise UsageError(f"option '{key}': must be a name without a slash")
+        raise UsageError(
+            f"option '{key}': must be a name without a slash",
+            hint=f"write --option {key}=NAME",
+        )
     if "token_file" in options:
         check_file(options["token_file"])
 

@@ -20,7 +20,7 @@ from modelpack.errors import (
     RefusedError,
 )
 
-NO_KEY = "set HEROKU_API_KEY to what 'heroku auth:token' prints, or run 'heroku login'"
+NO_KEY = "set HEROKU_API_KEY to what 'heroku auth:token' prints"
 
 
 class NameTakenError(ConflictError):
@@ -63,4 +63,4 @@ def _said(body: bytes) -> tuple[str, str]:
 def _way_in(word: str) -> str:
     if word in ("verification_required", "verification_needed"):
         return "verify the account on heroku.com/verify: it wants a means of payment"
-    return "the key must have the scope 'global', or 'write-protected' on apps that are yours"
+    return "the key must have the scope 'global', and its account a right to the app"
