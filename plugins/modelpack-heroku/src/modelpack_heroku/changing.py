@@ -116,7 +116,8 @@ def rest(pair: Pair) -> None:
 def remove(pair: Pair) -> bool:
     """Remove both apps, the trial first; returns whether anything was there."""
     there = [app for app in (pair.trial, pair.main) if app.read() is not None]
-    return any([app.delete() for app in there])
+    gone = [app.delete() for app in there]
+    return any(gone)
 
 
 def await_app(app: App, name: str, clock: Clock) -> None:
