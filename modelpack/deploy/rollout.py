@@ -173,13 +173,14 @@ def _bring_up(
         has_started = True
         _check_health(target, spec, progress, clock)
     except ModelpackError as error:
-        # Before it has started, the log is still that of the former one.
-        log_lines = _last_lines(target, spec.name, clock) if has_started else ()
+        # Before it has started, the log may be that of the former one: who tells its own lines knows.
+        own = error.log_lines if isinstance(error, DeployError) else ()
+        log_lines = _last_lines(target, spec.name, clock) if has_started else own
         for line in log_lines:
             progress.note(f"log: {line}")
         outcome = _revert(target, spec, journal, progress, clock)
         hint = f"{error.hint}; {outcome}" if error.hint else outcome
-        if not has_started:
+        if not log_lines and not has_started:
             error.hint = hint
             raise
         reason = _telling_line(log_lines)

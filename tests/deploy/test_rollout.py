@@ -277,6 +277,21 @@ def test_an_apply_that_fails_is_not_explained_by_the_log_of_the_former_one(make_
     assert "(digits:a) runs as before" in caught.value.hint
 
 
+def test_an_apply_that_fails_is_explained_by_lines_that_the_target_knows_to_be_its_own(
+    make_spec, notes
+) -> None:
+    place = Place(settled=make_spec("a"), lines=("error: of the former one",))
+    place.fails = DeployError("it crashes", log_lines=("starting", "error: no weights"))
+
+    with pytest.raises(DeployError) as caught:
+        rollout.apply_plan(place, rollout.plan_deployment(place, make_spec("b")), progress=notes)
+
+    assert caught.value.message == "it crashes: error: no weights"
+    assert caught.value.log_lines == ("starting", "error: no weights")
+    assert "log: starting" in notes.lines
+    assert place.settled == make_spec("a")
+
+
 def test_a_target_that_cannot_even_be_asked_does_not_hide_why_it_failed(make_spec) -> None:
     class Gone(Place):
         def status(self, name: str) -> Status:

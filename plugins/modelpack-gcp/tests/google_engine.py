@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from .fake_google import PARENT, PROJECT, Json, Refusal, not_found
@@ -81,12 +82,24 @@ class Containers:
             time.sleep(0.1)
         return False
 
+    def lines(self, name: str) -> list[tuple[str, str]]:
+        """Return what a container wrote, each line with its time."""
+        rows = self.running[name].logs(timestamps=True).decode(errors="replace").splitlines()
+        return [(at, text) for at, _, text in (row.partition(" ") for row in rows)]
+
     def close(self) -> None:
         for one in self.running.values():
             one.remove(force=True)
         for image in self.images:
             self.client.images.remove(image, force=True)
         self.client.close()
+
+
+def _is_chosen(name: str, chosen: str) -> bool:
+    """Return whether a filter of Cloud Logging is for a container; without a name it is for all."""
+    short = name.rpartition("/")[2]
+    is_named = "revision_name=" in chosen or "deployed_model_id=" in chosen
+    return "%2Frequests" not in chosen and (not is_named or f'"{short}"' in chosen)
 
 
 class RealGoogle(FakeRun, FakeVertex):
@@ -113,6 +126,20 @@ class RealGoogle(FakeRun, FakeVertex):
             raise not_found(name)
         return {"name": name, "version": f"{name.partition('/tags/')[0]}/versions/{digest}"}
 
+    def now(self) -> str:
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def logging_entries_list(self, body: Json) -> Json:
+        """What the containers wrote, those of one revision where the filter names it."""
+        entries = [
+            {"insertId": f"{name}-{number}", "timestamp": at, "textPayload": text}
+            for name in list(self.containers.running)
+            for number, (at, text) in enumerate(self.containers.lines(name))
+            if _is_chosen(name, body["filter"])
+        ]
+        entries.sort(key=lambda one: str(one["timestamp"]), reverse="desc" in body["orderBy"])
+        return {"entries": entries[: int(body["pageSize"])]}
+
     # Cloud Run
 
     def condition(self, revision: Json) -> Json:
@@ -133,7 +160,11 @@ class RealGoogle(FakeRun, FakeVertex):
         probe = container["startupProbe"]["httpGet"]
         if self.containers.is_ready(revision["name"], probe["port"], probe["path"]):
             return READY
-        return {"type": "Ready", "state": "CONDITION_FAILED", "message": WHY}
+        return {
+            "type": "Ready",
+            "state": "CONDITION_FAILED",
+            "message": WHY.partition(" error:")[0],
+        }
 
     def respond(self, revision: Json, verb: str, way: str, data: bytes) -> tuple[int, Any]:
         port = revision["containers"][0]["ports"][0]["containerPort"]

@@ -113,8 +113,9 @@ def test_what_failed_once_is_started_anew(google: FakeRun) -> None:
     target = kind.at(google)
     deploy(target, kind.spec("a"))
     for _ in range(2):
-        with pytest.raises(DeployError, match="it crashes"):
+        with pytest.raises(DeployError, match="it crashes") as caught:
             deploy(target, kind.spec("b", FAKE_MODE="crash"))
+        assert caught.value.log_lines[-1] == "asked"
 
     assert target.status("digits").bundle == "digits:a"
     assert deploy(target, kind.spec("c")).bundle == "digits:c"

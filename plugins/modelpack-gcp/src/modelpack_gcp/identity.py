@@ -13,26 +13,23 @@ from urllib.parse import urlsplit
 
 from modelpack.deploy import Answer
 from modelpack.errors import ModelpackError
+from modelpack_gcp.once import http
 from modelpack_gcp.refusals import said
 from modelpack_gcp.session import Google
 
 
 def with_identity(google: Google, url: str, *, body: bytes | None, timeout_s: float) -> Answer:
     """Make one HTTP call with an identity token, if there is one; raises OSError without an answer."""
-    import httplib2
-
     parts = urlsplit(url)
     head = {"connection": "close"}
     if token := google.identity(f"{parts.scheme}://{parts.netloc}"):
         head["authorization"] = f"Bearer {token}"
     if body is not None:
         head["content-type"] = "application/json"
-    http = httplib2.Http(timeout=timeout_s)
-    http.follow_redirects = False
     try:
         with said("ask the service"):
             method = "GET" if body is None else "POST"
-            response, content = http.request(url, method, body=body, headers=head)
+            response, content = http(timeout_s).request(url, method, body=body, headers=head)
     except ModelpackError as cause:
         raise OSError(cause.message) from cause
     return Answer(int(response.status), bytes(content))

@@ -85,13 +85,15 @@ def choice(option: str, said: str, words: tuple[str, ...]) -> str:
 
 def whole(option: str, said: str, least: int, most: int) -> int:
     """Return an option that is a whole number; raises UsageError."""
-    if not (said.isascii() and said.isdigit() and least <= int(said[:10]) <= most):
+    number = int(said[:10]) if said.isascii() and said.isdigit() else None
+    if number is None or not least <= number <= most or len(said) > len(str(most)):
+        near = most if number is not None and number > most else least
         raise UsageError(
             f"option '{option}': must be a whole number from {least} to {most}, "
             f"got '{_short(said)}'",
-            hint=f"write --option {option}={least}, or more",
+            hint=f"write --option {option}={near}",
         )
-    return int(said)
+    return number
 
 
 def members(option: str, said: str) -> tuple[str, ...]:

@@ -19,14 +19,16 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from modelpack.deploy import Answer, Clock
 from modelpack.errors import CredentialsError, DeployError, ModelpackError
-from modelpack_gcp import strict
+from modelpack_gcp import options, strict
 from modelpack_gcp.id_tokens import identity_token
+from modelpack_gcp.once import http
 from modelpack_gcp.refusals import refusal, said
 
 Json = dict[str, Any]
@@ -106,13 +108,15 @@ class Session:
 
     @property
     def region(self) -> str:
-        """Name of the region: given, or of the environment."""
-        named = self.region_name or _first(_REGIONS)
-        if named is None:
-            raise CredentialsError(
-                "no Google region is set", hint="set deploy.region or '--option region=NAME'"
-            )
-        return named
+        """Name of the region: given, or of the environment; raises UsageError for what is none."""
+        if self.region_name is not None:
+            return self.region_name
+        for name in _REGIONS:
+            if said := os.environ.get(name):
+                return options.region(name, said)
+        raise CredentialsError(
+            "no Google region is set", hint="set deploy.region or '--option region=NAME'"
+        )
 
     def call(self, method: str, what: str, body: Any = None, **parameters: Any) -> Json:
         """Call a method of an API and return its answer.
@@ -161,9 +165,9 @@ class Session:
         head = {"content-type": "application/json", "connection": "close"}
         try:
             with said("ask the service"):
-                http = self._http(timeout_s)
                 url = self._root(service) + path
-                response, content = http.request(url, "POST", body=body, headers=head)
+                sender = self._http(timeout_s)
+                response, content = sender.request(url, "POST", body=body, headers=head)
         except ModelpackError as cause:
             raise OSError(cause.message) from cause
         return Answer(int(response.status), bytes(content))
@@ -246,12 +250,8 @@ class Session:
 
     def _plain(self, timeout_s: float) -> Any:
         """Return a way to make requests; to this machine itself never through a proxy."""
-        import httplib2
-
         direct = {"proxy_info": None} if self.endpoint is not None else {}
-        http = httplib2.Http(timeout=timeout_s, **direct)
-        http.follow_redirects = False
-        return http
+        return http(timeout_s, **direct)
 
     def _credentials(self) -> tuple[Any, str | None]:
         """Return who asks, and the project that this one belongs to; raises what google-auth does."""
@@ -262,9 +262,12 @@ class Session:
             if self.credentials == "none":
                 self._found = (AnonymousCredentials(), None)  # type: ignore[no-untyped-call]
             elif self.credentials is not None:
-                self._found = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
-                    self.credentials, scopes=[SCOPE]
-                )
+                with warnings.catch_warnings():
+                    # It warns of files that others send, and this one is named by who deploys.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    self._found = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+                        self.credentials, scopes=[SCOPE]
+                    )
             else:
                 self._found = google.auth.default(scopes=[SCOPE])
         found: tuple[Any, str | None] = self._found

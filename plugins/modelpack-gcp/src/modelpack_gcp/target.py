@@ -13,6 +13,7 @@ is not touched; every request is checked against Google's own schema before it l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -36,7 +37,7 @@ from modelpack.deploy import (
     chosen,
 )
 from modelpack.deploy.pushing import Push, image_tag, push_image
-from modelpack.errors import DeployError
+from modelpack.errors import DeployError, ModelpackError
 from modelpack_gcp.choosing import MODES
 from modelpack_gcp.images import Repositories
 from modelpack_gcp.kept import OF_THE_CALLER
@@ -45,6 +46,8 @@ from modelpack_gcp.options import COMMON, check, settled
 from modelpack_gcp.planning import Planner, around_of, live_of
 from modelpack_gcp.session import Session
 from modelpack_gcp.wanted import resource_id
+
+_LOG_LINES, _LOG_READS, _LOG_LAG_S = 20, 5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,11 @@ class GcpTarget(StandingTarget[Found]):
         )
         options = chosen(self.given, OF_THE_CALLER)
         entry = Entry(spec=spec, image=image, mode=mode.word, options=options)
-        mode.bring(self._place, entry, journal, progress)
+        try:
+            mode.bring(self._place, entry, journal, progress)
+        except DeployError as error:
+            error.log_lines = self._lines_of_the_trial(spec.name)
+            raise
         return self.revision(spec)
 
     def settle(self, name: str) -> None:
@@ -235,6 +242,19 @@ class GcpTarget(StandingTarget[Found]):
         gone.append(self._images.remove(name))
         if not any(gone):
             raise self.absent(name)
+
+    def _lines_of_the_trial(self, name: str) -> tuple[str, ...]:
+        """Return the end of what a revision on trial wrote, which Cloud Logging may have late."""
+        with suppress(ModelpackError):
+            for _ in range(_LOG_READS):
+                found = self.find(name)
+                if found is None or found.kept.trial is None:
+                    break
+                lines = found.mode.lines(self._place, found.standing, follow=False, tail=_LOG_LINES)
+                if said := tuple(lines):
+                    return said
+                self.google.clock.sleep(_LOG_LAG_S)
+        return ()
 
     @property
     def _place(self) -> Place:
