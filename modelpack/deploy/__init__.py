@@ -15,6 +15,7 @@ from modelpack.deploy.modes import Mode, Modes
 from modelpack.deploy.plan import Action, Change, Cost, Plan, change_to, difference
 from modelpack.deploy.plugin import Target, refuse_unknown
 from modelpack.deploy.probe import Answer, Clock
+from modelpack.deploy.records import alone
 from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.standing import (
@@ -57,6 +58,7 @@ __all__ = [
     "State",
     "Status",
     "Target",
+    "alone",
     "apis_of",
     "await_running",
     "change_to",

@@ -11,6 +11,7 @@ something that is gone is dropped, and something without a record is found by as
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -108,6 +109,23 @@ def lock(name: str) -> Iterator[None]:
         yield
     finally:
         file.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def alone(thing: str) -> Iterator[None]:
+    """Wait until no other process of this user and machine changes the same thing, such as a cluster.
+
+    For what several deployments share and their platform does not guard.  The file stays: who removes
+    one that others wait for lets two of them in.
+    """
+    digits = hashlib.sha256(thing.encode()).hexdigest()[:16]
+    file = make_private(paths.run_dir()) / f"{digits}.lock"
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
         os.close(handle)
 
 

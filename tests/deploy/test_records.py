@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 import pytest
 
@@ -93,3 +94,23 @@ def test_a_lock_leaves_no_file() -> None:
     with records.lock("digits"):
         pass
     assert list(paths.deployments_dir().iterdir()) == []
+
+
+def test_who_changes_what_is_shared_is_waited_for() -> None:
+    """Other things are not; the file is private, and stays for who comes next."""
+    order: list[str] = []
+
+    def second() -> None:
+        with records.alone("cluster"):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with records.alone("cluster"):
+        other.start()
+        with records.alone("another cluster"):
+            order.append("first")
+    other.join(60)
+
+    assert order == ["first", "second"]
+    (file, _) = sorted(paths.run_dir().glob("*.lock"))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

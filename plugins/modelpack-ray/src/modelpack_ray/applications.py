@@ -15,15 +15,13 @@ Source: Ray's documentation, "Serve REST API" (PUT ``/api/serve/applications/``:
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelpack import paths
+from modelpack.deploy import alone
 from modelpack.errors import ConflictError
 from modelpack_ray.rest import Json
 
@@ -134,12 +132,6 @@ def _variables(config: Json) -> list[str]:
     return [str(value) for env in envs for value in (env.get("env_vars") or {}).values()]
 
 
-@contextmanager
-def _alone(address: str) -> Iterator[None]:
+def _alone(address: str) -> AbstractContextManager[None]:
     """Wait until no other process of this machine and user changes the same cluster."""
-    folder = paths.home_dir() / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = hashlib.sha256(address.encode()).hexdigest()[:16]
-    with (folder / f"ray-{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return alone(f"ray {address}")
