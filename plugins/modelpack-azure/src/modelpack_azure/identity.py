@@ -5,9 +5,11 @@
 
 With ``--option identity=…`` an identity that exists is used, and nothing of it is changed.
 
-The role is given under a name made of both sides, so giving it twice is giving it once.  Facts: Azure
-RBAC, "Azure built-in roles" (AcrPull) and "Assign Azure roles using the REST API" (the name is a GUID;
-``principalType`` keeps a principal that is not known everywhere yet from being refused).
+The role is given under a name made of both sides, so giving it twice is giving it once.
+
+Facts: Azure RBAC, "Azure built-in roles" (AcrPull; Role Based Access Control Administrator may give it) and
+"Assign Azure roles using the REST API" (the name is a GUID; ``principalType`` keeps a principal that is
+not known everywhere yet from being refused).
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
 
 Sources: azure.microsoft.com/pricing/details/container-apps (a second of a processor and of a GiB, active
 usage) and .../pricing/details/machine-learning, which is that of the virtual machine: pay as you go,
-Linux, East US, list prices of 2025 and of 2024, without the free grant of each month.  Other regions cost
-about as much or up to a half more.  Workload profiles are not here: their machines belong to the
-environment, and those with GPUs have a price for each second that no list of ours has.
+Linux, East US, list prices of 2025 and of 2024, without the free grant of each month.  Most other
+regions cost more, in the United States alone up to a third.  Workload profiles are not here: their
+machines belong to the environment, and those with GPUs have a price a second that we have not seen.
 
 What is said is the most that the least number of replicas costs.
 """

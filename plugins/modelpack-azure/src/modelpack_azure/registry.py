@@ -6,7 +6,7 @@
 
 The caller's token of Azure is exchanged for a login of the registry; no password of it is asked for.
 Facts: Azure Container Registry, "Azure AD authentication" (``/oauth2/exchange``; user 0000…) and its
-REST API (``DELETE /acr/v1/NAME``).
+REST API (``DELETE /acr/v1/NAME``), "Roles and permissions" (AcrPush, AcrDelete; Contributor may do both).
 """
 
 from __future__ import annotations
