@@ -60,6 +60,9 @@ class Target(ABC):
     needs_image: ClassVar[bool] = True
     """True when it runs images; False when it runs the bundle itself."""
 
+    where: ClassVar[tuple[str, ...] | None] = None
+    """Options that say where it is; the others say how.  None: all of them."""
+
     @property
     def options(self) -> Mapping[str, str]:
         """Options from which ``from_options`` makes the same target again; none by default."""
@@ -67,11 +70,13 @@ class Target(ABC):
 
     @property
     def whereabouts(self) -> Mapping[str, str]:
-        """What of the options says where it is; all of them by default.
+        """What of the options says where it is: those that ``where`` names.
 
         Two targets of one name and the same whereabouts hold the same deployments.
         """
-        return self.options
+        if self.where is None:
+            return self.options
+        return {key: one for key, one in self.options.items() if key in self.where}
 
     @classmethod
     @abstractmethod

@@ -215,3 +215,18 @@ def test_what_does_not_come_up_in_time_is_an_error_with_what_to_do() -> None:
         await_running("digits", waits.look, waits.clock(), timeout_s=9, hint="see its log")
     assert raised.value.hint == "see its log"
     assert waits.now == 9
+
+
+def test_whereabouts_are_the_options_that_say_where() -> None:
+    """Two of one name and the same whereabouts hold the same deployments."""
+
+    class Fixed(Harbour):
+        __slots__ = ()
+        options = {"dock": "east", "base": "slim"}
+
+    class East(Fixed):
+        __slots__ = ()
+        where = ("dock",)
+
+    assert Fixed({}).whereabouts == {"dock": "east", "base": "slim"}
+    assert East({}).whereabouts == {"dock": "east"}

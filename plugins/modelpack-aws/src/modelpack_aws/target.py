@@ -58,6 +58,7 @@ class AwsTarget(StandingTarget[Standing]):
 
     name: ClassVar[str] = "aws"
     needs_image: ClassVar[bool] = True
+    where: ClassVar[tuple[str, ...]] = ("profile", "region", "endpoint_url")
     allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
@@ -74,12 +75,6 @@ class AwsTarget(StandingTarget[Standing]):
         """Options from which it can be made again; the region that a spec named is one of them."""
         region = self.clients.region
         return {**self.given, **({"region": region} if region else {})}
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Account, region and endpoint, as far as options say it; the others say how."""
-        where = ("profile", "region", "endpoint_url")
-        return {key: value for key, value in self.options.items() if key in where}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

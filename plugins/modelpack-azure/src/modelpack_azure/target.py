@@ -71,6 +71,7 @@ class AzureTarget(StandingTarget[Standing]):
 
     name: ClassVar[str] = "azure"
     needs_image: ClassVar[bool] = True
+    where: ClassVar[tuple[str, ...]] = ("subscription", "resource_group", "endpoint")
     allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
@@ -84,12 +85,6 @@ class AzureTarget(StandingTarget[Standing]):
     def options(self) -> Mapping[str, str]:
         """Options from which it can be made again."""
         return dict(self.given)
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Subscription, group and endpoint, as far as options say it; the others say how."""
-        where = ("subscription", "resource_group", "endpoint")
-        return {key: value for key, value in self.given.items() if key in where}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -56,6 +56,7 @@ class GcpTarget(StandingTarget[Found]):
 
     name: ClassVar[str] = "gcp"
     needs_image: ClassVar[bool] = True
+    where: ClassVar[tuple[str, ...]] = ("project", "region", "endpoint")
     allowed: ClassVar[tuple[str, ...]] = tuple(MODES.paths)
     """Words of the modes that it has."""
 
@@ -71,12 +72,6 @@ class GcpTarget(StandingTarget[Found]):
         """Options from which it can be made again; the region that a spec named is one of them."""
         region = self.google.region_name
         return {**self.given, **({"region": region} if region else {})}
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Project, region and endpoint, as far as options say it; the others say how."""
-        where = ("project", "region", "endpoint")
-        return {key: value for key, value in self.options.items() if key in where}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -70,6 +70,7 @@ class HerokuTarget(StandingTarget[Standing]):
     """Deploys to Heroku's Common Runtime."""
 
     name: ClassVar[str] = "heroku"
+    where: ClassVar[tuple[str, ...]] = ("app", "endpoint")
 
     heroku: Heroku = field(default_factory=Calls)
     given: Mapping[str, str] = field(default_factory=dict)
@@ -80,11 +81,6 @@ class HerokuTarget(StandingTarget[Standing]):
     def options(self) -> Mapping[str, str]:
         """Options from which it can be made again."""
         return self.given
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """The app that was named, and the address of the API."""
-        return {key: one for key, one in self.given.items() if key in ("app", "endpoint")}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

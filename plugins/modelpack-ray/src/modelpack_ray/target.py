@@ -54,6 +54,7 @@ class RayTarget(Target):
 
     name: ClassVar[str] = "ray"
     needs_image: ClassVar[bool] = False
+    where: ClassVar[tuple[str, ...]] = ("address",)
 
     given: Mapping[str, str] = field(default_factory=dict)
     """Its options; the address that a variable named is one of them."""
@@ -64,11 +65,6 @@ class RayTarget(Target):
     def options(self) -> Mapping[str, str]:
         """Options from which it can be made again."""
         return self.given
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Which cluster it is."""
-        return {key: value for key, value in self.given.items() if key == "address"}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
