@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from clustered import connect_to, deploy, spec, target_at
 from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.connecting import Endpoint, from_endpoint, from_kubeconfig
@@ -54,7 +55,8 @@ def test_a_certificate_that_nobody_signed_is_told(cluster: StandIn) -> None:
 
 def test_nobody_there_is_told() -> None:
     nowhere = Endpoint(server="https://127.0.0.1:9")
-    with pytest.raises(UnreachableError, match=r"at 'https://127\.0\.0\.1:9' does not answer"):
+    words = r"at 'https://127\.0\.0\.1:9' does not answer: Failed to establish"
+    with pytest.raises(UnreachableError, match=words):
         KubernetesTarget(connect=from_endpoint(lambda: nowhere)).status("digits")
 
 
@@ -69,6 +71,38 @@ def test_a_context_that_is_not_there_is_told(kubeconfig: Path) -> None:
     with pytest.raises(UsageError, match="the kubeconfig has no 'other'") as failed:
         KubernetesTarget.from_options(options).status("digits")
     assert failed.value.hint == "it has stand-in"
+
+
+@pytest.mark.parametrize("text", [None, "a: [b", "- list", ""])
+def test_a_kubeconfig_that_is_named_and_is_none_is_refused_at_once(
+    tmp_path: Path, text: str | None
+) -> None:
+    file = tmp_path / "named"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UsageError, match=r"option 'kubeconfig': .* cannot be read"):
+        KubernetesTarget.from_options({"kubeconfig": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ({"name": "other", "user": {}}, "has no user 'tester'"),
+        (
+            {"name": "tester", "user": {"exec": {"command": "no-such-login"}}},
+            "logs in by the program 'no-such-login', which is not here",
+        ),
+    ],
+)
+def test_nobody_to_log_in_as_is_told_before_the_cluster_is_asked(
+    cluster: StandIn, kubeconfig: Path, user: dict[str, Any], words: str
+) -> None:
+    value = yaml.safe_load(kubeconfig.read_text()) | {"users": [user]}
+    kubeconfig.write_text(yaml.safe_dump(value))
+    target = KubernetesTarget.from_options({"kubeconfig": str(kubeconfig)})
+    with pytest.raises(CredentialsError, match=words):
+        target.status("digits")
+    assert cluster.calls == []
 
 
 def test_an_endpoint_shows_neither_token_nor_certificate(cluster: StandIn) -> None:

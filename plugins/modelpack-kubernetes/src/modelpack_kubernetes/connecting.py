@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,8 +26,10 @@ from modelpack.errors import CredentialsError, ToolMissingError, UnreachableErro
 from modelpack_kubernetes.cluster import Client, Connect, Response
 
 _CONNECT_S = 10.0
+_CONNECTION = re.compile(r"^[A-Za-z0-9_.<]+\(.*?\)(?:>)?: ")
 _TOKEN_S = 60.0
 _KUBECONFIG = "~/.kube/config"
+_ANOTHER = "see 'kubectl config view', or name another: --option kubeconfig=FILE"
 _IN_A_POD = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
@@ -77,11 +81,28 @@ def from_kubeconfig(file: str | None = None, context: str | None = None) -> Conn
         except library.config.ConfigException as cause:
             raise CredentialsError(
                 f"the kubeconfig cannot be used: {_first_line(cause)}",
-                hint="see 'kubectl config view', or name another: --option kubeconfig=FILE",
+                hint=_ANOTHER,
             ) from cause
         return _Client(api, None)
 
     return connect
+
+
+def require_file(file: str | None) -> None:
+    """Raise UsageError for a kubeconfig that was named and is none."""
+    if file is None:
+        return
+    path = Path(file).expanduser()
+    try:
+        _read(path)
+    except (OSError, ValueError) as cause:
+        why = (
+            (cause.strerror or "").lower() if isinstance(cause, OSError) else "it is no kubeconfig"
+        )
+        raise UsageError(
+            f"option 'kubeconfig': '{file}' cannot be read: {why}",
+            hint="name the file that 'kubectl config view' shows, or leave it out",
+        ) from cause
 
 
 def current(file: str | None, context: str | None) -> Mapping[str, str]:
@@ -191,7 +212,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _require(file: str | None, context: str | None) -> None:
-    """Raise for a kubeconfig that is not there, or has no such context."""
+    """Raise for a kubeconfig that is not there, has no such context, or nobody to log in as."""
     files = _files(file)
     if not files:
         where = file or os.environ.get("KUBECONFIG") or _KUBECONFIG
@@ -199,23 +220,53 @@ def _require(file: str | None, context: str | None) -> None:
             f"there is no kubeconfig '{where}'",
             hint="log in to a cluster, or name the file: --option kubeconfig=FILE",
         )
-    known: list[str] = []
+    contexts: dict[str, Any] = {}
+    users: dict[str, Any] = {}
+    wanted = context
     for path in files:
         try:
-            found = _read(path).get("contexts") or ()
-            known += [str(one["name"]) for one in found]
-        except (OSError, ValueError, KeyError, TypeError) as cause:
-            raise CredentialsError(f"the kubeconfig '{path}' cannot be read") from cause
-    if context is not None and context not in known:
+            value = _read(path)
+            contexts = _named(value, "contexts", "context") | contexts
+            users = _named(value, "users", "user") | users
+            wanted = wanted or value.get("current-context")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+            raise CredentialsError(
+                f"the kubeconfig '{path}' cannot be read", hint=_ANOTHER
+            ) from cause
+    if context is not None and context not in contexts:
         raise UsageError(
             f"option 'context': the kubeconfig has no '{context}'",
-            hint=f"it has {', '.join(known)}" if known else "it has none",
+            hint=f"it has {', '.join(contexts)}" if contexts else "it has none",
+        )
+    _require_user((contexts.get(str(wanted)) or {}).get("user"), users)
+
+
+def _named(value: dict[str, Any], part: str, key: str) -> dict[str, Any]:
+    return {str(one["name"]): one.get(key) for one in value.get(part) or ()}
+
+
+def _require_user(name: object, users: Mapping[str, Any]) -> None:
+    """Raise CredentialsError for a user that is not there, or whose login program is not.
+
+    The library would go on as nobody, and say so in a log alone.
+    """
+    if name is None:
+        return
+    if name not in users:
+        raise CredentialsError(f"the kubeconfig has no user '{name}'", hint=_ANOTHER)
+    command = str(((users[str(name)] or {}).get("exec") or {}).get("command") or "")
+    is_beside_the_file = "/" in command and not Path(command).is_absolute()
+    if command and not is_beside_the_file and shutil.which(command) is None:
+        raise CredentialsError(
+            f"the kubeconfig logs in by the program '{command}', which is not here",
+            hint="install it, or name another context: --option context=NAME",
         )
 
 
 def _first_line(cause: BaseException) -> str:
     text = str(cause).strip().splitlines()
-    return text[0][:200] if text else type(cause).__name__
+    # urllib3 begins with the connection as Python shows it.
+    return _CONNECTION.sub("", text[0])[:200] if text else type(cause).__name__
 
 
 def decoded(text: str) -> bytes:

@@ -43,7 +43,7 @@ from modelpack_kubernetes.asking import Asking
 from modelpack_kubernetes.bringing import Clock
 from modelpack_kubernetes.capable import capabilities_of
 from modelpack_kubernetes.cluster import Cluster, Connect
-from modelpack_kubernetes.connecting import current, from_kubeconfig
+from modelpack_kubernetes.connecting import current, from_kubeconfig, require_file
 from modelpack_kubernetes.kept import Entry, Kept, of_the_manifests
 from modelpack_kubernetes.kinds import DEPLOYMENT
 from modelpack_kubernetes.looking import sight_of
@@ -104,6 +104,7 @@ class KubernetesTarget(Target):
         Raises UsageError.
         """
         refuse_unknown(cls.name, options, OPTIONS)
+        require_file(options.get("kubeconfig"))
         found = current(options.get("kubeconfig"), options.get("context"))
         given = {**found, **options}
         read(given)
