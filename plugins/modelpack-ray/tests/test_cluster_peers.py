@@ -121,7 +121,8 @@ def test_a_lost_node_costs_the_requests_that_it_had_and_none_after_them(
         wait_for(lambda: seen["[3.0]"] > count + 100)
         real.add("second")
         wait_for(lambda: len(nodes_with_replicas(target)) == 2)
-    assert failures(seen) == lost <= CLIENTS, seen
+    # What a client had there, and one more should it ask again before the last process is gone.
+    assert failures(seen) == lost <= 2 * CLIENTS, seen
     assert set(repeated) == {"[3.0]"}, repeated
 
 
