@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from modelpack.testing import CLAIMS, Claim, TargetCase
 from .conftest import deploy
 from .ray_cluster import (
     CLIENTS,
+    WITHIN_S,
     ask,
     failures,
     load,
@@ -77,12 +79,11 @@ def test_packages_may_lie_in_a_folder_that_all_nodes_see(real: Nodes, tmp_path: 
 def test_a_service_that_sleeps_holds_the_first_request_and_answers_it(real: Nodes) -> None:
     target = target_on(real)
     wanted = sums("1", min_replicas=0, max_replicas=2, idle_s=3.0, window_s=2.0)
-    status = deploy(target, wanted)
-    assert ask(f"{status.url}/predict") == [3.0]
-    wait_for(lambda: target._require("sums").running == 0)
-    asleep = target.status("sums")
-    assert (asleep.state, str(asleep.replicas)) == (State.RUNNING, "0 of 2 awake")
-    assert ask(f"{status.url}/predict", timeout_s=120.0) == [3.0]
+    url = f"{deploy(target, wanted).url}/predict"
+    assert ask(url, timeout_s=WITHIN_S) == [3.0]
+    wait_for(lambda: str(target.status("sums").replicas) == "0 of 2 awake")
+    assert target.status("sums").state is State.RUNNING
+    assert ask(url, timeout_s=WITHIN_S) == [3.0]
 
 
 @pytest.mark.long
@@ -103,6 +104,13 @@ def test_the_contract_of_targets(claim: Claim, real: Nodes) -> None:
     )
 
 
+def settled_failures(seen: Counter[str]) -> int:
+    """Return how many were not answered, once each client has had answers again."""
+    count = seen["[3.0]"]
+    wait_for(lambda: seen["[3.0]"] > count + 100)
+    return failures(seen)
+
+
 def test_a_lost_node_costs_the_requests_that_it_had_and_none_after_them(
     target: RayTarget, real: Nodes
 ) -> None:
@@ -117,8 +125,7 @@ def test_a_lost_node_costs_the_requests_that_it_had_and_none_after_them(
         wait_for(lambda: min(seen["[3.0]"], repeated["[3.0]"]) > 50)
         real.lose("second")
         wait_for(lambda: len(nodes_with_replicas(target)) == 1)
-        lost, count = failures(seen), seen["[3.0]"]
-        wait_for(lambda: seen["[3.0]"] > count + 100)
+        lost = settled_failures(seen)
         real.add("second")
         wait_for(lambda: len(nodes_with_replicas(target)) == 2)
     # What a client had there, and one more should it ask again before the last process is gone.
@@ -133,8 +140,7 @@ def test_a_node_whose_ray_is_killed_is_replaced(target: RayTarget, real: Nodes) 
         wait_for(lambda: seen["[3.0]"] > 50)
         real.end("second", signal.SIGKILL)
         wait_for(lambda: len(nodes_with_replicas(target)) == 1)
-        failed, count = failures(seen), seen["[3.0]"]
-        wait_for(lambda: seen["[3.0]"] > count + 100)
+        failed = settled_failures(seen)
         real.add("second")
         wait_for(lambda: len(nodes_with_replicas(target)) == 2)
     assert failures(seen) == failed, seen
