@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from modelpack_heroku.naming import app_name
 from modelpack_heroku.target import HerokuTarget
 
-from modelpack.deploy import DeploymentSpec, rollout
+from modelpack.deploy import DeploymentSpec, Live, State, rollout
 from modelpack.errors import UsageError
 
 from .heroku_cases import MAIN, TRIAL, spec
@@ -93,42 +92,8 @@ def test_the_files_are_those_of_heroku_and_hold_no_secret() -> None:
     assert requests[1]["body"]["TOKEN"] == "(of env:)"
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"app": "My_App"}, "cannot be the name of an app"),
-        ({"app": "x" * 25}, "cannot be the name of an app"),
-        ({"app": "9app"}, "cannot be the name of an app"),
-        ({"endpoint": "api.heroku.com"}, "is no URL"),
-        ({"endpoint": "http://api.heroku.com"}, "no URL that a key may go to"),
-        ({"registry": "host/path"}, "without a slash"),
-        ({"preboot": "maybe"}, "must be yes or no, got 'maybe'"),
-        ({"team": ""}, "is no value for it"),
-        ({"team": "a b\n"}, "is no value for it"),
-        ({"token_file": "/nowhere/at/all"}, "cannot be read: no such file"),
-        ({"tokenfile": "x"}, "has no option 'tokenfile'"),
-    ],
-)
-def test_an_option_that_cannot_be_is_refused_at_once(options: dict[str, str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        HerokuTarget.from_options(options)
-
-
-def test_apps_are_named_so_that_two_deployments_never_meet() -> None:
-    names = ["digits", "digits.v2", "digits-v2", "d" * 40, "d" * 41, "a_b"]
-    apps = [app_name(name) for name in names]
-
-    assert apps[0] == MAIN
-    assert len(set(apps)) == len(names)
-    for app in apps:
-        HerokuTarget.from_options({"app": app})
-    assert app_name("digits", "vision") == "vision"
-
-
 def test_another_bundle_is_pushed_and_another_number_of_dynos_is_not() -> None:
     target, wanted = HerokuTarget(), spec("a")
-    from modelpack.deploy import Live, State
-
     facts = target._planner.facts(wanted)
     live = Live(name="digits", state=State.RUNNING, facts=facts, surroundings={"trial": TRIAL})
     scaled = replace(wanted, settings=replace(wanted.settings, min_replicas=3))

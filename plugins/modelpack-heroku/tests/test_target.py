@@ -13,7 +13,7 @@ from modelpack.errors import ConflictError, DeployError, RefusedError, UsageErro
 from modelpack.progress import SILENT
 from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase, fault_at_every
 
-from .fake_heroku import READ_KEY, FakeHeroku
+from .fake_heroku import READ_KEY, App, FakeHeroku
 from .heroku_cases import MAIN, TRIAL, deploy, spec, target_of
 
 
@@ -221,6 +221,32 @@ def test_a_name_that_another_account_has_is_said_with_what_to_do(heroku: FakeHer
     with pytest.raises(ConflictError, match="somebody else's"):
         deploy(target_of(heroku), spec())
     assert heroku.resources() == []
+
+
+def test_an_app_that_is_there_and_empty_is_taken_when_it_runs_images(heroku: FakeHeroku) -> None:
+    heroku.apps["vision"] = App("vision", {"stack": "heroku-24"}, heroku.url, heroku.now)
+    target = target_of(heroku, app="vision")
+    assert target.status("digits").state is State.ABSENT
+
+    with pytest.raises(ConflictError, match="a stack that runs no images") as caught:
+        target.apply(rollout.plan_deployment(target, spec()), Journal(), SILENT)
+
+    assert str(caught.value.hint) == "heroku stack:set container --app vision"
+    heroku.apps["vision"].stack = "container"
+    assert deploy(target, spec()).state is State.RUNNING
+
+
+def test_of_two_deploys_at_once_none_comes_to_the_app_unprobed(heroku: FakeHeroku) -> None:
+    target = target_of(heroku)
+    deploy(target, spec("a"))
+    target.apply(rollout.plan_deployment(target, spec("b")), Journal(), SILENT)
+    other = rollout.plan_deployment(target, spec("c"))
+    target.apply(other, Journal(), SILENT)
+
+    with pytest.raises(ConflictError, match="somebody else has begun another deploy"):
+        target.verify(spec("b"), target.status("digits"))
+    assert target.verify(other.spec, target.status("digits")) is None
+    assert heroku.apps[MAIN].config["MODELPACK_TAG"] == "digits:a"
 
 
 def test_an_app_may_have_another_name_and_a_team(heroku: FakeHeroku) -> None:

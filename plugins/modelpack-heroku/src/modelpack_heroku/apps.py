@@ -67,7 +67,9 @@ class App:
 
     def ensure(self, *, region: str | None, team: str | None) -> bool:
         """Make it unless it is there; return whether it was made."""
-        if self.read() is not None:
+        found = self.read()
+        if found is not None:
+            _require_container(found, self.name)
             return False
         body = {"name": self.name, "stack": STACK, **({"region": region} if region else {})}
         path = "/apps"
@@ -123,3 +125,13 @@ class App:
     def _call(self, method: str, below: str, what: str, body: Any = None, **more: bool) -> Any:
         path = f"/apps/{self.name}{below}"
         return self.heroku.call(method, path, f"{what} the app '{self.name}'", body, **more)
+
+
+def _require_container(described: Json, name: str) -> None:
+    """Raise ConflictError for an app that runs no images."""
+    stacks = {str((described.get(key) or {}).get("name")) for key in ("stack", "build_stack")}
+    if STACK not in stacks:
+        raise ConflictError(
+            f"the app '{name}' has a stack that runs no images",
+            hint=f"heroku stack:set container --app {name}",
+        )

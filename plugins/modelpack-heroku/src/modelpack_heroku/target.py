@@ -31,12 +31,13 @@ from modelpack.deploy import (
     Revision,
     Sight,
     StandingTarget,
+    Status,
     check_name,
     chosen,
 )
 from modelpack.deploy.pushing import FindLogin, Login, Push, Pushed, push_image
 from modelpack.deploy.references import resolve
-from modelpack.errors import DeployError
+from modelpack.errors import ConflictError, DeployError
 from modelpack_heroku import changing, looking
 from modelpack_heroku.apps import App
 from modelpack_heroku.body import PROCESS
@@ -182,6 +183,20 @@ class HerokuTarget(StandingTarget[Standing]):
         """Return what the two apps of a deployment hold; raises TagError, ConflictError."""
         check_name(name)
         return looking.read(self._pair(name), name, self.name)
+
+    def verify(self, spec: DeploymentSpec, status: Status) -> tuple[str, ...] | None:  # noqa: ARG002
+        """See that nobody else has begun a trial meanwhile; the common probe does the rest.
+
+        Raises ConflictError: what would be probed is another revision.
+        """
+        standing = self.require(spec.name)
+        now = standing.now
+        if now is None or now.spec.revision != spec.revision:
+            raise ConflictError(
+                f"somebody else has begun another deploy of '{spec.name}' meanwhile",
+                hint="plan it again when that one is over",
+            )
+        return None
 
     def look(self, standing: Standing) -> Sight:
         """Return how what was applied last is."""
