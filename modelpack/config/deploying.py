@@ -86,6 +86,10 @@ class DeploySettings:
     host: str = "127.0.0.1"
     """Address of the deployment on its host."""
 
+    grpc_port: int | None = None
+    """Port of the deployment for gRPC, beside ``port``, which answers it as well where the bundle
+    speaks it; None: the bundle's own with ``local``, else no other."""
+
     cpu: float | None = None
     """Processors it may use at most; None: no limit."""
 
@@ -189,6 +193,10 @@ class DeploySettings:
 
     def __post_init__(self) -> None:
         within("port", self.port, 0, 65535)
+        if self.grpc_port is not None:
+            within("grpc_port", self.grpc_port, 1, 65535)
+            if self.grpc_port == self.port:
+                raise ValueError("grpc_port: is 'port', which answers gRPC anyway; leave it out")
         if self.cpu is not None and not 0 < self.cpu <= 1024:
             raise ValueError(f"cpu: must be above 0 and at most 1024, got {self.cpu}")
         if self.memory_bytes is not None:

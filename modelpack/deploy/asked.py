@@ -75,8 +75,13 @@ def keeper(spec: DeploymentSpec, python: str) -> Wanted:
         "healthcheck": NO_CHECK,
     }
     limits = {"mem_limit": 64 * 2**20, "memswap_limit": 64 * 2**20, "pids_limit": 64}
-    bindings = {CONTAINER_PORT: (address_of(spec.settings.host), spec.settings.port)}
-    host = _host_settings(spec, bindings) | limits | {"restart_policy": KEPT}
+    address = address_of(spec.settings.host)
+    ports = [one for one in (spec.settings.port, spec.settings.grpc_port) if one is not None]
+    host = (
+        _host_settings(spec, [(address, port) for port in ports])
+        | limits
+        | {"restart_policy": KEPT}
+    )
     return Wanted(name=keeper_name(spec), settings=settings, host=host)
 
 
@@ -141,7 +146,7 @@ def replica(
         limits["mem_limit"] = limits["memswap_limit"] = spec.settings.memory_bytes
     if requests := device_requests(spec.settings):
         limits["device_requests"] = requests
-    host = _host_settings(spec, {CONTAINER_PORT: (HERE, 0)}) | limits
+    host = _host_settings(spec, [(HERE, 0)]) | limits
     return Wanted(name=replica_name(spec.name, group, number), settings=settings, host=host)
 
 
@@ -167,9 +172,9 @@ def _roles(spec: DeploymentSpec, role: str, group: str) -> dict[str, str]:
     }
 
 
-def _host_settings(spec: DeploymentSpec, bindings: Mapping[int, tuple[str, int]]) -> dict[str, Any]:
+def _host_settings(spec: DeploymentSpec, published: Sequence[tuple[str, int]]) -> dict[str, Any]:
     return {
-        "port_bindings": dict(bindings),
+        "port_bindings": {CONTAINER_PORT: list(published)},
         "mounts": [_meeting_place(spec.name)],
         "read_only": True,
         "tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108  the container's own

@@ -44,6 +44,8 @@ class Command:
     grace_s: float = 35.0
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Variables by reference; their values are read at every start and never written down."""
+    grpc_port: int | None = None
+    """Port for gRPC that all replicas have together; None: there is none but the first."""
     alone: str = ""
     """What it has that two processes cannot have at once, such as a port; empty: nothing."""
 
@@ -55,6 +57,7 @@ class Command:
             "cwd": self.cwd,
             "grace_s": self.grace_s,
             "secrets": dict(self.secrets),
+            "grpc_port": self.grpc_port,
             "alone": self.alone,
         }
 
@@ -67,6 +70,7 @@ class Command:
             cwd=str(value["cwd"]),
             grace_s=float(value["grace_s"]),
             secrets=dict(value.get("secrets") or {}),
+            grpc_port=value.get("grpc_port"),
             alone=str(value.get("alone") or ""),
         )
 

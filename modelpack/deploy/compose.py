@@ -54,18 +54,21 @@ def _compose(spec: DeploymentSpec) -> dict[str, Any]:
 
 def _port(spec: DeploymentSpec, volume: str) -> dict[str, Any]:
     wanted = keeper(spec, "python3")
-    host, port = wanted.host["port_bindings"][CONTAINER_PORT]
-    shown = f"[{host}]" if ":" in host else host
-    published = f"{shown}:{port}:{CONTAINER_PORT}" if port else f"{shown}::{CONTAINER_PORT}"
+    published = [_published(*one) for one in wanted.host["port_bindings"][CONTAINER_PORT]]
     return {
         "image": spec.image,
         "entrypoint": ["python3", "-I", "-S", f"/{_PROGRAM}", "serve"],
         "environment": _literal(wanted.settings["environment"]),
-        "ports": [published],
+        "ports": published,
         "volumes": [f"./{_PROGRAM}:/{_PROGRAM}:ro", f"{volume}:{_MEETING}"],
         "healthcheck": {"disable": True},
         **_confined(wanted.host),
     }
+
+
+def _published(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}:{CONTAINER_PORT}" if port else f"{shown}::{CONTAINER_PORT}"
 
 
 def _replica(spec: DeploymentSpec, volume: str) -> dict[str, Any]:

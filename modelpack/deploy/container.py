@@ -145,10 +145,12 @@ def _spec(label: str | None) -> DeploymentSpec | None:
 def _facts(said: Mapping[str, Any], spec: DeploymentSpec | None) -> dict[str, Fact]:
     """Return the facts of a replica; of a keeper, the address that it is published at."""
     host = said["HostConfig"]
-    address, port = _binding((host.get("PortBindings") or {}).get(_PORT_KEY))
+    bindings = (host.get("PortBindings") or {}).get(_PORT_KEY)
+    address, port = _binding(bindings)
     labels = said["Config"].get("Labels") or {}
     if labels.get(ROLE_LABEL) == KEEPER:
-        return {"host": address, "port": port}
+        grpc_port = _binding((bindings or [])[1:])[1]
+        return {"host": address, "port": port, **({"grpc_port": grpc_port} if grpc_port else {})}
     facts = wanted_facts(spec) if spec is not None else {}
     nano_cpus, memory = int(host.get("NanoCpus") or 0), int(host.get("Memory") or 0)
     facts |= {
@@ -173,7 +175,10 @@ def _binding(bindings: list[Mapping[str, str]] | None) -> tuple[str | None, int 
 
 def _url(said: Mapping[str, Any], engine_host: str | None) -> str | None:
     ports = (said.get("NetworkSettings") or {}).get("Ports") or {}
-    address, port = _binding(ports.get(_PORT_KEY))
+    asked = ((said["HostConfig"].get("PortBindings") or {}).get(_PORT_KEY) or [])[1:]
+    others = [one.get("HostPort") for one in asked]  # for gRPC
+    found = ports.get(_PORT_KEY) or []
+    address, port = _binding([one for one in found if one.get("HostPort") not in others])
     if address is None or not port or not reachable_from(engine_host, address):
         return None
     return service_url(engine_host or address, port)

@@ -49,6 +49,7 @@ from modelpack.deploy.rolling import Rolling
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
 from modelpack.errors import DeployError, DeploymentNotFoundError
+from modelpack.image.ports import LABEL as PORT_LABEL
 from modelpack.progress import Progress
 from modelpack.tag import check_name
 
@@ -293,6 +294,10 @@ def _image(spec: DeploymentSpec) -> str:
 def _bundle_of(image: Description | None) -> dict[str, str | None]:
     """Return the id of an image and the digest of the bundle that it says it holds."""
     if image is None:
-        return {"image_id": None, "image_bundle": None}
+        return {"image_id": None, "image_bundle": None, "image_grpc": None}
     labels = (image.get("Config") or {}).get("Labels") or {}
-    return {"image_id": image["Id"], "image_bundle": labels.get(BUNDLE_DIGEST_LABEL)}
+    return {
+        "image_id": image["Id"],
+        "image_bundle": labels.get(BUNDLE_DIGEST_LABEL),
+        "image_grpc": labels.get(f"{PORT_LABEL}grpc"),
+    }

@@ -49,9 +49,11 @@ def changes_of(spec: DeploymentSpec, live: Live) -> tuple[tuple[Change, ...], tu
         changes.insert(0, _image_change(spec, live))
     if is_usable and around.get("image_bundle") is None:
         warnings.append(f"the image '{spec.image}' does not say which bundle it holds")
+    if spec.settings.grpc_port is not None and is_usable and not _speaks_grpc(spec, live):
+        warnings.append(f"grpc_port: the image '{spec.image}' does not say that it speaks gRPC")
     warnings += _scaling_words(spec)
-    if any(change.kind == "port" and "words" in change.after for change in changes):
-        warnings.append("what keeps the port knows nothing of scaling: the port is away as it goes")
+    if address is not None and address.action == "replace" and "port" not in address.after:
+        warnings.append("what keeps the port is made anew: the port is away for a moment")
     remote = around.get("engine_host")
     if not reachable_from(str(remote) if remote else None, spec.settings.host):
         warnings.append(
@@ -72,6 +74,11 @@ def wanted_of(spec: DeploymentSpec, live: Live) -> dict[str, Fact]:
 def _is_usable(spec: DeploymentSpec, live: Live) -> bool:
     holds = live.surroundings.get("image_bundle")
     return live.surroundings.get("image_id") is not None and holds in (None, spec.digest)
+
+
+def _speaks_grpc(spec: DeploymentSpec, live: Live) -> bool:
+    is_said = live.surroundings.get("image_grpc") is not None
+    return is_said or "MODELPACK_GRPC_PORT" in spec.settings.env
 
 
 def _replicas_change(spec: DeploymentSpec, live: Live, wanted: Mapping[str, Fact]) -> Change:
@@ -110,14 +117,29 @@ def _address_change(spec: DeploymentSpec, live: Live) -> Change | None:
     former = {key: live.facts.get(key) for key in ("host", "port")}
     resource = f"port/modelpack-{spec.name}-P{address_id(spec)}"
     if former == wanted:
-        words = live.surroundings.get("keeper_words")
-        if not spec.settings.is_scaling or words in (None, KEEPER_WORDS):
+        before, after = _keeper_differences(spec, live)
+        if not after:
             return None
-        before, after = {"words": words}, {"words": KEEPER_WORDS}
         return Change(action="replace", resource=resource, before=before, after=after)
+    if spec.settings.grpc_port is not None:
+        wanted["grpc_port"] = spec.settings.grpc_port
     if live.is_absent or former["port"] is None:
         return Change(action="create", resource=resource, after=wanted)
     return Change(action="replace", resource=resource, before=former, after=wanted)
+
+
+def _keeper_differences(
+    spec: DeploymentSpec, live: Live
+) -> tuple[dict[str, Fact], dict[str, Fact]]:
+    """Return in what a keeper at the same address differs, before and after; empty: in nothing."""
+    words, ports = live.surroundings.get("keeper_words"), spec.settings.grpc_port
+    before: dict[str, Fact] = {}
+    after: dict[str, Fact] = {}
+    if spec.settings.is_scaling and words not in (None, KEEPER_WORDS):
+        before["words"], after["words"] = words, KEEPER_WORDS
+    if words is not None and live.facts.get("grpc_port") != ports:
+        before["grpc_port"], after["grpc_port"] = live.facts.get("grpc_port"), ports
+    return before, after
 
 
 def _image_change(spec: DeploymentSpec, live: Live) -> Change:

@@ -42,6 +42,7 @@ CAPABILITIES = Capabilities(
             "secrets",
             "host",
             "port",
+            "grpc_port",
             "labels",
             "cpu",
             "memory_bytes",

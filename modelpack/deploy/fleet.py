@@ -189,7 +189,9 @@ class Fleet:
         group = self.standing
         if group is None:
             return {}
-        address = {"host": None, "port": None} | dict(_facts_of(self.keeper_of(group)))
+        address = {"host": None, "port": None, "grpc_port": None} | dict(
+            _facts_of(self.keeper_of(group))
+        )
         facts = dict(group.template) | address | dict(group.scaling)
         return {key: value for key, value in facts.items() if value is not None}
 

@@ -44,6 +44,8 @@ class KeptAddress:
     ) -> None:
         """``changed`` is called whenever somebody may have asked for the port, or left it."""
         self._listener = listen(*address)
+        self._host = address[0]
+        self._also: dict[int, socket.socket] = {}
         self._watch = watch
         self._changed = changed
         self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -59,6 +61,18 @@ class KeptAddress:
         self._keeper.open(Path(self.door))
         self._due = 0.0
         watch.add(self._keeper.selector, self._hear)
+
+    def listen_also(self, ports: Set[int]) -> None:
+        """Have the same servers answer at these ports too, and at no others; raises PortInUseError."""
+        if ports == set(self._also):
+            return
+        fresh = {port: listen(self._host, port) for port in ports - set(self._also)}
+        gone = [self._also.pop(port) for port in set(self._also) - ports]
+        self._also |= fresh
+        self._keeper.listen_also(list(self._also.values()))
+        for one in gone:
+            one.close()
+        self._due = 0.0
 
     def scale(self, group: Group, awake: int) -> None:
         """Let the load decide how many replicas a group has, or let it do so no more.
@@ -125,7 +139,8 @@ class KeptAddress:
         with suppress(OSError):
             Path(self.door).unlink(missing_ok=True)
             self._memory.unlink(missing_ok=True)
-        self._listener.close()
+        for one in (self._listener, *self._also.values()):
+            one.close()
         os.close(self._folder)
 
     def _hear(self) -> None:

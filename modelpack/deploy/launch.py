@@ -21,7 +21,7 @@ from modelpack.deploy.bundles import find_bundle
 from modelpack.deploy.command import Command
 from modelpack.deploy.process import ProcessId
 from modelpack.deploy.spec import DeploymentSpec
-from modelpack.errors import DeployError
+from modelpack.errors import DeployError, UsageError
 from modelpack.progress import Progress
 
 PASSED_ON = (
@@ -54,7 +54,8 @@ class Prepare(Protocol):
 def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Progress) -> Command:
     """Unpack the bundle and make its environment, both only when they are not there yet.
 
-    Raises BundleNotFoundError, ConflictError when the tag stands for another bundle by now, and
+    Raises BundleNotFoundError, ConflictError when the tag stands for another bundle by now,
+    UsageError for a port for gRPC where none is spoken, and
     what the store and the environment raise.
     """
     from modelpack.archive.environment import ensure_environment
@@ -70,6 +71,9 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
     )
     env = service_env(spec, port, bundle)
     settings = settings_from_env(recorded_settings(ServerSettings, manifest.settings), env)
+    grpc_port = _grpc_port(spec, settings)
+    if settings.grpc_port is not None:
+        env["MODELPACK_GRPC_PORT"] = "0"  # of its own: the one that is called is kept for all
     if settings.tasks and settings.tasks_store is None:
         env["MODELPACK_TASKS_STORE"] = str(folder / "tasks.sqlite")  # of all replicas and revisions
     return Command(
@@ -78,14 +82,22 @@ def prepare_bundle(spec: DeploymentSpec, port: int, folder: Path, progress: Prog
         cwd=str(bundle),
         grace_s=settings.grace_s + _GRACE_MARGIN_S,
         secrets=dict(spec.settings.secrets),
-        alone=_ports_of_its_own(settings),
+        grpc_port=grpc_port,
+        alone=f"metrics_port {settings.metrics_port}" if settings.metrics_port else "",
     )
 
 
-def _ports_of_its_own(settings: ServerSettings) -> str:
-    """Return the ports that only one process at a time can have, in words."""
-    named = {"grpc_port": settings.grpc_port, "metrics_port": settings.metrics_port}
-    return " and ".join(f"{name} {port}" for name, port in named.items() if port)
+def _grpc_port(spec: DeploymentSpec, settings: ServerSettings) -> int | None:
+    """Return the port at which gRPC is called besides that of the deployment; raises UsageError."""
+    wanted = spec.settings.grpc_port
+    if settings.grpc_port is None:
+        if wanted is not None:
+            raise UsageError(
+                f"deploy.grpc_port: '{spec.bundle}' speaks no gRPC",
+                hint="set 'grpc_port' below 'server' in modelpack.yaml, and build it again",
+            )
+        return None
+    return wanted or settings.grpc_port or None
 
 
 def service_env(spec: DeploymentSpec, port: int, bundle: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ from modelpack.tag import check_name
 _SCALING = frozenset(GROUPS["scaling"])
 
 _CAPABILITIES = Capabilities(
-    heeds=frozenset({"env", "secrets", "host", "port"}) | _SCALING,
+    heeds=frozenset({"env", "secrets", "host", "port", "grpc_port"}) | _SCALING,
     secret_schemes=SCHEMES,
     reasons={
         "cpu": "a local deployment is not limited",

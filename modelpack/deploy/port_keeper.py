@@ -17,10 +17,10 @@ does they wait here, and what their clients send waits in the kernel.
 
 Lines are SOCK_SEQPACKET on ``MODELPACK_PORT_KEEPER``, one packet a message, words by spaces.
 
-* A server says ``join GROUP HOST``, ``ready``, ``unready``, ``accepting``, ``paused``, ``leaving``,
+* A server says ``join GROUP HOST`` (behind it ``also``: it accepts at several sockets), ``ready``, ``unready``, ``accepting``, ``paused``, ``leaving``,
   ``load NOW EVER`` (requests that run and wait there; those it ever answered), ``adopt`` with a
   connection.  It is told ``accept SLOT`` with two descriptors (the socket, the shared counts),
-  ``pause``, ``adopt`` with a connection.
+  ``also`` with another socket to accept at, ``pause``, ``adopt`` with a connection.
 * Process 1 of a container that sleeps says ``sleeps GROUP HOST STATE SERIAL POLICY`` (its state is
   ``asleep``, ``awake`` or ``ending``; the policy is JSON without spaces, and the one with the
   highest serial number counts), then ``awake``, ``ending``, ``asleep``, ``crashed STATUS``.  It is

@@ -176,7 +176,7 @@ class Rolling:
 
     def _ensure_keeper(self, spec: DeploymentSpec, fleet: Fleet, journal: Journal) -> None:
         holder = fleet.keepers.get(address_id(spec))
-        if holder is not None and spec.settings.is_scaling and holder.words < KEEPER_WORDS:
+        if holder is not None and _is_outdated(holder, spec):
             self._end([holder], journal)
             holder = None
         if holder is None:
@@ -293,3 +293,9 @@ class Rolling:
             list(pool.map(end, found))
         for one in found:
             journal.step(f"remove/container/{one.name}", partial(self.engine.remove, one.name))
+
+
+def _is_outdated(holder: Container, spec: DeploymentSpec) -> bool:
+    """Return whether a keeper cannot do what is asked for: it is made anew."""
+    is_deaf = spec.settings.is_scaling and holder.words < KEEPER_WORDS
+    return is_deaf or holder.facts.get("grpc_port") != spec.settings.grpc_port

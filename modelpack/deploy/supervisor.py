@@ -103,6 +103,7 @@ class Supervisor:
         for group in wanted.groups:
             if (group.host, group.port) not in self._addresses:
                 self._open((group.host, group.port))
+        self._listen_also(wanted)
         self._wanted = wanted
         if not self._groups:
             self._serving = wanted.serving  # nobody has the port yet, so nobody has to leave it
@@ -163,6 +164,13 @@ class Supervisor:
         self._addresses[address] = KeptAddress(
             address, self._folder, pool=self, watch=self._watch, say=self.log, changed=self._note
         )
+
+    def _listen_also(self, wanted: Wanted) -> None:
+        """Keep the ports for gRPC of all that is to run; raises PortInUseError."""
+        for address, kept in self._addresses.items():
+            groups = (one for one in wanted.groups if (one.host, one.port) == address)
+            ports = {one.command.grpc_port for one in groups}
+            kept.listen_also({port for port in ports if port is not None})
 
     def _take(self, group: Group, environ: Mapping[str, str]) -> None:
         """Know of a group; one that is known may have other numbers."""

@@ -88,7 +88,7 @@ def test_every_word_of_the_file_reaches_its_field(tmp_path: Path) -> None:
         for name in default.__dataclass_fields__
         if getattr(settings, name) == getattr(default, name)
     }
-    assert same == {"port", "host", "ready_timeout_s"}
+    assert same == {"port", "grpc_port", "host", "ready_timeout_s"}
 
 
 def test_without_a_word_it_is_private_and_one_replica() -> None:

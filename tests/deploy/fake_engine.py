@@ -91,7 +91,10 @@ class FakeEngine:
         self._do("create", name)
         if name in self.containers:
             raise EngineError(f"the name '{name}' is taken")
-        address, port = host["port_bindings"][3000]
+        published = [
+            {"HostIp": address, "HostPort": str(port)}
+            for address, port in host["port_bindings"][3000]
+        ]
         self.containers[name] = {
             "Name": f"/{name}",
             "Created": f"{next(self.clock):06}",
@@ -103,7 +106,7 @@ class FakeEngine:
                 "Env": settings["environment"],
             },
             "HostConfig": {
-                "PortBindings": {"3000/tcp": [{"HostIp": address, "HostPort": str(port)}]},
+                "PortBindings": {"3000/tcp": published},
                 "NanoCpus": host.get("nano_cpus"),
                 "Memory": host.get("mem_limit"),
                 "RestartPolicy": host["restart_policy"],

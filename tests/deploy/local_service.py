@@ -72,9 +72,11 @@ class RealService:
         [entry] = [one for one in self._made.values() if one.digest == spec.digest]
         place = folder / entry.digest.replace(":", "-")
         bundle = self._store.unpack(entry, place, exist_ok=True)
+        speaks = {} if spec.settings.grpc_port is None else {"MODELPACK_GRPC_PORT": "0"}
         return Command(
             argv=(sys.executable, "-P", "-u", "-m", "modelpack.server"),
-            env={**service_env(spec, port, bundle), "PYTHONPATH": str(CHECKOUT)},
+            env={**service_env(spec, port, bundle), "PYTHONPATH": str(CHECKOUT), **speaks},
+            grpc_port=spec.settings.grpc_port,
             cwd=str(bundle),
             grace_s=10.0,
         )

@@ -20,7 +20,9 @@ def said(spec, *, status: str = "running", **more) -> dict[str, object]:
     """Return what an engine would say of a container that was made for the spec."""
     made = keeper(spec, "python") if more.get("keeper") else replica(spec, "0123abcd", 2)
     settings, host = made.settings, made.host
-    address, port = host["port_bindings"][3000]
+    bound = host["port_bindings"][3000]
+    published = [{"HostIp": address, "HostPort": str(port)} for address, port in bound]
+    found = [{"HostIp": address, "HostPort": str(port or 32768)} for address, port in bound]
     return {
         "Name": f"/{made.name}",
         "Created": "2026-05-01T11:58:59.123456789Z",
@@ -33,15 +35,11 @@ def said(spec, *, status: str = "running", **more) -> dict[str, object]:
         },
         "HostConfig": {
             "RestartPolicy": host["restart_policy"],
-            "PortBindings": {"3000/tcp": [{"HostIp": address, "HostPort": str(port)}]},
+            "PortBindings": {"3000/tcp": published},
             "NanoCpus": host.get("nano_cpus", 0),
             "Memory": host.get("mem_limit", 0),
         },
-        "NetworkSettings": {
-            "Ports": {"3000/tcp": [{"HostIp": address, "HostPort": str(port or 32768)}]}
-            if status == "running"
-            else {}
-        },
+        "NetworkSettings": {"Ports": {"3000/tcp": found[::-1]} if status == "running" else {}},
         "State": {
             "Status": status,
             "StartedAt": more.get("started", "2026-05-01T11:59:00.123456789Z"),

@@ -221,8 +221,8 @@ def test_what_several_processes_share_and_what_one_alone_can_have(build, tmp_pat
     assert tasks.env["MODELPACK_TASKS_STORE"] == str(tmp_path / "tasks.sqlite")
     own = prepare(TASKS="true", TASKS_STORE="/mine.sqlite")
     assert own.env["MODELPACK_TASKS_STORE"] == "/mine.sqlite"
-    ports = prepare(METRICS_PORT="3999", GRPC_PORT="3998")
-    assert ports.alone == "grpc_port 3998 and metrics_port 3999"
+    ports = prepare(METRICS_PORT="3999")
+    assert ports.alone == "metrics_port 3999"
     assert prepare(METRICS_PORT="0").alone == ""
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from modelpack.config.settings import DeploySettings, ImageSettings, Project
+from modelpack.config.settings import DeploySettings, ImageSettings, Project, ServerSettings
 from modelpack.deploy import DeploymentSpec, State, rollout
 from modelpack.deploy.docker import DockerTarget
 from modelpack.image import plan_image
@@ -49,8 +49,10 @@ Make = Callable[..., DeploymentSpec]
 class TrafficImages:
     """Images of the service, which differ in what is added."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, server: ServerSettings | None = None) -> None:
+        """``server``: settings that the bundles carry."""
         self._folder = folder
+        self._server = server or ServerSettings()
         self._store = Store(folder / "store")
         self._made: dict[int, tuple[Any, str]] = {}
 
@@ -72,7 +74,7 @@ class TrafficImages:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", list(sys.path))
             service = load_import_string(f"traffic_{plus}:Traffic", root)
-            project = Project(root=root, name="traffic")
+            project = Project(root=root, name="traffic", server=self._server)
             entry = build_bundle(project, service, store=self._store).entry
         base = os.environ["ENGINE_BASE_IMAGE"]
         plan = plan_image(self._store, entry, ImageSettings(), base=base)

@@ -13,7 +13,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class Keeper:
 
         Once ``members.is_quiet`` says so of one, it loses nothing by its end.
         """
+        self._also: list[socket.socket] = []
         self._file = file
         self._saved = ""
         self.allowed: set[str] | None = None
@@ -95,6 +96,19 @@ class Keeper:
         door.listen(BACKLOG)
         door.setblocking(False)
         self.selector.register(door, selectors.EVENT_READ, lambda: self._welcome(door))
+
+    def listen_also(self, listeners: Sequence[socket.socket]) -> None:
+        """Have the same servers accept at these sockets too, and at no others but the first one.
+
+        Whoever accepts lets go for a moment, in which who connects waits.
+        """
+        self._also = list(listeners)
+        self.parked.set_listeners([self.listener, *listeners])
+        for member in self.members:
+            if member.is_told:
+                member.is_told = False
+                with suppress(OSError):  # its end is read next
+                    member.line.send(b"pause")
 
     def turn(self) -> None:
         """Wait for what comes or is due next, and do it."""
@@ -186,7 +200,7 @@ class Keeper:
             self.sleepers.hear(sleeper, word, rest)
         elif word == "join":
             group, host = rest[0], rest[1]
-            self.members.join(line, group, host)
+            self.members.join(line, group, host, takes_also="also" in rest[2:])
             self.sleepers.joined(group, host)
         elif word == "sleeps":
             self._take_sleeper(line, rest)
@@ -246,6 +260,8 @@ class Keeper:
             if wants:
                 descriptors = [self.listener.fileno(), self.members.counts]
                 socket.send_fds(member.line, [b"accept %d" % member.slot], descriptors)
+                for one in self._also if member.takes_also else ():
+                    socket.send_fds(member.line, [b"also"], [one.fileno()])
             else:
                 member.line.send(b"pause")
         except OSError:  # its end is read next

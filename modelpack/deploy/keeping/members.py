@@ -23,8 +23,12 @@ _NOBODY = b"\xff\xff\xff\xff"
 class Member:
     """One process of a server, by its line."""
 
-    def __init__(self, line: socket.socket, group: str, host: str, slot: int) -> None:
+    def __init__(
+        self, line: socket.socket, group: str, host: str, slot: int, *, takes_also: bool = False
+    ) -> None:
+        """``takes_also``: it accepts at other ports as well, when it is given their sockets."""
         self.line = line
+        self.takes_also = takes_also
         self.group = group
         self.host = host
         self.slot = slot
@@ -76,11 +80,13 @@ class Members:
         """Return the member behind a line."""
         return self._by_line.get(line)
 
-    def join(self, line: socket.socket, group: str, host: str) -> Member:
+    def join(
+        self, line: socket.socket, group: str, host: str, *, takes_also: bool = False
+    ) -> Member:
         """Take a new one."""
         taken = {member.slot for member in self}
         slot = next((slot for slot in range(SLOTS) if slot not in taken), -1)
-        member = self._by_line[line] = Member(line, group, host, slot)
+        member = self._by_line[line] = Member(line, group, host, slot, takes_also=takes_also)
         return member
 
     def lose(self, line: socket.socket) -> None:

@@ -45,7 +45,7 @@ class Parked:
         on_knock: Callable[[], None],
     ) -> None:
         """``on_knock`` is called when somebody asks while it is watched."""
-        self._listener = listener
+        self._listeners = [listener]
         self._selector = selector
         self._on_knock = on_knock
         self._waiting: deque[socket.socket] = deque()
@@ -54,6 +54,13 @@ class Parked:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def set_listeners(self, listeners: Sequence[socket.socket]) -> None:
+        """Look at these from now on."""
+        was_watched = self._is_watched
+        self.watch(False)
+        self._listeners = list(listeners)
+        self.watch(was_watched)
 
     def add(self, descriptor: int) -> None:
         """Keep an open connection, if there is room."""
@@ -90,11 +97,13 @@ class Parked:
             return
         self._is_watched = wants
         if wants:
-            self._selector.register(self._listener, selectors.EVENT_READ, self._on_knock)
+            for listener in self._listeners:
+                self._selector.register(listener, selectors.EVENT_READ, self._on_knock)
             for connection in self._waiting:
                 self._watch(connection)
             return
-        self._selector.unregister(self._listener)
+        for listener in self._listeners:
+            self._selector.unregister(listener)
         for connection in self._waiting:
             self._selector.unregister(connection)
 
@@ -104,7 +113,8 @@ class Parked:
 
         Connections whose clients have left are closed.
         """
-        return queue_length(self._listener) + sum(map(self._is_asking, list(self._waiting)))
+        newcomers = sum(map(queue_length, self._listeners))
+        return newcomers + sum(map(self._is_asking, list(self._waiting)))
 
     def _watch(self, connection: socket.socket) -> None:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._knock(connection))

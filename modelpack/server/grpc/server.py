@@ -1,6 +1,7 @@
 """One process's gRPC server.
 
     GrpcServer(settings, catalog) ──open──► it answers ──close(grace)──► GOAWAY, calls end ──► gone
+    connections of the port for HTTP that speak HTTP/2 ──take──► Relay ──► the same
 
 Methods get the bytes of a message and give bytes: what does not parse is then refused like any other
 bad input, and in the benchmark (``bench_grpc``) it costs the same as letting gRPC call the parser.
@@ -32,9 +33,11 @@ from modelpack.server.grpc import health, oip, reflection, tfserving, torchserve
 from modelpack.server.grpc.calls import Unary, answering, answering_in_pieces
 from modelpack.server.grpc.classifying import Classifying
 from modelpack.server.grpc.listener import target_of, turn_away
+from modelpack.server.grpc.relay import Relay
 from modelpack.server.grpc.repository import Repository
 from modelpack.server.grpc.serving import STEP_S, Serving
 from modelpack.server.grpc.streams import Streams
+from modelpack.server.http.descriptors import room_for_connections
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.observe.payloads.notes import kept
 
@@ -46,6 +49,9 @@ _EARLY_S = 0.005
 
 LINGER_S = 0.5
 """How long a stream that nothing is under way on may bring one more request."""
+
+_DESCRIPTORS = 4
+"""How many of those that connections may take go with one that is relayed, and one to spare."""
 
 _SPARE_CALLS = 64
 """Streams, watches and probes beside the calls that full queues refuse, saying when to come again."""
@@ -67,6 +73,14 @@ class GrpcServer:
         self._serving = Serving(settings, catalog, ids, asyncio.Event())
         self._server: Any = None
         self._starting: asyncio.Future[None] | None = None
+        self._relay: Relay | None = None
+
+    def take(self, transport: asyncio.Transport, first: bytes) -> None:
+        """Answer on a connection of the port for HTTP, too, of which ``first`` has been read."""
+        if self._relay is None:
+            transport.abort()
+        else:
+            self._relay.take(transport, first)
 
     def open(self) -> None:
         """Answer from now on; called on the event loop.  Raises PortInUseError."""
@@ -78,6 +92,7 @@ class GrpcServer:
             maximum_concurrent_rpcs=2 * settings.max_queue_rows + _SPARE_CALLS,
         )
         server.add_generic_rpc_handlers((_Methods(self._handlers()),))
+        relay = Relay((settings.max_connections or room_for_connections()) // _DESCRIPTORS)
         target = target_of(settings.host, settings.grpc_port or 0)
         try:
             credentials = _credentials(settings)
@@ -85,11 +100,13 @@ class GrpcServer:
                 server.add_insecure_port(target)
             else:
                 server.add_secure_port(target, credentials)
+            server.add_insecure_port(relay.address)
         except RuntimeError as cause:
+            relay.remove()
             raise PortInUseError(
                 f"gRPC cannot listen on {target}", hint="choose another with --grpc-port"
             ) from cause
-        self._server = server
+        self._server, self._relay = server, relay
         self._starting = asyncio.ensure_future(server.start())
 
     def close(self, grace_s: float) -> Coroutine[Any, Any, bool]:
@@ -101,8 +118,8 @@ class GrpcServer:
         return self._close(grace_s, is_clean=bool(grace_s) or not self._serving.calls.running)
 
     async def _close(self, grace_s: float, *, is_clean: bool) -> bool:
-        server = self._server
-        if server is None or self._starting is None:
+        server, relay = self._server, self._relay
+        if server is None or relay is None or self._starting is None:
             return True
         calls = self._serving.calls
         try:
@@ -123,7 +140,9 @@ class GrpcServer:
             if calls.released is not None:
                 calls.released.set()
             await server.stop(None)
+            await relay.close(0.0)
             return False
+        await relay.close(LINGER_S)
         end = monotonic() + LINGER_S
         while calls.running and monotonic() < end:  # what was cut off hears of it a little later
             await asyncio.sleep(STEP_S)

@@ -1,7 +1,8 @@
 """One connection: uvicorn's HTTP protocol, with a guard before it.
 
     bytes ─► httptools ─► head checks ─► _begin ─► uvicorn ─► the application
-                             └─► refuse: a problem, then nothing more is read
+       │                     └─► refuse: a problem, then nothing more is read
+       └─► the preface of HTTP/2: left to gRPC, where it is spoken (``Front.http2``)
 
 What always holds, whatever the request is and whichever way it takes then:
 
@@ -40,7 +41,12 @@ from modelpack.server.problems import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from uvicorn._types import ASGI3Application
+
+_HTTP2 = b"PRI * HTTP/2"
+"""How HTTP/2 begins (RFC 9113, section 3.4); no request of HTTP/1.1 does."""
 
 MAX_PIPELINED = 256
 """Most requests that wait on one connection for the answers of those before them."""
@@ -84,6 +90,9 @@ class GuardedProtocol(OnWire, HttpToolsProtocol):
             return
         if self._raw_left:
             self._raw_body(data)
+            return
+        if data.startswith(_HTTP2) and self.front.http2 is not None and self.is_idle:
+            self._leave_to(self.front.http2, data)
             return
         self._piece = data
         self._is_at_start = self.phase == IDLE
@@ -225,6 +234,14 @@ class GuardedProtocol(OnWire, HttpToolsProtocol):
         after.data_received(self._handshake + rest)
         self.parser = None  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]
+
+    def _leave_to(self, speaks: Callable[[asyncio.Transport, bytes], None], first: bytes) -> None:
+        """Let go of a connection that speaks HTTP/2."""
+        self.connections.discard(self)
+        self._unset_keepalive_if_required()
+        speaks(self.transport, first)
+        self.parser = self.cycle = None  # type: ignore[assignment]
+        self.front.left()
 
     # Answering
 

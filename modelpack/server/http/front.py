@@ -9,6 +9,7 @@ The clock is coarse, one tick: reading it costs a connection nothing, and time-o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from time import monotonic, time
@@ -72,6 +73,8 @@ class Front:
         """True once the server was told to stop: each answer closes its connection."""
         self.reload: Callable[[], Awaitable[None]] = _not_managed
         """Serves the service anew, from where it came; set by whoever manages the server."""
+        self.http2: Callable[[asyncio.Transport, bytes], None] | None = None
+        """Goes on with a connection that begins with HTTP/2; None: it is refused."""
         self.left: Callable[[], None] = _nothing
         """Called when a connection has ended."""
         self.is_full: Callable[[], bool] = _never

@@ -31,7 +31,9 @@ def context_for(settings: ServerSettings) -> ssl.SSLContext | None:
         _check("tls_client_ca", settings.tls_client_ca, _CERTIFICATE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    # The first that both speak counts: h2 is for those who want nothing else, clients of gRPC.
+    also = [] if settings.grpc_port is None else ["h2"]
+    context.set_alpn_protocols(["http/1.1", *also])
     _load_own(context, settings.tls_cert, settings.tls_key or settings.tls_cert)
     if settings.tls_client_ca is not None:
         try:

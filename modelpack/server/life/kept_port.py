@@ -1,7 +1,8 @@
 """Takes connections at a port that another container keeps.
 
     keeper ──accept, with the listening socket──► KeptPort ──Acceptor──► this server's connections
-           ──pause───────────────────────────────►         lets go of its copy of the socket
+           ──also, with another one──────────────►         the same there, as at a port for gRPC
+           ──pause───────────────────────────────►         lets go of its copies of the sockets
            ◄──adopt, with an idle connection──────         one after the other, as they get idle
            ──adopt, with a connection of another──►        goes on with it
            ◄──load───────────────────────────────          what it has to do, when that has changed
@@ -87,6 +88,8 @@ class KeptPort:
         self._came: weakref.WeakSet[GuardedProtocol] = weakref.WeakSet()
         self._is_ending = False
         self._acceptor: Acceptor | None = None
+        self._share: Share | None = None
+        self._also: list[Acceptor] = []
         self._ended = ConnectionStats()
         self._leaving: list[Acceptor] = []
         self._following: asyncio.Task[None] | None = None
@@ -122,25 +125,28 @@ class KeptPort:
 
     def left(self) -> None:
         """Take note that a connection of the server has ended."""
-        if self._acceptor is not None:
-            self._acceptor.left()
+        for one in self._open:
+            one.left()
 
     @property
     def is_opening(self) -> bool:
         """True while a connection from there has no protocol yet."""
-        acceptors = [*self._leaving, *([self._acceptor] if self._acceptor else [])]
-        return any(one.is_opening for one in acceptors)
+        return any(one.is_opening for one in (*self._leaving, *self._open))
 
     def added_to(self, stats: ConnectionStats) -> ConnectionStats:
         """Return the counts of the server's own port with those of this one."""
-        parts = [self._ended, *(one.stats for one in self._leaving)]
-        parts += [self._acceptor.stats] if self._acceptor is not None else []
+        parts = [self._ended, *(one.stats for one in (*self._leaving, *self._open))]
         return replace(
             stats,
             accepted=stats.accepted + sum(one.accepted for one in parts),
             failed=stats.failed + sum(one.failed for one in parts),
             waits=stats.waits + sum(one.waits for one in parts),
         )
+
+    @property
+    def _open(self) -> list[Acceptor]:
+        """What accepts at this moment."""
+        return [*([self._acceptor] if self._acceptor is not None else []), *self._also]
 
     async def _follow(self, path: str) -> None:
         """Do what the keeper says, and look for it again when it is gone."""
@@ -164,7 +170,7 @@ class KeptPort:
     async def _obey(self, line: socket.socket) -> None:
         """Follow one keeper until it is gone; raises OSError then."""
         is_ready, has_left, load = True, False, (0, 0)
-        line.send(f"join {self._group} {self._name}".encode())
+        line.send(f"join {self._group} {self._name} also".encode())
         loop = asyncio.get_running_loop()
         loop.add_reader(line.fileno(), self._wake.set)
         try:
@@ -206,20 +212,27 @@ class KeptPort:
             else:
                 with connection:  # it came too late
                     socket.send_fds(line, [b"adopt"], descriptors)
-        elif words[0] == "accept" and self._is_ending:
-            for one in descriptors:
-                os.close(one)
-        elif words[0] == "accept":
+        elif words[0] == "also" and self._acceptor is not None:
+            self._also.append(self._accept_at(socket.socket(fileno=descriptors[0]), self._share))
+        elif words[0] == "accept" and not self._is_ending:
             listener, counts = descriptors
             slot = int(words[1])
             self._let_go()
-            share = Share(counts, slot) if slot >= 0 else None
+            self._share = Share(counts, slot) if slot >= 0 else None
             os.close(counts)
-            self._acceptor = self._open_door(socket.socket(fileno=listener), share)
-            self._acceptor.opened = self._note
-            self._acceptor.start()
+            self._acceptor = self._accept_at(socket.socket(fileno=listener), self._share)
             event("port-taken", group=self._group)
             line.send(b"accepting")
+        else:
+            for one in descriptors:
+                os.close(one)
+
+    def _accept_at(self, listener: socket.socket, share: Share | None) -> Acceptor:
+        """Begin to take connections from a socket."""
+        acceptor = self._open_door(listener, share)
+        acceptor.opened = self._note
+        acceptor.start()
+        return acceptor
 
     def _note(self, connection: asyncio.BaseProtocol) -> None:
         if isinstance(connection, GuardedProtocol):
@@ -239,13 +252,14 @@ class KeptPort:
                 connection.transport.abort()  # closes this process's copy and nothing else
 
     def _let_go(self) -> None:
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is None:
+        acceptors, self._acceptor, self._also = self._open, None, []
+        if not acceptors:
             return
-        acceptor.close()
+        for acceptor in acceptors:
+            acceptor.close()
+            self._leaving.append(acceptor)
+            asyncio.get_running_loop().call_later(HANG_UP_S, self._forget, acceptor)
         event("port-let-go", group=self._group)
-        self._leaving.append(acceptor)
-        asyncio.get_running_loop().call_later(HANG_UP_S, self._forget, acceptor)
 
     def _forget(self, acceptor: Acceptor) -> None:
         """Keep only the counts of what accepted once."""

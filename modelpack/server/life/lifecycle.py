@@ -222,6 +222,7 @@ class Server:
             self._join()
             if self._grpc is not None:
                 self._grpc.open()
+                self.front.http2 = self._grpc.take
 
     async def run(self, on_ready: OnReady | None = None, *, is_quiet: bool = False) -> int:
         """Serve to the end; returns 0, 1 when something had to be cut off, 130 when told twice.
