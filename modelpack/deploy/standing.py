@@ -5,8 +5,8 @@
         └──► status · history · current · list · require
 
 Such a target writes how it finds what stands (``find``, ``names``), how that is (``look``), and what
-was asked for (``now``, ``past``), now and before.  What users are told is made of that here, for every target in the
-same words.  Nothing here changes anything.
+was asked for, now and before (``now``, ``past``).  What users are told is made of that here, for
+every target in the same words.  Nothing here changes anything.
 """
 
 from __future__ import annotations
