@@ -23,12 +23,14 @@ A service whose variable ``FAKE_MODE`` says ``crash`` is made without complaint 
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -102,6 +104,9 @@ class FakeGoogle:
         self.tags: dict[str, str] = {}
         self.clusters: dict[str, Json] = {}
         self.calls: list[str] = []
+        self.callers: set[str | None] = set()
+        """What was sent as who calls."""
+        self.access_token = "ya29.mine"
         self.bodies: list[tuple[str, Json]] = []
         self.fault: Callable[[str], str | None] = lambda _: None
         self.denied_because: list[Json] = []
@@ -177,7 +182,39 @@ class FakeGoogle:
 
     def serve(self, verb: str, path: str, data: bytes) -> tuple[int, Any] | None:
         """Answer as a service that runs here; None when the path is none of one."""
-        return None
+        return self._give_token(data) if (verb, path) == ("POST", "token") else None
+
+    def _give_token(self, data: bytes) -> tuple[int, Any]:
+        """Answer as the token server of a service account: an identity token for an audience."""
+        assertion = parse_qs(data.decode())["assertion"][0].split(".")[1]
+        asked = json.loads(base64.urlsafe_b64decode(assertion + "=="))
+        if "target_audience" not in asked:
+            return 200, {"access_token": self.access_token, "expires_in": 3600}
+        claims = {"aud": asked["target_audience"], "exp": 4102444800}
+        parts = (base64.urlsafe_b64encode(json.dumps(one).encode()) for one in ({}, claims, {}))
+        return 200, {"id_token": b".".join(part.rstrip(b"=") for part in parts).decode()}
+
+    def account(self, folder: Path) -> Path:
+        """Write the file of a service account whose tokens come from here."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        value = {
+            "type": "service_account",
+            "project_id": PROJECT,
+            "private_key_id": "1",
+            "private_key": key.decode(),
+            "client_email": f"me@{PROJECT}.iam.gserviceaccount.com",
+            "token_uri": f"{self.url}/token",
+        }
+        file = folder / "account.json"
+        file.write_text(json.dumps(value))
+        return file
 
     def _do(self, name: str, said: Json, query: Json, known: Json, data: bytes) -> Any:
         for key in query:
@@ -307,6 +344,7 @@ def _handler(google: FakeGoogle) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do(self) -> None:
             data = self.rfile.read(int(self.headers.get("content-length") or 0))
+            google.callers.add(self.headers.get("authorization"))
             answer = google.answer(self.command, self.path, data)
             self.close_connection = True
             if answer is None:

@@ -9,8 +9,10 @@ from modelpack_gcp import run_body
 from modelpack_gcp.cloud_run import CloudRunMode
 from modelpack_gcp.wanted import Wanted
 
+from modelpack.config.settings import ServerSettings
 from modelpack.deploy import DeploySettings
 from modelpack.errors import UsageError
+from modelpack.server.life.contract import contract_of, settings_for
 
 IMAGE = "europe-west1-docker.pkg.dev/demo/a/a@sha256:" + "1" * 64
 
@@ -48,6 +50,22 @@ def test_grpc_comes_as_http2_to_its_own_port() -> None:
     assert found["startupProbe"]["grpc"] == found["livenessProbe"]["grpc"] == {"port": 8081}
     assert "httpGet" not in found["startupProbe"]
     assert (env["MODELPACK_PORT"], env["MODELPACK_GRPC_PORT"]) == ("8080", "8081")
+
+
+@pytest.mark.parametrize(("given", "grpc_port"), [({}, None), ({"grpc": "yes"}, 8081)])
+def test_the_server_listens_where_cloud_run_calls(
+    given: dict[str, str], grpc_port: int | None
+) -> None:
+    """As an image is started there: with its own port set, and Cloud Run's in ``PORT``."""
+    found = container(wanted(given))
+    [port] = found["ports"]
+    environ = {"MODELPACK_PORT": "3000"} | {one["name"]: one["value"] for one in found["env"]}
+    environ |= {"K_SERVICE": "digits", "PORT": str(port["containerPort"])}
+
+    settings = settings_for(ServerSettings(), contract_of([], environ), environ)
+
+    assert (settings.port, settings.grpc_port) == (8080, grpc_port)
+    assert port["containerPort"] == (grpc_port or settings.port)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 4.0, 240.0, 900.0])

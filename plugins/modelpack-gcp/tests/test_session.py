@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 from modelpack_gcp.session import Session
+from modelpack_gcp.target import GcpTarget
 
 from modelpack.errors import CredentialsError, DeployError, UnreachableError, UsageError
 
-from .fake_google import PARENT, REGION, FakeGoogle
+from .fake_google import PARENT, PROJECT, REGION, FakeGoogle
 from .google_parts import session_of
 
 GET = "artifactregistry.projects.locations.repositories.get"
@@ -57,6 +59,24 @@ def test_a_file_of_credentials_that_nobody_can_use_is_said(tmp_path: Path) -> No
 
     with pytest.raises(CredentialsError, match="cannot get an access token"):
         Session(credentials=str(file), project_id="my-project").token()
+
+
+def test_a_service_account_asks_with_tokens_of_its_own(tmp_path: Path) -> None:
+    google = FakeGoogle()
+    try:
+        options = {"credentials": str(google.account(tmp_path)), "endpoint": google.url}
+        session = GcpTarget.from_options(options).google
+        session.region_name = REGION
+        google.repositories[f"{PARENT}/repositories/a"] = {"name": "a"}
+
+        assert session.project == PROJECT
+        assert session.call(GET, "look", name=f"{PARENT}/repositories/a") == {"name": "a"}
+        assert f"Bearer {google.access_token}" in google.callers
+        assert session.token() == google.access_token
+        token = str(session.identity("https://a.example")).split(".")[1]
+        assert json.loads(base64.urlsafe_b64decode(token + "=="))["aud"] == "https://a.example"
+    finally:
+        google.close()
 
 
 def test_nobody_in_particular_has_no_tokens() -> None:
