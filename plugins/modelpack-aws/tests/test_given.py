@@ -8,7 +8,7 @@ import pytest
 from modelpack_aws.given import address_of, bucket_and_prefix, is_on, number, one_of, shortened
 from modelpack_aws.target import AwsTarget, Ec2Target, EcsTarget, LambdaTarget, SagemakerTarget
 
-from modelpack.deploy import rollout
+from modelpack.deploy import Live, State, rollout
 from modelpack.errors import UsageError
 from modelpack.testing import spec_of
 
@@ -75,6 +75,20 @@ def test_an_option_of_another_mode_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         planned(AwsTarget, options, **settings)
+
+
+def test_the_files_of_an_option_of_another_mode_are_not_written() -> None:
+    target = AwsTarget(clients=Nobody(), given={"timeout": "5"})
+    with pytest.raises(UsageError, match="'timeout' is for the mode 'lambda'"):
+        rollout.render(target, spec_of())
+
+
+def test_going_back_to_another_mode_is_not_refused_for_options_that_stand() -> None:
+    """A record has the options of the deploy that it goes back from."""
+    target = AwsTarget(clients=Nobody(), given={"timeout": "5"})
+    facts = {"mode": "lambda", "option.timeout": "5"}
+    live = Live(name="digits", state=State.RUNNING, facts=facts)
+    assert not target.plan(spec_of(mode="ecs"), live).is_empty
 
 
 def test_spot_chooses_instances_and_no_does_not() -> None:

@@ -1,5 +1,6 @@
 """Brings a stack to a revision, whichever way it goes: to a new one, or back to a former.
 
+    DeploymentSpec ──bring_spec──► repository, image ─► Kept, with what was before
     Kept ──render──► Order ──change set──► shown ──► executed ──► complete ──► rolled out
                                   │ does more than was said: dropped, ConflictError      │ DeployError
 

@@ -25,7 +25,6 @@ from modelpack.deploy import (
 from modelpack.deploy.pushing import Push, push_image
 from modelpack_aws import network, offered
 from modelpack_aws.choosing import MODES, choose
-from modelpack_aws.given import OPTIONS
 from modelpack_aws.kept import Kept
 from modelpack_aws.modes import AwsMode
 from modelpack_aws.push import Repositories
@@ -103,9 +102,7 @@ class Place:
         else:
             said_by = "region option, AWS_REGION or profile"
             offered.require_region(self.clients.region, said_by=said_by)
-        mode = MODES.load(word)
-        MODES.refuse_foreign(mode, self.options, OPTIONS)
-        mode.check(wanted)
+        MODES.load(word).check(wanted)
         return wanted
 
     def wanted_of(self, entry: Entry) -> Wanted:

@@ -15,6 +15,7 @@ from modelpack.deploy import Change, DeploymentSpec, Entry, Fact, Live, Plan, ch
 from modelpack.deploy.pushing import IMAGE_DIGEST, pushed_image, with_image
 from modelpack_aws import policy
 from modelpack_aws.choosing import MODES, choose
+from modelpack_aws.given import OPTIONS
 from modelpack_aws.modes import AwsMode
 from modelpack_aws.place import Place
 from modelpack_aws.template import Template
@@ -31,6 +32,9 @@ def plan_for(place: Place, spec: DeploymentSpec, live: Live) -> Plan:
     """Return what would change; raises UsageError for what cannot be."""
     word, why = choose(spec, place.options, place.allowed)
     mode, wanted = MODES.load(word), place.wanted(spec)
+    # What stands already may be of the mode that it goes back from.
+    given = {k: one for k, one in place.options.items() if live.facts.get(f"option.{k}") != one}
+    MODES.refuse_foreign(mode, given, OPTIONS)
     template = checked_template(mode, wanted)
     entry = Entry(spec=spec, image="", mode=word, options=of_the_template(place.options))
     live, facts = with_image(spec, live, entry.facts(mode.capabilities))

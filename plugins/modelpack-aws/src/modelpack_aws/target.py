@@ -114,7 +114,9 @@ class AwsTarget(StandingTarget[Standing]):
     def render(self, spec: DeploymentSpec) -> Rendered:
         """Return the template as ``template.json``; its parameters are what an account has."""
         place = self._place
-        template = checked_template(place.mode(spec), place.wanted(spec))
+        mode = place.mode(spec)
+        MODES.refuse_foreign(mode, self.given, OPTIONS)
+        template = checked_template(mode, place.wanted(spec))
         return Rendered(files={"template.json": template.text().encode()})
 
     # Do it.
