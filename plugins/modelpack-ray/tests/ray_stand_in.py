@@ -14,7 +14,7 @@ Its rules, as Ray 2.60 has them:
   of anything else only sets new numbers: the application says RUNNING all the while, and one replica a read comes or
   goes, as long as there is ``room``.
 * A build fails (DEPLOY_FAILED) when a package of its ``runtime_env`` is not there, and when its ``args.env`` has
-  BREAKS, with a traceback as Serve writes it.
+  BREAKS, with a traceback as Serve writes it that ends with ``said``.
 * A package stays while it was sent less than ten minutes ago, so here: always.
 * With ``token`` set, calls without it get 401 and with another one 403.
 * A route leads to one application at a time: the proxy takes the longest one that fits.
@@ -47,8 +47,11 @@ _TOP_FIELDS = {"applications", "target_capacity", "http_options", "grpc_options"
 _TRACEBACK = """Deployment 'service' in application '{name}' failed 3 times in a row. Error:
 ray::ServeReplica:{name}:service.initialize_and_get_metadata() (pid=1, ip=127.0.0.1)
   File "/x/service.py", line 50, in __init__
-RuntimeError: modelpack: the server has ended before it was ready: no weights for you
+{said}
 """
+_NO_WEIGHTS = (
+    "RuntimeError: modelpack: the server has ended before it was ready: no weights for you"
+)
 
 Fault = Callable[[str, str], str | None]
 """Gets method and path of a call; None, ``before``, ``after`` (done, and the answer lost) or a status."""
@@ -69,6 +72,7 @@ class StandIn:
         self.slow = 1
         self.going = 1
         self.room = 100
+        self.said = _NO_WEIGHTS
         self.is_running = True
         self.fault: Fault | None = None
         self._lock = threading.RLock()
@@ -171,7 +175,7 @@ class StandIn:
             ]
             breaks = "BREAKS" in app["config"]["args"]["env"]
             app["status"] = "DEPLOY_FAILED" if missing or breaks else "RUNNING"
-            app["message"] = _TRACEBACK.format(name=name) if breaks else ""
+            app["message"] = _TRACEBACK.format(name=name, said=self.said) if breaks else ""
             app["replicas"] = 0 if missing or breaks else min(_wanted(app), self.room)
             if missing:
                 app["message"] = f"RuntimeEnvSetupError: Failed to download {missing[0]}"

@@ -20,7 +20,14 @@ from typing import Any
 from modelpack.deploy import DeploymentSpec, Journal, Progress
 from modelpack_ray.applications import Configs
 from modelpack_ray.kept import Kept
-from modelpack_ray.packages import Storage, check_size, names_of, node_package, write_package
+from modelpack_ray.packages import (
+    Storage,
+    check_size,
+    names_of,
+    node_package,
+    require_package,
+    write_package,
+)
 from modelpack_ray.planning import facts_of
 from modelpack_ray.rest import Json
 from modelpack_ray.site import Site
@@ -152,7 +159,10 @@ def _send(
         data = make()
         write_package(storage.folder, name, data)
         return {"sent_bytes": len(data)}
-    if not storage.is_cluster or site.packages.has_package(name):
+    if not storage.is_cluster:
+        require_package(storage, name)
+        return {"sent_bytes": 0}
+    if site.packages.has_package(name):
         return {"sent_bytes": 0}
     data = make()
     check_size(data)

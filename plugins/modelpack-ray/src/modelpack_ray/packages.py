@@ -12,16 +12,19 @@ The same input gives the same bytes: entries sorted, at one constant time.
 
 Sources: Ray's documentation, "Environment Dependencies" (Remote URIs: a zip there has one folder at its
 top); Ray's ``dashboard/modules/job/job_head.py`` (``/api/packages``) and ``dashboard/consts.py`` (100 MiB
-for a request to the dashboard).
+for a request to the dashboard), ``_private/runtime_env/agent/runtime_env_consts.py`` (ten minutes).
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import os
 import secrets
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,9 +37,16 @@ from modelpack.deploy.shipping import Shipment, runtime_wheel, shipment
 from modelpack.errors import DeployError, UsageError
 
 NODE_PACKAGE = "modelpack_ray_node"
+PACKAGE = "_ray_pkg_modelpack_"
+"""Begins the names of packages; Ray wants the first two words."""
 MOST_BYTES = 100 << 20
 """Largest package that a dashboard takes."""
 
+PUT_THERE = "put there what '--output DIR' writes into DIR/packages"
+"""What to do about a package that is missing in somebody else's storage."""
+
+_ABSENT = (404, 410)
+_ASK_S = 10.0
 _TOP = "package"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SCHEMES = ("https://", "s3://", "gs://")
@@ -93,7 +103,7 @@ def names_of(spec: DeploymentSpec) -> Names:
     """Return how the packages of a spec are named; nothing is read of the bundle."""
     bundle = hashlib.sha256(spec.digest.encode() + _LAYOUT).hexdigest()[:32]
     node = hashlib.sha256(node_package()).hexdigest()[:32]
-    return Names(f"_ray_pkg_modelpack_b_{bundle}.zip", f"_ray_pkg_modelpack_n_{node}.zip")
+    return Names(f"{PACKAGE}b_{bundle}.zip", f"{PACKAGE}n_{node}.zip")
 
 
 @cache
@@ -127,6 +137,28 @@ def write_package(folder: Path, name: str, data: bytes) -> None:
             f"cannot write the package into '{folder}': {cause.strerror or cause}",
             hint="'--option packages=' names a folder that you may write and every node may read",
         ) from cause
+
+
+def require_package(storage: Storage, name: str) -> None:
+    """Raise DeployError when somebody else's storage says that it does not have a package.
+
+    Asked before Ray is, whose nodes remember for ten minutes what they could not get.  Only https is
+    asked, and one that does not answer us may still answer the nodes.
+    """
+    uri = storage.uri(name)
+    if not uri.startswith("https://"):
+        return
+    headers = {"user-agent": "modelpack"}
+    request = urllib.request.Request(uri, method="HEAD", headers=headers)  # noqa: S310  https
+    try:
+        urllib.request.urlopen(request, timeout=_ASK_S).close()  # noqa: S310
+    except urllib.error.HTTPError as cause:
+        with cause:
+            if cause.code not in _ABSENT:
+                return
+            raise DeployError(f"there is no package at '{uri}'", hint=PUT_THERE) from cause
+    except (OSError, http.client.HTTPException):
+        return
 
 
 def check_size(data: bytes) -> None:

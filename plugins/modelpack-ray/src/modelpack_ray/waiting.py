@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 
 from modelpack.deploy import DeploymentSpec, DeploySettings, Progress
 from modelpack.errors import DeployError
+from modelpack_ray.packages import PACKAGE, PUT_THERE
 from modelpack_ray.rest import Json
 from modelpack_ray.site import Site
 from modelpack_ray.standing import App, app_in
@@ -42,7 +43,7 @@ def until_running(
             if app is None:
                 again()
             elif app.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise DeployError(f"Ray Serve: {app.detail or app.status.lower()}")
+                raise _failed(app)
             elif app.status == "RUNNING" and _has_replicas(app, spec.settings, found):
                 return
             if site.clock.now() > deadline:
@@ -81,6 +82,13 @@ def _fewest(settings: DeploySettings, found: Json) -> int:
     capacity = found.get("target_capacity")
     share = 1.0 if capacity is None else float(capacity) / 100
     return math.ceil(settings.min_replicas * share)
+
+
+def _failed(app: App) -> DeployError:
+    said = app.detail or app.status.lower()
+    is_package = f"/{PACKAGE}" in said
+    hint = f"{PUT_THERE}; Ray asks for it again after ten minutes" if is_package else None
+    return DeployError(f"Ray Serve: {said}", hint=hint)
 
 
 def _not_ready(spec: DeploymentSpec, app: App | None, found: Json) -> DeployError:
