@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,6 +101,38 @@ def status(
         console.section("changed since the last apply, and not by modelpack", lines)
     if open_one is not None:
         console.note(f"an apply of revision '{open_one.revision}' was cut short: deploy it again")
+
+
+def metrics(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="write them there, all at once"),
+    ] = None,
+) -> None:
+    """
+    $ modelpack deployments metrics --output /var/lib/node_exporter/modelpack.prom
+
+    Print how all deployments are for Prometheus; nobody who sleeps is woken.
+
+    A file is replaced as a whole, as the textfile collector of a node exporter wants it.
+    """
+    from modelpack.deploy import exposition, survey
+    from modelpack.errors import UsageError
+
+    listing = survey.list_deployments()
+    for problem in listing.problems:
+        console.warn(problem)
+    text = exposition.text_of(listing.statuses)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        exposition.write(output, text)
+    except OSError as cause:
+        raise UsageError(
+            f"cannot write '{output}': {(cause.strerror or str(cause)).lower()}",
+            hint="name a file in a folder that is there and that this user may write to",
+        ) from cause
 
 
 def logs(
@@ -258,6 +291,7 @@ def destroy(name: NameArgument, target: TargetOption = None, yes: YesOption = Fa
 COMMANDS = {
     "list": list_deployments,
     "status": status,
+    "metrics": metrics,
     "logs": logs,
     "history": history,
     "rollback": rollback,

@@ -11,7 +11,7 @@ keeper, and there is no server that could be asked anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,10 @@ class Awake:
     """Replicas whose server was ready to take connections."""
     asleep_since: float | None
     """Unix time."""
+    in_flight: float | None = None
+    """Requests at once, at the last look."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What it has counted since it runs."""
 
     @property
     def replicas(self) -> Replicas:
@@ -42,7 +46,14 @@ class Awake:
         since = None
         if self.asleep_since is not None:
             since = datetime.fromtimestamp(self.asleep_since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Replicas(awake=self.awake, wanted=self.wanted, most=self.places, asleep_since=since)
+        return Replicas(
+            awake=self.awake,
+            wanted=self.wanted,
+            most=self.places,
+            asleep_since=since,
+            in_flight=self.in_flight,
+            counts=self.counts,
+        )
 
 
 def read_awake(said: Mapping[str, Any], group: str) -> Awake:
@@ -56,6 +67,8 @@ def read_awake(said: Mapping[str, Any], group: str) -> Awake:
         wanted=int(scaled.get("wanted", 0)),
         ready=int(said["joined"].get(group, 0)),
         asleep_since=scaled.get("asleep_since"),
+        in_flight=scaled.get("in_flight"),
+        counts={str(key): int(one) for key, one in (scaled.get("counts") or {}).items()},
     )
 
 

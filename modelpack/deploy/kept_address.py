@@ -111,6 +111,11 @@ class KeptAddress:
         """Return how many servers of a group take connections here."""
         return len(self._keeper.members.hosts(group, is_accepting=True))
 
+    def scaled(self, group: str) -> dict[str, Any]:
+        """Return how a group is scaled, as the keeper's ``status`` has it; {}: it is not."""
+        found: dict[str, Any] = self._keeper.scaling.status().get(group, {})
+        return found
+
     def retire(self, group: str, number: int, is_to_go: bool) -> None:
         """Let a server accept nobody any more, or again."""
         its = group, str(number)

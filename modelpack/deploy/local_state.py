@@ -8,13 +8,18 @@ The port of the deployment is not asked: that would wake one that sleeps.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
+from modelpack.deploy import orders
+from modelpack.deploy.command import folder_of
 from modelpack.deploy.memory import Kept, Memory
 from modelpack.deploy.probe import is_ready, service_url
 from modelpack.deploy.report import GroupReport, ReplicaReport
 from modelpack.deploy.state import CRASHES_TO_FAIL, Replicas, State, Status
 
 TARGET = "local"
+
+_ANSWER_S = 2.0
 
 
 def status_of(name: str, memory: Memory) -> Status:
@@ -36,7 +41,7 @@ def status_of(name: str, memory: Memory) -> Status:
         restarts=sum(one.restarts for one in awake),
         detail=detail,
         meanwhile=_meanwhile(name, memory),
-        replicas=_replicas(kept, group) if memory.is_running else None,
+        replicas=_replicas(name, kept, group) if memory.is_running else None,
     )
 
 
@@ -106,15 +111,26 @@ def _since(group: GroupReport | None) -> str | None:
     return min((one.since for one in group.awake), default=group.asleep_since)
 
 
-def _replicas(kept: Kept, group: GroupReport | None) -> Replicas | None:
+def _replicas(name: str, kept: Kept, group: GroupReport | None) -> Replicas | None:
     if group is None or kept.wanted().policy is None:
         return None
+    scaled = _scaled(name, kept)
     return Replicas(
         awake=len(group.awake),
         wanted=group.wanted,
         most=kept.spec.settings.most_replicas,
         asleep_since=group.asleep_since,
+        in_flight=scaled.get("in_flight"),
+        counts=scaled.get("counts") or {},
     )
+
+
+def _scaled(name: str, kept: Kept) -> dict[str, Any]:
+    """Return what the keeper of the port says; {} where the supervisor does not say it."""
+    try:
+        return orders.ask(folder_of(name), timeout_s=_ANSWER_S, order="scaled", group=kept.group)
+    except (OSError, ValueError):
+        return {}
 
 
 def _meanwhile(name: str, memory: Memory) -> str | None:

@@ -121,6 +121,11 @@ class Replicas:
     """How many there can be."""
     asleep_since: str | None = None
     """When the last one went to sleep, UTC, RFC 3339; None: it has not."""
+    in_flight: float | None = None
+    """Requests at once, at the last look; None: not known."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What was counted since the keeper of the port runs: ``decisions``, ``changes`` of the number
+    that some were left at, ``wakes``, ``sleeps``, ``held``: who waited as it woke."""
 
     def __str__(self) -> str:
         said = f"{self.awake} of {self.most} awake"

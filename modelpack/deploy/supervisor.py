@@ -131,6 +131,9 @@ class Supervisor:
             is_so = {"switched": self._is_switched, "alone": self._is_alone}[order["what"]]
             until = time.monotonic() + float(order["within_s"])
             self._awaited.append(Awaited(is_so, answer, until))
+        elif order["order"] == "scaled":
+            group = self._groups.get(str(order["group"]))
+            answer({} if group is None else self._addresses[group.address].scaled(group.group.id))
 
     def end(self) -> None:
         """Let every replica end; safe to repeat."""

@@ -106,6 +106,11 @@ def test_nobody_runs_while_nobody_asks_and_all_who_wait_are_answered(
     assert answers == [[2]] * 20
     wait_for(lambda: not serving().replicas)
     assert [line for line in local.logs("traffic") if '"waking"' in line]
+    counted = status_of(local).replicas
+    assert counted is not None
+    assert (counted.counts["wakes"], counted.counts["sleeps"]) == (1, 2)
+    assert counted.counts["held"] >= 1
+    assert not serving().replicas, "to ask what was counted wakes nobody"
 
 
 @pytest.mark.long

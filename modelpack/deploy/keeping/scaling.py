@@ -20,6 +20,10 @@ from modelpack.deploy.autoscale.policy import Autoscaler, Policy
 SAMPLE_S = 0.25
 """How often the requests at once are looked at."""
 
+COUNTS = ("decisions", "changes", "wakes", "sleeps", "held")
+"""What is counted of a group since this program runs: how often it was decided how many there should
+be, and how often that was another number; who woke it, and how many waited then."""
+
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -73,6 +77,7 @@ class Scaled:
     looks: list[float] = field(default_factory=list)
     """Those since the last decision."""
     was_asked: bool = False
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
 
 class Scaling:
@@ -141,6 +146,8 @@ class Scaling:
             return
         wanted = one.scaler.decide(self._clock(), float(max(asking, 1)), 0)
         one.in_flight = float(asking)
+        one.counts["wakes"] += 1
+        one.counts["held"] += max(asking, 1)
         slept_s = time.time() - (one.asleep_since or time.time())
         self._set(group, one, wanted)
         self._say({"event": "waking", "group": group, "to": wanted, "slept_s": round(slept_s, 3)})
@@ -163,7 +170,9 @@ class Scaling:
         before = one.wanted
         wanted = one.scaler.decide(now, average, before, was_asked=one.was_asked)
         one.looks, one.was_asked = [], False
+        one.counts["decisions"] += 1
         if wanted != before:
+            one.counts["changes" if wanted else "sleeps"] += 1
             self._set(group, one, wanted)
             word = "scaled" if wanted else "asleep"
             said = {"from": before, "to": wanted, "in_flight": round(average, 2)}
@@ -195,6 +204,7 @@ class Scaling:
             "places": self._pool.places(group),
             "in_flight": one.in_flight,
             "asleep_since": one.asleep_since,
+            "counts": dict(one.counts),
         }
 
     def _set(self, group: str, one: Scaled, wanted: int) -> None:
