@@ -102,6 +102,20 @@ def test_what_fails_only_as_the_app_goes_back_to_the_release_of_before(
     assert rollout.plan_deployment(target, spec("a", min_replicas=2)).is_empty
 
 
+def test_a_release_that_others_made_meanwhile_is_not_gone_back_from(heroku: FakeHeroku) -> None:
+    target = target_of(heroku)
+    deploy(target, spec("a"))
+    target.apply(rollout.plan_deployment(target, spec("b")), Journal(), SILENT)
+    heroku.apps[MAIN].config["REDIS_URL"] = "redis://new"
+    heroku.apps[MAIN].release("Update REDIS by an add-on")
+
+    target.revert("digits")
+
+    assert heroku.apps[MAIN].config["REDIS_URL"] == "redis://new"
+    assert heroku.apps[MAIN].releases[-1]["description"].startswith("Update REDIS")
+    assert target.status("digits").bundle == "digits:a"
+
+
 def test_a_rollback_is_a_new_release_of_what_was(heroku: FakeHeroku) -> None:
     target = target_of(heroku)
     deploy(target, spec("a"))

@@ -94,8 +94,8 @@ def revert(standing: Standing, clock: Clock) -> None:
     trial, former, main = standing.trial, standing.settled, standing.pair.main
     if trial is not None and trial.is_scaling:
         main.scale(trial.dynos)
-    elif trial is not None and former is not None and _has_moved(main, trial):
-        main.back(str(trial.former))
+    elif trial is not None and former is not None and trial.former and standing.has_moved:
+        main.back(trial.former)
         # A release brings neither the number nor the size of its dynos back.
         _shape(main, former, trial.dynos)
         await_app(main, standing.name, clock)
@@ -141,11 +141,6 @@ def _shape(main: App, entry: Entry, dynos: int) -> None:
 
 def _variables(entry: Entry, target: str) -> dict[str, str]:
     return variables(entry.spec, target) | resolve(entry.spec.settings.secrets)
-
-
-def _has_moved(main: App, trial: Trial) -> bool:
-    """Return whether the app has another release than before the trial."""
-    return trial.former is not None and str(main.newest().get("id")) != trial.former
 
 
 def _dynos(standing: Standing) -> int:

@@ -53,14 +53,19 @@ class Standing:
     trial: Trial | None = None
 
     @property
+    def has_moved(self) -> bool:
+        """Whether what is on trial has come to the app, as far as its variables."""
+        written = self.kept.settled
+        trial = self.trial
+        return written is not None and trial is not None and written.unit == trial.entry.unit
+
+    @property
     def past(self) -> tuple[Entry, ...]:
         """What was found healthy, oldest first; the last one with as many replicas as there are now.
 
         What is on trial is written into the app with its release, before it is known how that ends.
         """
-        known = self.kept.entries
-        if known and self.trial is not None and known[-1].unit == self.trial.entry.unit:
-            known = known[:-1]
+        known = self.kept.entries[:-1] if self.has_moved else self.kept.entries
         return (*known[:-1], _with(known[-1], self.web)) if known else ()
 
     @property

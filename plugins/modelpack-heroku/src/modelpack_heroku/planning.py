@@ -190,7 +190,7 @@ class Planner:
 
     def _notes(self, spec: DeploymentSpec, change: Change, *, is_scaling: bool) -> list[str]:
         size = size_for(spec.settings)
-        more = "what takes more memory is slowed down, and ended at twice as much"
+        more = "what takes more memory swaps, and is started anew when it takes far more"
         notes = [
             f"a dyno of {size.describe()}: {more}",
             "Heroku ends what does not listen 60 s after it was started",
