@@ -226,8 +226,8 @@ def pod_of(options: dict[str, str], kind: str = "Deployment", **settings: Any) -
 def test_models_are_copied_from_another_image_before_the_service_starts(
     engine: APIClient, images: dict[str, str], volume: str, run: Run
 ) -> None:
-    """``weights=init``: the code that adds gets the model that multiplies; a second copy does no harm."""
-    pod = pod_of({"weights": "init", "weights_from": "other:1"})
+    """``weights=copy``: the code that adds gets the model that multiplies; a second copy does no harm."""
+    pod = pod_of({"weights": "copy", "weights_from": "other:1"})
     of_group(engine, images["ReduceSum"], volume, run)
     for _ in range(2):
         copying = run(images["ReduceProd"], pod["initContainers"][0], pod, {"models": volume})

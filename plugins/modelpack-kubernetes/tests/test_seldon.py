@@ -41,7 +41,7 @@ def test_requests_reach_the_server_without_an_orchestrator() -> None:
 
 def test_what_a_container_may_stands_in_the_container() -> None:
     """The operator puts another security context into the pod."""
-    options = {"weights": "init", "weights_from": "registry.example/other:1"}
+    options = {"weights": "pull", "weights_from": "registry.example/other"}
     pod = component(options)["spec"]
     assert "securityContext" not in pod
     for one in (*pod["containers"], *pod["initContainers"]):

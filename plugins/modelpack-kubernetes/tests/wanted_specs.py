@@ -86,7 +86,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {}, {"registry": "registry.example:5000/team", "pull_secret": "pull", "namespace": "ml"}
     ),
     "models of another image": (
-        {}, {"weights": "init", "weights_from": "registry.example/digits-models:2"}
+        {}, {"weights": "copy", "weights_from": "registry.example/digits-models:2"}
+    ),
+    "models of a registry": (
+        {"max_replicas": 2},
+        {"weights": "pull", "weights_from": "registry.example/team/digits", "pull_secret": "pull"},
+    ),
+    "models of another bundle": (
+        {}, {"weights": "pull", "weights_from": "registry.example/d@sha256:" + "cd" * 32}
     ),
     "models as a volume": (
         {},
@@ -121,7 +128,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     ),
     "seldon GPU": (
         {"mode": "seldon", "accelerator": "nvidia-l4:1", "env": {"MODELPACK_GRPC_PORT": "9000"}},
-        {"weights": "init", "weights_from": "registry.example/digits-models:2"},
+        {"weights": "copy", "weights_from": "registry.example/digits-models:2"},
     ),
 }  # fmt: skip
 """Settings and options, by what they show."""

@@ -33,8 +33,8 @@ OPTIONS: Mapping[str, str] = {
     "tls": "name of the Secret with the certificate of the host",
     "transformer": "image of another bundle that stands before this one (mode kserve)",
     "wake": "PromQL that is above 0 when somebody asks while no replica is there, for KEDA",
-    "weights": "where the models come from: image, volume or init",
-    "weights_from": "image that holds the models, for weights=volume and weights=init",
+    "weights": "where the models come from: image, volume, copy or pull",
+    "weights_from": "image that holds the models (volume, copy), or HOST/REPOSITORY (pull)",
 }
 """Options by name, with a line about each."""
 
@@ -42,7 +42,7 @@ OF_THE_FILES = frozenset({"format"})
 """Options that say how files look; what stands in a cluster does not depend on them."""
 
 SCALERS = ("cpu", "adapter", "keda")
-WEIGHTS = ("image", "volume", "init")
+WEIGHTS = ("image", "volume", "copy", "pull")
 FORMATS = ("yaml", "kustomize", "helm")
 
 OLDEST, NEWEST = (1, 28), (1, 37)
@@ -51,6 +51,9 @@ OLDEST, NEWEST = (1, 28), (1, 37)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
 _STORAGE = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9][A-Za-z0-9._/@:-]{0,500}")
+_BUNDLE = re.compile(
+    r"(?=[^/]*[.:]|localhost/)[a-z0-9][a-z0-9.-]*(?::\d{1,5})?/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?:@sha256:[0-9a-f]{64})?"
+)
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9][a-z0-9._-]*)*")
 
 
@@ -112,9 +115,14 @@ def _places(found: Mapping[str, str]) -> None:
     registry = found.get("registry")
     if registry is not None and not _REGISTRY.fullmatch(registry):
         _refuse("registry", registry, "write HOST or HOST/PATH, without a scheme")
+    is_bundle = found.get("weights") == "pull"
     for key in ("weights_from", "transformer"):
-        if key in found and not _IMAGE.fullmatch(found[key]):
+        if key == "weights_from" and is_bundle:
+            continue
+        if key in found and ("://" in found[key] or not _IMAGE.fullmatch(found[key])):
             _refuse(key, found[key], "write the reference of an image")
+    if is_bundle and not _BUNDLE.fullmatch(found.get("weights_from", "a.b/c")):
+        _refuse("weights_from", found["weights_from"], "write HOST/REPOSITORY[@sha256:DIGEST]")
     storage = found.get("storage")
     if storage is not None and not _STORAGE.fullmatch(storage):
         _refuse("storage", storage, "write SCHEME://PLACE, such as s3://bucket/digits")
@@ -152,8 +160,10 @@ def _together(found: Mapping[str, str]) -> None:
             )
     if found.get("weights", "image") != "image" and "weights_from" not in found:
         raise UsageError(
-            f"option 'weights': {found['weights']} has to know which image holds the models",
-            hint="add --option weights_from=REFERENCE",
+            f"option 'weights': {found['weights']} has to know where the models are",
+            hint="add --option weights_from=HOST/REPOSITORY"
+            if found["weights"] == "pull"
+            else "add --option weights_from=REFERENCE, of an image",
         )
     if "weights_from" in found and found.get("weights", "image") == "image":
         raise UsageError("option 'weights_from': has a meaning only with 'weights'")

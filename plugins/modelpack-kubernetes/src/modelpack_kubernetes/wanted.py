@@ -75,6 +75,8 @@ class Wanted:
     """Digits that name the pods: another number of replicas makes no other pods."""
     image: str
     """Reference that nodes pull."""
+    digest: str
+    """Of the bundle's manifest: what a registry has it under."""
     mode: str
     settings: DeploySettings
     options: Options
@@ -187,6 +189,7 @@ def wanted_from(
         revision=spec.revision,
         pods=pods_of(spec),
         image=image_of(spec, chosen),
+        digest=spec.digest,
         mode=mode,
         settings=spec.settings,
         options=chosen,

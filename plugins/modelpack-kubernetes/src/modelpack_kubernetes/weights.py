@@ -3,14 +3,21 @@
     weights=image    in the image of the service, as ``containerize`` makes it: a layer a model, which
                      a node keeps when only code changes
     weights=volume   from another image, mounted as it is (an image volume)
-    weights=init     from another image, copied into the pod before the service starts
+    weights=copy     from another image, copied into the pod before the service starts
+    weights=pull     from a bundle in a registry, fetched into the pod before the service starts
     storage=URI      from where KServe fetches it (mode kserve)
 
-The other image, ``weights_from``, is one of modelpack too: its ``/bundle/models`` stands where that
-of the service would.  So models that were trained anew go out under code that stays.
+``weights_from`` names the other image, whose ``/bundle/models`` stands where that of the service
+would; or with ``pull`` the repository, ``HOST/REPOSITORY``, where ``modelpack push`` has put
+the bundle, by the digest of the very bundle that is deployed unless it names another one.  So models
+that were trained anew go out under code that stays.
+
+What fetches is the image of the service itself (``modelpack.server.fetch``), with the login that
+``pull_secret`` holds; it verifies what it reads by that digest.
 
 Facts: Kubernetes documentation, "Use an Image Volume With a Pod" (beta and off by default from 1.33
-on, with sub-paths; on by default from 1.35 on), "Init Containers".
+on, with sub-paths; on by default from 1.35 on), "Init Containers", "Pull an Image from a Private
+Registry" (the key ``.dockerconfigjson``), "Determine the Reason for Pod Failure".
 """
 
 from __future__ import annotations
@@ -27,10 +34,14 @@ MODELS = "/bundle/models"
 PYTHON = "/bundle/venv/bin/python"
 """The interpreter of every image of modelpack."""
 
-_COPIED = "/models"
-_VOLUME = "models"
+FETCH = "modelpack.server.fetch"
+"""Module of every image of modelpack that fetches models."""
+
+_PUT, _LOGIN = "/models", "/login"
+_VOLUME, _LOGIN_VOLUME = "models", "login"
 _FIRST, _BY_DEFAULT = (1, 33), (1, 35)
-_MODES = {"init": ("deployment", "seldon"), "volume": ("deployment",)}
+_PODS = ("deployment", "seldon")
+_MODES = {"copy": _PODS, "pull": _PODS, "volume": ("deployment",)}
 
 # Folders and files alone: the user that copies owns neither and could not give them modes.
 _COPY = """\
@@ -56,7 +67,7 @@ def check(wanted: Wanted) -> None:
         given = ".".join(map(str, options.kubernetes))
         raise UsageError(
             f"option 'weights': Kubernetes {given} mounts no folder of an image",
-            hint="add --option kubernetes=1.33 if all clusters have it, or take weights=init",
+            hint="add --option kubernetes=1.33 if all clusters have it, or take weights=copy",
         )
 
 
@@ -77,33 +88,60 @@ def mounted(wanted: Wanted, spec: Json, *, confined: Json) -> Json:
     if options.weights == "image":
         return spec
     mount: dict[str, Any] = {"name": _VOLUME, "mountPath": MODELS, "readOnly": True}
+    volumes: list[Json] = [{"name": _VOLUME, "emptyDir": {}}]
     if options.weights == "volume":
-        volume: Json = {
-            "name": _VOLUME,
-            "image": {"reference": options.weights_from, "pullPolicy": "IfNotPresent"},
-        }
+        image = {"reference": options.weights_from, "pullPolicy": "IfNotPresent"}
+        volumes = [{"name": _VOLUME, "image": image}]
         mount["subPath"] = MODELS.removeprefix("/")
+    elif options.weights == "copy":
+        first = _first(str(options.weights_from), copy_command(), confined)
+        spec = spec | {"initContainers": [first]}
     else:
-        volume = {"name": _VOLUME, "emptyDir": {}}
-        spec = spec | {"initContainers": [_copying(wanted, confined)]}
+        first = _first(wanted.image, fetch_command(wanted), confined)
+        if options.pull_secret is not None:
+            login = {"name": _LOGIN_VOLUME, "mountPath": _LOGIN, "readOnly": True}
+            first["volumeMounts"].append(login)
+            volumes.append(_login(options.pull_secret))
+        spec = spec | {"initContainers": [first]}
     service = spec["containers"][0]
     service = service | {"volumeMounts": [*service["volumeMounts"], mount]}
-    return spec | {"containers": [service], "volumes": [*spec["volumes"], volume]}
+    return spec | {"containers": [service], "volumes": [*spec["volumes"], *volumes]}
 
 
 def copy_command() -> list[str]:
-    """Return what the container before the service runs."""
+    """Return what the container before the service runs where it copies."""
     return [PYTHON, "-I", "-S", "-c", _COPY]
 
 
-def _copying(wanted: Wanted, confined: Json) -> Json:
-    """Return the container that copies the models; safe to run again."""
+def fetch_command(wanted: Wanted) -> list[str]:
+    """Return what the container before the service runs where it fetches."""
+    place = str(wanted.options.weights_from)
+    if "@" not in place:
+        place = f"{place}@{wanted.digest}"
+    command = [PYTHON, "-I", "-m", FETCH, place, "--to", _PUT]
+    login = wanted.options.pull_secret is not None
+    return [*command, "--login", f"{_LOGIN}/config.json"] if login else command
+
+
+def _first(image: str, command: list[str], confined: Json) -> Json:
+    """Return a container that puts the models into the pod; safe to run again."""
     return {
         "name": _VOLUME,
-        "image": wanted.options.weights_from,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": copy_command(),
+        "command": command,
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": confined,
-        "volumeMounts": [{"name": _VOLUME, "mountPath": _COPIED}],
+        # Its last words are told where somebody asks why the pod does not start.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": _VOLUME, "mountPath": _PUT}],
+    }
+
+
+def _login(secret: str) -> Json:
+    """Return the volume with the login that nodes have too, under the name that Docker's file has."""
+    item = {"key": ".dockerconfigjson", "path": "config.json"}
+    return {
+        "name": _LOGIN_VOLUME,
+        "secret": {"secretName": secret, "items": [item], "defaultMode": 0o444},
     }
