@@ -10,7 +10,8 @@ come to the one port.  A deployment gets its calls through the endpoint alone, w
 
 Facts: Azure Machine Learning, "Deploy a custom container to an online endpoint" (all three routes),
 "Managed online endpoints deployment YAML", "Secret injection in online endpoints" (``${{keyvault:…}}``),
-"Autoscale online endpoints" (``CpuUtilizationPercentage``); Azure Monitor, autoscale settings.
+"Autoscale online endpoints" (``CpuUtilizationPercentage``); Azure Monitor, autoscale settings: at most 15
+tags, a cooldown of a minute to a week.
 """
 
 from __future__ import annotations
@@ -155,8 +156,7 @@ def autoscaling(entry: Entry, target: str, *, location: str, deployment_id: str)
                 "direction": direction,
                 "type": "ChangeCount",
                 "value": "1",
-                # Azure Monitor takes whole minutes, one at least.
-                "cooldown": f"PT{max(1, round((cooldown_s or 300) / 60))}M",
+                "cooldown": f"PT{_minutes(cooldown_s)}M",
             },
         }
 
@@ -164,7 +164,7 @@ def autoscaling(entry: Entry, target: str, *, location: str, deployment_id: str)
     capacity = {**counts, "default": settings.min_replicas}
     return {
         "location": location,
-        "tags": tags_of(entry.spec.name, target, settings.labels),
+        "tags": tags_of(entry.spec.name, target, {}),  # Azure Monitor takes 15: none of labels
         "properties": {
             "enabled": True,
             "targetResourceUri": deployment_id,
@@ -190,6 +190,11 @@ def timeout_of(options: Mapping[str, str]) -> int:
 def mirror_of(options: Mapping[str, str]) -> int:
     """Return the percent of calls that a new revision gets a copy of first; 0: none."""
     return _number(options, "mirror", 0, 50)
+
+
+def _minutes(seconds: float | None) -> int:
+    """Return a wait as Azure Monitor takes it: whole minutes, one at least."""
+    return max(1, round((300 if seconds is None else seconds) / 60))
 
 
 def _number(options: Mapping[str, str], key: str, default: int, most: int) -> int:

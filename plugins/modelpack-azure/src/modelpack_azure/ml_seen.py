@@ -6,7 +6,6 @@ endpoint + deployments + environment versions ──standing_of──► Standin
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +31,8 @@ MAKE = "az ml workspace create -g GROUP -n NAME"
 WORD = "ml"
 _POLL_S = 5.0
 _MOST_LINES = 1000
+_ALIKE = 20
+"""Lines by which the end of a text is known again in a later one."""
 
 _STATES: Mapping[str, State] = {
     "Creating": State.STARTING,
@@ -147,17 +148,17 @@ def log_lines(place: Place, path: str, *, follow: bool, tail: int | None) -> Ite
             found = _read(place, path, _MOST_LINES)
         except ModelpackError:
             return  # it has ended
-        last = deque(seen, maxlen=20)
-        start = next(
-            (
-                end
-                for end in range(len(found), 0, -1)
-                if found[max(0, end - len(last)) : end] == list(last)
-            ),
-            0,
-        )
-        yield from found[start:]
+        yield from found[_overlap(seen, found) :]
         seen = found or seen
+
+
+def _overlap(seen: list[str], found: list[str]) -> int:
+    """Return how many of the lines found are known: up to where they end as those seen before do."""
+    for end in range(len(found), 0, -1):
+        length = min(end, len(seen), _ALIKE)
+        if length and found[end - length : end] == seen[-length:]:
+            return end
+    return 0
 
 
 def _read(place: Place, path: str, tail: int) -> list[str]:
