@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from modelpack.deploy import DeploymentSpec, check_name
-from modelpack.errors import ConflictError, DeployError, UsageError
+from modelpack.errors import ConflictError, DeployError, RefusedError, UsageError
 from modelpack_kubernetes import kept as history
 from modelpack_kubernetes.cluster import Cluster
 from modelpack_kubernetes.kept import OPTIONS_NOTE, Entry, Kept
@@ -37,6 +38,9 @@ from modelpack_kubernetes.words import (
     DEPLOYMENT as DEPLOYMENT_NOTE,
 )
 from modelpack_kubernetes.workload import deployment
+
+_OF_KUBERNETES = frozenset({"", "apps", "autoscaling", "networking.k8s.io", "policy"})
+"""Groups that every cluster has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +145,9 @@ def look(cluster: Cluster, name: str) -> Standing:
     plain = resource_name(name)
     items = []
     for kind in WORKLOADS.values():
-        if kind is DEPLOYMENT or cluster.has(kind):
-            value = cluster.get(kind, plain)
-            if value is not None:
-                items.append(_item(kind, value, name))
+        value = _workload(cluster, kind, plain)
+        if value is not None:
+            items.append(_item(kind, value, name))
     found = cluster.get(DEPLOYMENT, f"{plain}-{CANARY}")
     revisions, _ = cluster.find(CONTROLLER_REVISION, selector_of(plain))
     kept = history.read(revisions)
@@ -157,11 +160,10 @@ def every(cluster: Cluster) -> list[str]:
     """Return the names of all deployments in the namespace."""
     names = set()
     for kind in WORKLOADS.values():
-        if kind is DEPLOYMENT or cluster.has(kind):
-            for one in cluster.find(kind, {MANAGED_BY_LABEL: MANAGER})[0]:
-                note = (one["metadata"].get("annotations") or {}).get(DEPLOYMENT_NOTE)
-                if note and not is_owned(one):
-                    names.add(str(note))
+        for one in _listed(cluster, kind, {MANAGED_BY_LABEL: MANAGER}):
+            note = (one["metadata"].get("annotations") or {}).get(DEPLOYMENT_NOTE)
+            if note and not is_owned(one):
+                names.add(str(note))
     return sorted(names)
 
 
@@ -170,10 +172,33 @@ def objects_of(cluster: Cluster, name: str) -> list[tuple[Kind, Json]]:
     plain = resource_name(check_name(name))
     found = []
     for kind in MADE:
-        if kind.group in ("", "apps") or cluster.has(kind):
-            objects, _ = cluster.find(kind, selector_of(plain))
-            found += [(kind, one) for one in objects if not is_owned(one)]
+        objects = _listed(cluster, kind, selector_of(plain))
+        found += [(kind, one) for one in objects if not is_owned(one)]
     return found
+
+
+def _listed(cluster: Cluster, kind: Kind, selector: Mapping[str, str]) -> list[Json]:
+    """Return the objects of a kind with these labels.
+
+    A kind that is not installed, or that is not Kubernetes' own and may not be read, has none: it is
+    not needed by who has no right to it, and who needs it is told when it is applied.
+    """
+    if kind.group in _OF_KUBERNETES:
+        return cluster.find(kind, selector)[0]
+    with suppress(RefusedError):
+        if cluster.has(kind):
+            return cluster.find(kind, selector)[0]
+    return []
+
+
+def _workload(cluster: Cluster, kind: Kind, name: str) -> Json | None:
+    """Return a workload by its name; as for lists, one that may not be read is none."""
+    if kind is DEPLOYMENT:
+        return cluster.get(kind, name)
+    with suppress(RefusedError):
+        if cluster.has(kind):
+            return cluster.get(kind, name)
+    return None
 
 
 def is_owned(value: Json) -> bool:

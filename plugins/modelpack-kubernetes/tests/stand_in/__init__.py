@@ -38,7 +38,7 @@ No cluster stands behind it, and nobody ran it beside a real one.  What it keeps
 
 Where pods run is an argument: ``pods`` only plays them, another ``node`` may run them for real.
 
-Not here: admission webhooks, quotas, RBAC beyond ``forbidden``, conversion between versions, tables,
+Not here: protobuf (``kubectl create`` is told so), admission webhooks, quotas, RBAC beyond ``forbidden``, conversion between versions, tables,
 schemas in OpenAPI, exec and port-forward, nodes, networks, and time as a cluster has it.
 """
 

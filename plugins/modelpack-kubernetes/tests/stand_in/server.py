@@ -142,6 +142,10 @@ def _body(asked: Asked) -> Json:
 
 
 def _read(asked: Asked) -> Any:
+    if asked.type == "application/vnd.kubernetes.protobuf":
+        raise Refused(
+            415, "UnsupportedMediaType", "the body was in protobuf, and JSON is read here"
+        )
     try:
         return yaml.load(asked.body, yaml.CSafeLoader) if asked.body else {}
     except yaml.YAMLError as cause:
