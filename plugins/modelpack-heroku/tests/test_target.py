@@ -250,6 +250,33 @@ def test_an_app_that_is_there_and_empty_is_taken_when_it_runs_images(heroku: Fak
     assert deploy(target, spec()).state is State.RUNNING
 
 
+def test_an_app_that_was_there_with_add_ons_is_used_and_stays(heroku: FakeHeroku) -> None:
+    app = App("vision", {"stack": "container"}, heroku.url, heroku.now)
+    app.config = theirs = {"DATABASE_URL": "postgres://x"}
+    heroku.apps["vision"] = app
+    target = target_of(heroku, app="vision")
+
+    with pytest.raises(DeployError):
+        deploy(target, spec("b", FAKE_MODE="crash"))
+    assert (heroku.resources(), app.config) == (["vision"], theirs)
+
+    deploy(target, spec("a", MINE="1"))
+    deploy(target, spec("b"))
+    assert app.config["DATABASE_URL"] == "postgres://x"
+    assert target.inventory("digits") == ("dynos/vision", "app/vision-trial")
+    target.destroy("digits")
+    assert (heroku.resources(), app.config, app.web["quantity"]) == (["vision"], theirs, 0)
+    assert deploy(target, spec("a")).state is State.RUNNING
+
+
+def test_an_app_whose_dynos_run_is_no_free_one(heroku: FakeHeroku) -> None:
+    app = App("vision", {"stack": "container"}, heroku.url, heroku.now)
+    app.web = {"type": "web", "quantity": 1, "size": "Basic"}
+    heroku.apps["vision"] = app
+    with pytest.raises(ConflictError, match="was not made by modelpack"):
+        deploy(target_of(heroku, app="vision"), spec())
+
+
 def test_of_two_deploys_at_once_none_comes_to_the_app_unprobed(heroku: FakeHeroku) -> None:
     target = target_of(heroku)
     deploy(target, spec("a"))

@@ -61,10 +61,6 @@ class App:
         )
         return listed[0] if listed else {}
 
-    def is_empty(self) -> bool:
-        """Return whether nobody has put anything into it."""
-        return not self.config() and self.web() is None
-
     def ensure(self, *, region: str | None, team: str | None) -> bool:
         """Make it unless it is there; return whether it was made."""
         found = self.read()
@@ -83,10 +79,11 @@ class App:
             return False  # of an apply whose answer was lost
         return True
 
-    def mark(self, name: str, own: Mapping[str, str]) -> None:
-        """Write into an empty app whose it is."""
-        if MARK not in self.config():
-            self.configure({}, {MARK: name, **own})
+    def mark(self, own: Mapping[str, str]) -> None:
+        """Write into an app whose it is, unless that stands there; nothing else of it changes."""
+        config = self.config()
+        if MARK not in config:
+            self.configure(config, {**config, **own})
 
     def configure(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """Bring its config vars from one state to another, in one release; nothing for no change."""

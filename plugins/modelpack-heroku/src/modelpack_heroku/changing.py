@@ -19,7 +19,7 @@ from modelpack.deploy.references import resolve
 from modelpack.errors import DeployError
 from modelpack_heroku.apps import App
 from modelpack_heroku.body import check_size, replicas, variables
-from modelpack_heroku.kept import KEPT, MARK, TARGET, TRIAL, Trial, foreign
+from modelpack_heroku.kept import GIVEN, KEPT, MARK, TARGET, TRIAL, Kept, Trial, foreign
 from modelpack_heroku.looking import Pair, Standing, look_at
 from modelpack_heroku.sizes import size_for
 
@@ -29,10 +29,13 @@ _POLL_S = 3.0
 _HINT = "see 'modelpack deployments logs', or the dashboard of Heroku"
 
 
-def ensure(app: App, name: str, target: str, *, region: str | None, team: str | None) -> None:
-    """Make an app unless it is there, and mark it."""
-    app.ensure(region=region, team=team)
-    app.mark(name, {TARGET: target})
+def ensure(
+    app: App, name: str, target: str, *, region: str | None, team: str | None, is_named: bool
+) -> None:
+    """Make an app unless it is there, and mark it; one that was there and named stays in the end."""
+    is_made = app.ensure(region=region, team=team)
+    given = {GIVEN: "yes"} if is_named and not is_made else {}
+    app.mark({MARK: name, TARGET: target, **given})
 
 
 def begin(pair: Pair, standing: Standing | None, entry: Entry, target: str) -> None:
@@ -80,7 +83,8 @@ def settle(standing: Standing, target: str, clock: Clock) -> None:
     if trial is not None and not trial.is_scaling:
         kept = standing.kept.healthy(trial.entry)
         theirs = foreign(standing.config, standing.kept.settled)
-        wanted = theirs | _variables(trial.entry, target) | {KEPT: kept.text()}
+        given = {GIVEN: "yes"} if GIVEN in standing.config else {}
+        wanted = theirs | _variables(trial.entry, target) | {KEPT: kept.text()} | given
         check_size(wanted)
         main.configure(standing.config, wanted)
         main.release(trial.entry.image)
@@ -115,9 +119,24 @@ def rest(pair: Pair) -> None:
 
 def remove(pair: Pair) -> bool:
     """Remove both apps, the trial first; returns whether anything was there."""
-    there = [app for app in (pair.trial, pair.main) if app.read() is not None]
-    gone = [app.delete() for app in there]
+    gone = [pair.trial.delete()] if pair.trial.read() is not None else []
+    if pair.main.read() is not None:
+        gone.append(_leave(pair.main) if pair.is_named else pair.main.delete())
     return any(gone)
+
+
+def _leave(app: App) -> bool:
+    """Remove an app that was named, or what is ours of it where it was there before."""
+    config = app.config()
+    if MARK not in config:
+        return False
+    if GIVEN not in config:
+        return app.delete()
+    web = app.web()
+    if web is not None and web.get("quantity"):
+        app.scale(0)
+    app.configure(config, foreign(config, Kept.read(config.get(KEPT)).settled))
+    return True
 
 
 def await_app(app: App, name: str, clock: Clock) -> None:

@@ -24,7 +24,9 @@ TARGET = "MODELPACK_TARGET"
 TAG = "MODELPACK_TAG"
 KEPT = "MODELPACK_KEPT"
 TRIAL = "MODELPACK_TRIAL"
-OWN = frozenset({MARK, TARGET, TAG, KEPT, TRIAL})
+GIVEN = "MODELPACK_GIVEN"
+"""Set where the app was there before the deployment, and stays when that goes."""
+OWN = frozenset({MARK, TARGET, TAG, KEPT, TRIAL, GIVEN})
 """Config vars that the target sets itself."""
 
 MOST = 10

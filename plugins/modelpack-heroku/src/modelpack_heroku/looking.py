@@ -27,12 +27,15 @@ class Pair:
 
     main: App
     trial: App
+    is_named: bool = False
+    """Whether an option names the app: then it may be one that was there before."""
 
     @classmethod
     def of(cls, heroku: Heroku, name: str, given: str | None) -> Pair:
         """Return them by the name of the deployment, or the name that an option gives the app."""
         app = app_name(name, given)
-        return cls(main=App(heroku, app), trial=App(heroku, app + TRIAL_SUFFIX))
+        trial = App(heroku, app + TRIAL_SUFFIX)
+        return cls(main=App(heroku, app), trial=trial, is_named=given is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +85,10 @@ class Standing:
 
 def read(pair: Pair, name: str, target: str) -> Standing | None:
     """Return what stands under a name; raises ConflictError for what somebody else made."""
-    app, config = _described(pair.main, name, target)
+    app, config = _described(pair.main, name, target, is_named=pair.is_named)
     trial_app, trial_config = _described(pair.trial, name, target)
     if MARK not in config and MARK not in trial_config:
-        return None  # empty apps are nobody's
+        return None  # what has no mark is nobody's
     return Standing(
         name=name,
         pair=pair,
@@ -99,13 +102,20 @@ def read(pair: Pair, name: str, target: str) -> Standing | None:
     )
 
 
-def _described(app: App, name: str, target: str) -> tuple[Json | None, dict[str, str]]:
-    """Return an app with its config vars; an empty one may be anybody's, and is taken."""
+def _described(
+    app: App, name: str, target: str, *, is_named: bool = False
+) -> tuple[Json | None, dict[str, str]]:
+    """Return an app with its config vars.
+
+    One without a mark is taken when it is empty, and one that was named when nothing of it runs.
+    """
     described = app.read()
     if described is None:
         return None, {}
-    config = app.config()
-    if config or app.web() is not None:
+    config, web = app.config(), app.web()
+    is_idle = web is None or not web.get("quantity")
+    is_free = is_idle if is_named else web is None and not config
+    if MARK in config or not is_free:
         mark = config.get(MARK)
         what = f"app '{app.name}'"
         refuse_others(what, name, mark, target=target, made_by=config.get(TARGET))

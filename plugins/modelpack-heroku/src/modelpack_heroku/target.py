@@ -42,7 +42,7 @@ from modelpack_heroku import changing, looking
 from modelpack_heroku.apps import App
 from modelpack_heroku.body import PROCESS
 from modelpack_heroku.calls import Calls, Heroku
-from modelpack_heroku.kept import MARK, TARGET
+from modelpack_heroku.kept import GIVEN, MARK, TARGET
 from modelpack_heroku.loglines import log_lines
 from modelpack_heroku.looking import Pair, Standing
 from modelpack_heroku.naming import is_ours
@@ -231,13 +231,18 @@ class HerokuTarget(StandingTarget[Standing]):
     # Remove it.
 
     def inventory(self, name: str) -> tuple[str, ...]:
-        """Return the apps of a deployment."""
+        """Return the apps of a deployment; of one that was there before, its dynos go and it stays."""
         standing = self.require(name)
         both = ((standing.pair.main, standing.app), (standing.pair.trial, standing.trial_app))
-        return tuple(f"app/{app.name}" for app, described in both if described is not None)
+        kind = "dynos" if GIVEN in standing.config else "app"
+        return tuple(
+            f"{kind if app is standing.pair.main else 'app'}/{app.name}"
+            for app, described in both
+            if described is not None
+        )
 
     def destroy(self, name: str) -> None:
-        """Delete both apps with their images and add-ons; raises DeploymentNotFoundError."""
+        """Delete what the target made, with images and add-ons; raises DeploymentNotFoundError."""
         self.find(name)  # raises for an app that is not ours
         if not changing.remove(self._pair(name)):
             raise self.absent(name)
@@ -250,8 +255,14 @@ class HerokuTarget(StandingTarget[Standing]):
         return Pair.of(self.heroku, name, self.given.get("app"))
 
     def _ensure(self, app: App, spec: DeploymentSpec) -> None:
-        team = self.given.get("team")
-        changing.ensure(app, spec.name, self.name, region=spec.settings.region, team=team)
+        changing.ensure(
+            app,
+            spec.name,
+            self.name,
+            region=spec.settings.region,
+            team=self.given.get("team"),
+            is_named=app.name == self.given.get("app"),
+        )
 
     def _push(self, spec: DeploymentSpec, app: str, progress: Progress) -> dict[str, Any]:
         """Push the image to the repository of an app; return its id."""
