@@ -188,7 +188,7 @@ def _where_it_stands(name: str, options: list[str]) -> Target:
             "no target: say where to deploy to",
             hint=f"give '--target', one of {', '.join(installed().names)}, or set deploy.target",
         )
-    console.note(f"'{name}' stands at target '{record.target}', which gets it again")
+    console.note(f"'{name}' stands at target '{record.target}', so it goes there")
     return _target(record.target, options, record.options)
 
 

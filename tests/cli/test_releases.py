@@ -134,7 +134,7 @@ def test_without_a_target_a_deployment_stays_where_it_stands(
     done = releases.run("deploy", "hello:1", "-f", plain, "--yes")
 
     assert done.status == 0, done.err
-    assert "'hello' stands at target 'my-cloud', which gets it again" in done.err
+    assert "'hello' stands at target 'my-cloud', so it goes there" in done.err
     assert "deployment 'hello' at target 'my-cloud': 1 to replace" in done.err
     assert [one.name for one in apps.glob("*.app")] == ["hello.app"]
     assert releases.revision() != red

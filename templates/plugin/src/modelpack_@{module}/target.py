@@ -140,7 +140,7 @@ class @{class}Target(StandingTarget[App]):
 
     def look(self, standing: App) -> Sight:
         """Return how the app is; without ``url`` the platform's word decides what is healthy."""
-        return Sight(state=STATES[standing.state], since=standing.started)
+        return Sight(state=STATES[standing.state], since=moment(standing.started))
 
     def now(self, standing: App) -> DeploymentSpec:
         """Return the spec of what runs."""
