@@ -23,6 +23,7 @@ from modelpack.errors import ConflictError, DeployError, UsageError
         ("unschedulable", r"not ready within 1 s: not scheduled: 0/3 nodes are available"),
         ("unready", "Unhealthy: Readiness probe failed: .*statuscode: 503"),
         ("sick", "does not describe itself|with HTTP 500"),
+        ("quota", "does not come up: .* exceeded quota: small"),
     ],
 )
 def test_the_reason_is_told_and_the_former_serves_on(

@@ -133,14 +133,20 @@ def _of_deployment(value: Json) -> tuple[State, str | None]:
         return State.STARTING, "the cluster has not looked at it yet"
     keys = ("updatedReplicas", "replicas", "availableReplicas")
     updated, there, available = (int(status.get(key) or 0) for key in keys)
+    refused = ""
     for one in status.get("conditions") or ():
+        said = str(one.get("message") or one.get("reason"))
         if (one.get("type"), one.get("status")) == ("Progressing", "False"):
-            return State.FAILED, str(one.get("message") or one.get("reason"))
-        if one.get("type") == "ReplicaFailure" and one.get("status") == "True" and not updated:
-            return State.FAILED, str(one.get("message") or one.get("reason"))
+            return State.FAILED, said
+        if (one.get("type"), one.get("status")) == ("ReplicaFailure", "True"):
+            if not updated:  # not even the first: a quota or a policy
+                return State.FAILED, said
+            refused = f": {said}"
     if updated >= count and there == updated and available >= count:
         return State.RUNNING, None if count else "asleep: no replica"
-    return State.STARTING, f"{min(updated, available)} of {count} replicas are ready"
+    if updated >= count and available >= count:
+        return State.STARTING, f"{max(1, there - updated)} of those before are still ending"
+    return State.STARTING, f"{min(updated, available)} of {count} replicas are ready{refused}"
 
 
 def _of_seldon(cluster: Cluster, value: Json) -> tuple[State, str | None]:

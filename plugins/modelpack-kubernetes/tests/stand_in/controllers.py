@@ -143,6 +143,8 @@ class Controllers:
         """Have as many pods of a ReplicaSet as it says; those that are not ready go first."""
         store, count = self.store, item.value["spec"]["replicas"]
         there = self._pods(item)
+        if pods.is_over_quota(item.value["spec"]["template"]["spec"]):
+            return
         for _ in range(count - len(there)):
             template = item.value["spec"]["template"]
             self._make_pod(item, template["spec"], template["metadata"])
@@ -188,6 +190,10 @@ class Controllers:
             what = f'ReplicaSet "{newest.name}" has timed out progressing.'
             progress |= {"status": "False", "reason": "ProgressDeadlineExceeded", "message": what}
         available = {"type": "Available", "status": "True" if all_ready >= count else "False"}
+        conditions = [available, progress]
+        if pods.is_over_quota(value["spec"]["template"]["spec"]):
+            why = {"reason": "FailedCreate", "message": pods.OVER_QUOTA}
+            conditions.append({"type": "ReplicaFailure", "status": "True", **why})
         status = {
             "observedGeneration": generation,
             "replicas": total,
@@ -195,7 +201,7 @@ class Controllers:
             "readyReplicas": all_ready,
             "availableReplicas": all_ready,
             "unavailableReplicas": max(0, total - all_ready),
-            "conditions": [available, progress],
+            "conditions": conditions,
         }
         self.store.set_status(deployment, {key: one for key, one in status.items() if one != 0})
 

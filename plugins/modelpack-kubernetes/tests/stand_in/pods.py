@@ -7,6 +7,7 @@ FAKE_MODE   (none)          pending, running, ready
             unschedulable   no node takes it: an event FailedScheduling
             unready         runs, and /readyz says 503: an event Unhealthy
             sick            is ready, and answers its own example with 500
+            quota           is not even made: the namespace has no room
 FAKE_LOG    one more line of its log
 """
 
@@ -18,12 +19,20 @@ from typing import Any
 from .store import Item, Json, Store, now
 
 _QUICK, _SLOW = 2, 20
+OVER_QUOTA = (
+    'pods "digits" is forbidden: exceeded quota: small, requested: requests.cpu=2, '
+    "used: requests.cpu=4, limited: requests.cpu=4"
+)
 EXAMPLE = {"content": {"application/json": {"example": {"x": [1.0]}}}}
 
 
 def env_of(spec: Json) -> dict[str, str]:
     """Return the plain variables of a pod's first container."""
     return {one["name"]: one.get("value", "") for one in spec["containers"][0].get("env") or ()}
+
+
+def is_over_quota(spec: Json) -> bool:
+    return env_of(spec).get("FAKE_MODE") == "quota"
 
 
 def mode_of(pod: Item) -> str:
