@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from modelpack.deploy import Journal, State, rollout
-from modelpack.errors import ConflictError, DeployError, RefusedError, UsageError
+from modelpack.errors import (
+    ConflictError,
+    DeployError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+)
 from modelpack.progress import SILENT
 from modelpack.testing import CLAIMS, KILLS, Claim, TargetCase, fault_at_every
 
@@ -100,6 +106,43 @@ def test_what_fails_only_as_the_app_goes_back_to_the_release_of_before(
     assert target.status("digits").bundle == "digits:a"
     assert [one.bundle for one in target.history("digits")] == ["digits:a"]
     assert rollout.plan_deployment(target, spec("a", min_replicas=2)).is_empty
+
+
+def test_what_was_cut_short_on_its_way_to_the_app_is_undone_by_another_deploy(
+    heroku: FakeHeroku,
+) -> None:
+    target = target_of(heroku)
+    deploy(target, spec("a", OLD="1"))
+    target.apply(rollout.plan_deployment(target, spec("b", NEW="1")), Journal(), SILENT)
+    heroku.fault = lambda word: "lost" if word == f"PATCH /apps/{MAIN}/formation" else None
+    with pytest.raises(UnreachableError):
+        target.settle("digits")
+    heroku.fault = lambda _: None
+    assert heroku.apps[MAIN].config["NEW"] == "1"
+    assert [one.bundle for one in target.history("digits")] == ["digits:a"]
+
+    with pytest.raises(DeployError):
+        deploy(target, spec("c", FAKE_MODE="crash"))
+
+    assert target.status("digits").bundle == "digits:a"
+    assert heroku.apps[MAIN].config["OLD"] == "1"
+    assert "NEW" not in heroku.apps[MAIN].config
+    assert [one.bundle for one in target.history("digits")] == ["digits:a"]
+    assert deploy(target, spec("b", NEW="1")).bundle == "digits:b"
+
+
+def test_a_scaling_that_was_cut_short_is_undone_with_what_comes_after(heroku: FakeHeroku) -> None:
+    target = target_of(heroku)
+    deploy(target, spec("a", min_replicas=2))
+    scaling = rollout.plan_scale(target, "digits", fewest=5, most=None)
+    target.apply(scaling, Journal(), SILENT)
+    assert not target.read_live(scaling.spec).is_settled
+
+    with pytest.raises(DeployError):
+        deploy(target, spec("b", FAKE_MODE="crash in main"))
+
+    assert heroku.apps[MAIN].web["quantity"] == 2
+    assert target.status("digits").bundle == "digits:a"
 
 
 def test_a_release_that_others_made_meanwhile_is_not_gone_back_from(heroku: FakeHeroku) -> None:
@@ -259,6 +302,8 @@ def test_an_app_that_was_there_with_add_ons_is_used_and_stays(heroku: FakeHeroku
     with pytest.raises(DeployError):
         deploy(target, spec("b", FAKE_MODE="crash"))
     assert (heroku.resources(), app.config) == (["vision"], theirs)
+    lent = [body for _, path, body in heroku.sent if path == "/apps/vision-trial/config-vars"]
+    assert lent[-1]["DATABASE_URL"] == "postgres://x"
 
     deploy(target, spec("a", MINE="1"))
     deploy(target, spec("b"))

@@ -38,15 +38,15 @@ def ensure(
     app.mark({MARK: name, TARGET: target, **given})
 
 
-def begin(pair: Pair, standing: Standing | None, entry: Entry, target: str) -> None:
+def begin(pair: Pair, standing: Standing, entry: Entry, target: str) -> None:
     """Write the variables of a revision into the trial app, and what going back means."""
-    trial = Trial(entry=entry)
-    if standing is not None and standing.trial is not None:  # of an apply that was cut short
-        before = standing.trial
+    trial, before = Trial(entry=entry), standing.trial
+    if before is not None and not before.is_scaling:  # of an apply that was cut short
         trial = replace(trial, former=before.former, dynos=before.dynos)
-    elif standing is not None and standing.settled is not None:
-        trial = replace(trial, former=str(pair.main.newest().get("id")), dynos=_dynos(standing))
-    theirs = {} if standing is None else foreign(standing.config, standing.kept.settled)
+    elif standing.settled is not None:
+        dynos = _dynos(standing) if before is None else before.dynos
+        trial = replace(trial, former=str(pair.main.newest().get("id")), dynos=dynos)
+    theirs = foreign(standing.config, standing.kept.settled)
     theirs = {key: one for key, one in theirs.items() if not key.startswith("HEROKU_")}
     wanted = theirs | _variables(entry, target) | {TRIAL: trial.text()}
     check_size(wanted)

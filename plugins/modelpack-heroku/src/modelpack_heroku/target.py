@@ -136,13 +136,14 @@ class HerokuTarget(StandingTarget[Standing]):
             options=chosen(self.given, OF_THE_CALLER),
             unit=journal.token("trial")[:12],
         )
-        standing = self.find(spec.name)
-        if standing is not None and _is_scaling(plan):
+        if _is_scaling(plan):
+            standing = self.require(spec.name)
             journal.step(f"scale/app/{pair.main.name}", lambda: changing.scale(standing, entry))
             return self.revision(spec)
         resolve(spec.settings.secrets)  # one that is not there is said before anything is sent
         for app in (pair.main, pair.trial):
             journal.step(f"create/app/{app.name}", partial(self._ensure, app, spec))
+        self._undo(spec.name, entry, journal)
         for app in (pair.trial, pair.main):
             push = partial(self._push, spec, app.name, progress)
             pushed = journal.step(f"push/image/{app.name}", push)
@@ -150,8 +151,9 @@ class HerokuTarget(StandingTarget[Standing]):
             raise DeployError(f"the image of '{spec.name}' was not pushed")
         entry = replace(entry, image=str(pushed["image"]))
         trial = pair.trial.name
+        found = self.require(spec.name)
         journal.step(
-            f"set/variables/{trial}", lambda: changing.begin(pair, standing, entry, self.name)
+            f"set/variables/{trial}", lambda: changing.begin(pair, found, entry, self.name)
         )
         journal.step(f"release/app/{trial}", lambda: pair.trial.release(entry.image))
         journal.step(f"scale/app/{trial}", lambda: changing.wake(pair, entry))
@@ -253,6 +255,16 @@ class HerokuTarget(StandingTarget[Standing]):
 
     def _pair(self, name: str) -> Pair:
         return Pair.of(self.heroku, name, self.given.get("app"))
+
+    def _undo(self, name: str, entry: Entry, journal: Journal) -> None:
+        """Go back from another revision that had come to the app when its apply was cut short."""
+        standing = self.find(name)
+        trial = None if standing is None else standing.trial
+        if standing is None or trial is None or trial.entry.unit == entry.unit:
+            return
+        if standing.has_moved and standing.settled is not None:
+            clock, app = self.heroku.clock, standing.pair.main.name
+            journal.step(f"revert/app/{app}", lambda: changing.revert(standing, clock))
 
     def _ensure(self, app: App, spec: DeploymentSpec) -> None:
         changing.ensure(
