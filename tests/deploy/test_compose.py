@@ -33,6 +33,11 @@ def test_the_port_is_kept_and_the_replicas_ask_for_it(make_spec) -> None:
     assert {one["volumes"][-1] for one in services.values()} == {"digits-port:/run/modelpack"}
 
 
+def test_a_port_for_grpc_is_published_at_the_same_one(make_spec) -> None:
+    services = compose(make_spec(image="digits:a", port=3000, grpc_port=9000))["services"]
+    assert services["port"]["ports"] == ["127.0.0.1:3000:3000", "127.0.0.1:9000:3000"]
+
+
 def test_rights_and_limits_are_those_of_a_deployment(make_spec) -> None:
     spec = make_spec(image="digits:a", cpu=1.5, memory_bytes=2**30, accelerator="nvidia:1")
     services = compose(spec)["services"]

@@ -77,6 +77,17 @@ def test_what_keeps_the_port_is_read_back(make_spec) -> None:
     assert container.is_kept
 
 
+@pytest.mark.parametrize("port", [3000, 0])
+def test_a_port_for_grpc_is_told_from_the_first(make_spec, port: int) -> None:
+    """An engine names published ports in whichever order it likes."""
+    spec = make_spec(image="digits:a", port=port, grpc_port=9000)
+
+    container = read_container(said(spec, keeper=True), None)
+
+    assert container.facts == {"host": "127.0.0.1", "port": port, "grpc_port": 9000}
+    assert container.url == f"http://127.0.0.1:{port or 32768}"
+
+
 def test_every_address_has_a_keeper_of_its_own(make_spec) -> None:
     names = [
         keeper_name(make_spec(image="digits:a", **address))

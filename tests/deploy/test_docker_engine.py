@@ -17,6 +17,7 @@ from modelpack.deploy import State, rollout, survey
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.engine import DockerEngine
 from modelpack.errors import DeployError, EngineError, PortInUseError
+from tests.deploy.traffic import held
 
 pytestmark = pytest.mark.engine
 
@@ -100,6 +101,7 @@ def test_docker_keeps_the_contract(claim, real, real_spec, free_port) -> None:
             spec=real_spec("a", port=free_port),
             changed=real_spec("b", port=free_port, MODE_OF_THINGS="new"),
             broken=real_spec("c", port=free_port, FAKE_MODE="crash"),
+            resources=lambda: held(NAME),
         )
     )
 

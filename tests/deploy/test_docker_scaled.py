@@ -17,7 +17,7 @@ from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.engine import DockerEngine
 from modelpack.errors import DeployError
 from modelpack.image import connect
-from tests.deploy.traffic import TrafficImages, ask, came_of, deploy, load
+from tests.deploy.traffic import TrafficImages, ask, came_of, deploy, held, load
 
 pytestmark = pytest.mark.engine
 
@@ -256,5 +256,6 @@ def test_docker_keeps_the_contract_where_the_load_decides(
             spec=scaled(1, port=free_port),
             changed=scaled(2, port=free_port),
             broken=scaled(1, port=free_port, env=broken, ready_timeout_s=5.0),
+            resources=lambda: held(NAME),
         )
     )

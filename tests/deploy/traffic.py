@@ -101,6 +101,17 @@ def deploy(target: DockerTarget, spec: DeploymentSpec) -> str:
     return status.url
 
 
+def held(name: str) -> list[str]:
+    """Return the containers and volumes that the engine holds for a deployment."""
+    from modelpack.image import connect
+
+    label = {"label": f"dev.modelpack.deployment={name}"}
+    with connect() as client:
+        containers = client.containers(all=True, filters=label)
+        volumes = client.volumes(filters=label)["Volumes"] or []
+    return [*(one["Names"][0] for one in containers), *(one["Name"] for one in volumes)]
+
+
 def ask(url: str, route: str = "add", body: bytes = b'{"x":[1]}') -> Any:
     """Return the answer of the service."""
     request = urllib.request.Request(f"{url}/{route}", body, method="POST")
