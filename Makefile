@@ -57,8 +57,9 @@ unit: $(READY)
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/bench -m "$(USUAL)"
 
 # A Ray cluster of two nodes, in an environment that is made once; by itself, since it takes both processors.
+# (What skips a test and what must run is said in tests/conftest.py: so a folder below it is named, too.)
 cluster: $(READY)
-	$(BIN)/pytest plugins/modelpack-ray/tests -m cluster --durations 5 $(REQUIRE_CLUSTER)
+	$(BIN)/pytest tests/offline plugins/modelpack-ray/tests -m cluster --durations 5 $(REQUIRE_CLUSTER)
 
 # The unit tests, with what of the code they run; a third slower, so it is on demand.
 coverage: $(READY)
