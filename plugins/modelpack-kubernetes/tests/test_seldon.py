@@ -127,7 +127,7 @@ def test_settings_that_have_no_place_are_said() -> None:
         (
             {"weights": "volume", "weights_from": "a/b:1", "kubernetes": "1.35"},
             {},
-            "option 'weights': the mode 'seldon'",
+            "option 'weights': the pods of the mode 'seldon' know no image volumes",
         ),
     ],
 )

@@ -84,6 +84,21 @@ def test_what_names_no_place_is_refused(options: dict[str, str], said: str) -> N
         wanted(options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**PULL, "weights_from": "me:hidden@registry.example/d"},
+        {"scaler": "keda", "prometheus": "http://me:hidden@prometheus.example:9090"},
+        {"registry": "me:hidden@registry.example/team"},
+    ],
+)
+def test_a_password_where_none_belongs_is_not_repeated(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        wanted(options)
+    assert "hidden" not in f"{refused.value.message} {refused.value.hint}"
+    assert "…@" in refused.value.message
+
+
 @pytest.mark.parametrize("mode", ["kserve", "knative"])
 @pytest.mark.parametrize("options", [PULL, COPY], ids=["pull", "copy"])
 def test_only_pods_of_ours_fetch(mode: str, options: dict[str, str]) -> None:

@@ -51,6 +51,7 @@ OLDEST, NEWEST = (1, 28), (1, 37)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
 _STORAGE = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9][A-Za-z0-9._/@:-]{0,500}")
+_USER = re.compile(r"[^/@\s]*:[^/@\s]*@")
 _BUNDLE = re.compile(
     r"(?=[^/]*[.:]|localhost/)[a-z0-9][a-z0-9.-]*(?::\d{1,5})?/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?:@sha256:[0-9a-f]{64})?"
 )
@@ -193,4 +194,5 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _refuse(key: str, text: str, hint: str) -> None:
-    raise UsageError(f"option '{key}': cannot be '{text[:60]}'", hint=hint)
+    shown = _USER.sub("…@", text)  # who writes a password there shall not find it in a log
+    raise UsageError(f"option '{key}': cannot be '{shown[:60]}'", hint=hint)

@@ -58,6 +58,11 @@ def check(wanted: Wanted) -> None:
     """Raise UsageError for a way that the mode or the cluster's version does not have."""
     options = wanted.options
     if options.weights != "image" and wanted.mode not in _MODES.get(options.weights, ()):
+        if options.weights == "volume" and wanted.mode in _PODS:
+            raise UsageError(
+                f"option 'weights': the pods of the mode '{wanted.mode}' know no image volumes",
+                hint="take weights=copy or weights=pull",
+            )
         fetched = "; KServe fetches models with --option storage=URI"
         raise UsageError(
             f"option 'weights': the mode '{wanted.mode}' has models in its image",
