@@ -29,6 +29,9 @@ TEST_LABEL = {"dev.modelpack.test": "1"}
 class DockerNode:
     """Runs pods; a context that leaves no container."""
 
+    LOOKS_A_SECOND = 250
+    """Controllers look no faster than that, so no deadline is shorter than it says."""
+
     def __init__(self) -> None:
         self._workers: dict[str, _Worker] = {}
 

@@ -6,7 +6,8 @@
 
 A new ReplicaSet grows by ``maxSurge`` and the others shrink by what is ready, so that never fewer
 than ``replicas - maxUnavailable`` are.  A ReplicaSet keeps the annotations of its Deployment and the
-number of its revision.  ``progressDeadlineSeconds`` pass as looks: so many of them, at least twenty.
+number of its revision.  ``progressDeadlineSeconds`` pass as looks: as many a second as the node says,
+one where pods are played, and twenty at least.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class Controllers:
         progress = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}
         if is_done:
             progress["reason"] = "NewReplicaSetAvailable"
-        elif waited > max(20, value["spec"]["progressDeadlineSeconds"]):
+        elif waited > max(20, value["spec"]["progressDeadlineSeconds"] * self.node.LOOKS_A_SECOND):
             what = f'ReplicaSet "{newest.name}" has timed out progressing.'
             progress |= {"status": "False", "reason": "ProgressDeadlineExceeded", "message": what}
         available = {"type": "Available", "status": "True" if all_ready >= count else "False"}

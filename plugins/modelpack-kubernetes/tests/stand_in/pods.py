@@ -18,6 +18,7 @@ from typing import Any
 
 from .store import Item, Json, Store, now
 
+LOOKS_A_SECOND = 1
 _QUICK, _SLOW = 2, 20
 OVER_QUOTA = (
     'pods "digits" is forbidden: exceeded quota: small, requested: requests.cpu=2, '
