@@ -315,6 +315,8 @@ def test_the_command_says_how_many_are_awake(docker, engine, spec, monkeypatch) 
         "wanted": 0,
         "most": 3,
         "asleep_since": None,
+        "in_flight": None,
+        "counts": {},
     }
     settled(docker, spec(max_replicas=None))
     assert "awake" not in said()

@@ -12,6 +12,8 @@ import pytest
 from modelpack.deploy import DeploymentSpec, rollout
 from modelpack.deploy.docker import DockerTarget
 from modelpack.deploy.engine import DockerEngine
+from modelpack.deploy.engine_words import KEEPER_LABEL, KEEPER_WORDS
+from modelpack.deploy.ports import free_port
 from modelpack.errors import DeployError
 from tests.deploy.traffic import TrafficImages, ask, came_of, deploy, load
 
@@ -94,3 +96,37 @@ def test_a_revision_that_never_gets_ready_is_never_asked(
     _, failed, errors = came_of(tmp_path / "report.json")
     assert (failed, errors) == (0, {})
     assert ask(url) == [2]
+
+
+class OlderEngine(DockerEngine):
+    """Makes keepers as a modelpack did that knew nothing of scaling: they say nothing of words."""
+
+    def create(self, name: str, settings: Any, host: Any) -> None:
+        """Make it without that label."""
+        labels = {key: one for key, one in settings["labels"].items() if key != KEEPER_LABEL}
+        super().create(name, {**settings, "labels": labels}, host)
+
+
+@pytest.mark.long
+def test_an_older_keeper_is_replaced_under_load_and_the_port_is_away_for_a_moment(
+    docker: DockerTarget, make_traffic: MakeSpec, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1")
+    url = deploy(DockerTarget(OlderEngine()), make_traffic(1, port=port, min_replicas=2))
+    scaled = make_traffic(2, port=port, min_replicas=1, max_replicas=3)
+    plan = rollout.plan_deployment(docker, scaled)
+    [change] = [one for one in plan.changes if one.kind == "port"]
+    assert (change.before, change.after) == ({"words": 1}, {"words": KEEPER_WORDS})
+    assert "the port is away for a moment" in " ".join(plan.warnings)
+
+    with load(url, tmp_path / "report.json"):
+        rollout.apply_plan(docker, plan)
+        assert ask(url) == [3]
+
+    good, failed, errors = came_of(tmp_path / "report.json")
+    print(f"older keeper: {good} good, {failed} failed: {errors}")
+    assert set(errors) <= {"connect", "reset", "refused", "closed"}, errors
+    assert good > failed
+    assert rollout.plan_deployment(docker, scaled).is_empty
+    keepers = [one for one in docker.inventory(NAME) if "-P" in one and "container/" in one]
+    assert len(keepers) == 1
