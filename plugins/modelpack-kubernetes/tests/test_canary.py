@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from clustered import deploy, spec, target_at
-from modelpack_kubernetes.bringing import Clock
 from modelpack_kubernetes.target import KubernetesTarget
 from stand_in import StandIn
 
-from modelpack.deploy import rollout
+from modelpack.deploy import Clock, rollout
 from modelpack.errors import DeployError, ModelpackError
 
 MODES = ("deployment", "kserve", "knative", "seldon")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelpack_ray.applications import Clock
 from modelpack_ray.target import RayTarget
 
-from modelpack.deploy import DeploymentSpec, DeploySettings, Status, rollout
+from modelpack.deploy import Clock, DeploymentSpec, DeploySettings, Status, rollout
 
 from .ray_cluster import bundles
 from .ray_nodes import Nodes

@@ -44,8 +44,6 @@ OPTIONS: Mapping[str, str] = {
 }
 """Options by name, with a line about each."""
 
-_WHERE = ("cluster", "endpoint", "resource_group", "subscription", "namespace")
-
 # The application that all clusters of AKS take tokens of Microsoft Entra for.
 _SCOPE = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
 
@@ -55,11 +53,13 @@ class AksTarget(KubernetesTarget):
     """Deploys to one namespace of one cluster of Azure Kubernetes Service."""
 
     name: ClassVar[str] = "aks"
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Subscription, group, cluster and namespace."""
-        return {key: one for key, one in self.given.items() if key in _WHERE}
+    where: ClassVar[tuple[str, ...]] = (
+        "cluster",
+        "endpoint",
+        "resource_group",
+        "subscription",
+        "namespace",
+    )
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

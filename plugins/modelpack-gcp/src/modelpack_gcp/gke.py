@@ -40,7 +40,6 @@ OPTIONS: Mapping[str, str] = {
 }
 """Options by name, with a line about each."""
 
-_WHERE = ("cluster", "endpoint", "namespace", "project", "region")
 _API = "container.projects.locations.clusters.get"
 _NOT_THERE = frozenset({"PROVISIONING", "STOPPING", "ERROR"})
 _REGISTRIES = ("-docker.pkg.dev", ".gcr.io")
@@ -51,11 +50,7 @@ class GkeTarget(KubernetesTarget):
     """Deploys to one namespace of one cluster of Google Kubernetes Engine."""
 
     name: ClassVar[str] = "gke"
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Project, region, cluster and namespace, as far as options say it."""
-        return {key: one for key, one in self.given.items() if key in _WHERE}
+    where: ClassVar[tuple[str, ...]] = ("cluster", "endpoint", "namespace", "project", "region")
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -11,12 +11,10 @@ or after consent; going back takes what is needed, since it undoes our own doing
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 
-from modelpack.deploy import Change, Journal, Progress, State
+from modelpack.deploy import Change, Clock, Journal, Progress, State
 from modelpack.deploy.references import resolve
 from modelpack.errors import ConflictError, DeployError
 from modelpack_kubernetes import kept as history
@@ -44,14 +42,6 @@ from modelpack_kubernetes.words import Json, resource_name
 _LOOK_S = 1
 _GONE_S = 60.0
 _MOST_SAID = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as an argument, so that tests need not wait."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def bring(

@@ -8,40 +8,11 @@ for clusters on one machine whose nodes share it, and said as a warning for all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
 
-from modelpack.deploy import DeploymentSpec, Progress
-from modelpack.deploy.pushing import Pushed, push_image
+from modelpack.deploy import DeploymentSpec
 from modelpack_kubernetes.options import read
 from modelpack_kubernetes.wanted import image_of
-
-
-class Push(Protocol):
-    """Builds the image of a spec's bundle and pushes it; ``push_image``, but for tests."""
-
-    def __call__(
-        self,
-        spec: DeploymentSpec,
-        reference: str,
-        *,
-        find_login: Callable[[str], Any],
-        base: str | None,
-        progress: Progress,
-    ) -> Pushed:
-        """Return what was pushed."""
-
-
-def push_bundle(
-    spec: DeploymentSpec,
-    reference: str,
-    *,
-    find_login: Callable[[str], Any],
-    base: str | None,
-    progress: Progress,
-) -> Pushed:
-    """Push by ``modelpack.deploy.pushing``."""
-    return push_image(spec, reference, find_login=find_login, base=base, progress=progress)
 
 
 def reference_of(spec: DeploymentSpec, options: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from modelpack.deploy import (
     SILENT,
     Answer,
     Capabilities,
+    Clock,
     DeploymentSpec,
     Journal,
     Live,
@@ -37,10 +38,10 @@ from modelpack.deploy import (
     check_name,
     refuse_unknown,
 )
+from modelpack.deploy.pushing import Push, push_image
 from modelpack.errors import DeployError, DeploymentNotFoundError
 from modelpack_kubernetes import bringing, leasing, loglines, planning
 from modelpack_kubernetes.asking import Asking
-from modelpack_kubernetes.bringing import Clock
 from modelpack_kubernetes.capable import capabilities_of
 from modelpack_kubernetes.cluster import Cluster, Connect
 from modelpack_kubernetes.connecting import current, from_kubeconfig, require_file
@@ -50,7 +51,7 @@ from modelpack_kubernetes.looking import sight_of
 from modelpack_kubernetes.options import OPTIONS as MANIFEST_OPTIONS
 from modelpack_kubernetes.options import read
 from modelpack_kubernetes.output import files
-from modelpack_kubernetes.places import Push, is_pushed, push_bundle, reference_of
+from modelpack_kubernetes.places import is_pushed, reference_of
 from modelpack_kubernetes.standing import (
     Stand,
     Standing,
@@ -69,8 +70,6 @@ OPTIONS: Mapping[str, str] = {
 }
 """Options by name, with a line about each."""
 
-_WHERE = ("context", "kubeconfig", "namespace")
-
 
 @dataclass(frozen=True, slots=True)
 class KubernetesTarget(Target):
@@ -78,12 +77,13 @@ class KubernetesTarget(Target):
 
     name: ClassVar[str] = "kubernetes"
     needs_image: ClassVar[bool] = True
+    where: ClassVar[tuple[str, ...]] = ("context", "kubeconfig", "namespace")
 
     connect: Connect = field(default_factory=from_kubeconfig)
     """Makes the client, at its first use."""
     given: Mapping[str, str] = field(default_factory=dict)
     """Its options."""
-    push: Push = push_bundle
+    push: Push = push_image
     clock: Clock = field(default_factory=Clock)
     _kept: dict[str, Cluster] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -91,11 +91,6 @@ class KubernetesTarget(Target):
     def options(self) -> Mapping[str, str]:
         """Options from which it can be made again: context and namespace are among them."""
         return dict(self.given)
-
-    @property
-    def whereabouts(self) -> Mapping[str, str]:
-        """Cluster and namespace."""
-        return {key: one for key, one in self.given.items() if key in _WHERE}
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -15,13 +15,12 @@ Source: Ray's documentation, "Serve REST API" (PUT ``/api/serve/applications/``:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelpack.deploy import alone
+from modelpack.deploy import Clock, alone
 from modelpack.errors import ConflictError
 from modelpack_ray.rest import Json
 
@@ -47,14 +46,6 @@ class Asked(Protocol):
 
     def put_applications(self, config: Mapping[str, Any]) -> None:
         """Make these the applications."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as an argument, so that tests need not wait."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from modelpack_ray.applications import Clock
+from modelpack.deploy import Clock
 
 _MOST = 10_000
 _EVERY_S = 1.0

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from modelpack.deploy import DeploymentSpec
-from modelpack_ray.applications import Applications, Clock
+from modelpack.deploy import Clock, DeploymentSpec
+from modelpack_ray.applications import Applications
 from modelpack_ray.packages import package_of
 from modelpack_ray.standing import Standing, standing_of
 from modelpack_ray.wanted import Place

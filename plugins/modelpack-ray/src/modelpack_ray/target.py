@@ -18,6 +18,7 @@ from typing import ClassVar, Self
 
 from modelpack.deploy import (
     Capabilities,
+    Clock,
     DeploymentSpec,
     Fact,
     Journal,
@@ -34,7 +35,7 @@ from modelpack.deploy import (
 )
 from modelpack.deploy.references import resolve
 from modelpack.errors import CredentialsError, DeploymentNotFoundError
-from modelpack_ray.applications import Applications, Clock
+from modelpack_ray.applications import Applications
 from modelpack_ray.bringing import bring, drop, revert, settle
 from modelpack_ray.loglines import followed, lines_of
 from modelpack_ray.options import checked
