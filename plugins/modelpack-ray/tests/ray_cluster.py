@@ -27,7 +27,7 @@ from modelpack.tag import Tag
 
 from .ray_nodes import Nodes
 
-WITHIN_S = 120.0
+WITHIN_S = 240.0
 CLIENTS = 4
 _IMPORT = "import fruit_that_nobody_has" + "\n"
 _SERVICE = """
@@ -81,7 +81,7 @@ def target_on(nodes: Nodes, **options: str) -> RayTarget:
 def sums(version: str, **more: Any) -> DeploymentSpec:
     """Return the spec of a version: two replicas, unless told."""
     entry = Store().find(Tag("sums", version), Kind.BUNDLE)
-    settings = DeploySettings(**{"ready_timeout_s": 120.0, "cpu": 0.5, "min_replicas": 2, **more})
+    settings = DeploySettings(**{"ready_timeout_s": 300.0, "cpu": 0.5, "min_replicas": 2, **more})
     return DeploymentSpec(
         name="sums", bundle=f"sums:{version}", digest=entry.digest, settings=settings
     )

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGES = Path(__file__).with_name("ray_packages.txt")
-_WITHIN_S = 120.0
+_WITHIN_S = 240.0
 _HOME = os.environ.get("HOME", "")
 
 

@@ -13,7 +13,7 @@ from .conftest import deploy
 from .ray_cluster import ask, load, nodes_with_replicas, sums, target_on, wait_for
 from .ray_nodes import Nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.network, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.network, pytest.mark.timeout(900)]
 
 
 def test_an_update_under_load_fails_no_request_and_both_nodes_take_part(real: Nodes) -> None:
