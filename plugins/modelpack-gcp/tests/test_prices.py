@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 from modelpack_gcp.prices import MACHINES, of_instances, of_machines
+from modelpack_gcp.session import Session
 from modelpack_gcp.sizes import Machine, RunSize, known_types, machine_for
+from modelpack_gcp.target import CloudRunTarget
 
-from modelpack.deploy import DeploySettings
+from modelpack.deploy import DeploySettings, rollout
+from modelpack.testing import spec_of
+
+from .google_run import FakeRun
 
 SMALL = RunSize(cpu=1, memory_mib=2048)
 L4 = RunSize(cpu=4, memory_mib=16 * 1024, accelerator="nvidia-l4")
@@ -74,3 +79,20 @@ def test_machines_cost_by_their_number() -> None:
 
 def test_prices_are_of_machines_that_there_are() -> None:
     assert set(MACHINES) <= set(known_types())
+
+
+def test_the_region_of_the_environment_counts_where_google_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_REGION", "europe-west2")
+    google = FakeRun()
+    try:
+        session = Session(project_id="demo-project", endpoint=google.url, credentials="none")
+        target = CloudRunTarget(google=session)
+        asked = rollout.plan_deployment(target, spec_of())
+        offline = rollout.plan_deployment(target, spec_of(), offline=True)
+    finally:
+        google.close()
+
+    assert "tier 2" in asked.describe()
+    assert "whatever the region's" in offline.describe()

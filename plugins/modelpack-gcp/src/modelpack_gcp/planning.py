@@ -76,6 +76,8 @@ class Planner:
         """Return what would change; raises UsageError for what cannot be."""
         word, why = choose(spec, self.allowed)
         mode, wanted = self.mode(spec), self.wanted(spec)
+        if wanted.region is None and (region := live.surroundings.get("region")):
+            wanted = replace(wanted, options={**wanted.options, "region": str(region)})
         notes = mode.notes(wanted)
         self.requests(spec)
         wish = Entry(spec=spec, image="", mode=word, options=chosen(self.options, OF_THE_CALLER))
@@ -130,6 +132,7 @@ def around_of(google: Google, images: Images | None) -> dict[str, Fact]:
     """Return what is around a deployment: the project, its repository, and the image that is wanted."""
     return {
         "project": google.project,
+        "region": google.region,
         "repository": None if images is None else images.uri,
         IMAGE_DIGEST: None if images is None else images.digest,
     }
