@@ -15,6 +15,10 @@ from .fake_azure import GROUP, REGISTRY, FakeAzure
 IDENTITY = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/theirs"
 
 
+# Thousands of calls: hours are no sign that it hangs.
+EVERY_CALL = (pytest.mark.long, pytest.mark.timeout(4 * 3600))
+
+
 def revision_name(wanted: DeploymentSpec, number: int = 1) -> str:
     """Return what Azure calls the revision of a spec."""
     return f"modelpack-digits--r{marked(wanted.revision, APPS)}-{number}"
@@ -203,7 +207,7 @@ def test_the_log_is_that_of_all_replicas(azure: FakeAzure) -> None:
 
 
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=EVERY_CALL)])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     azure: FakeAzure, every: int, is_update: bool
 ) -> None:

@@ -21,9 +21,7 @@ def settings(**deploy: Any) -> None:
     Path("modelpack.yaml").write_text(json.dumps(text))
 
 
-@pytest.mark.parametrize(
-    ("target", "options"), [("azure", APPS), ("azure-container-apps", APPS), ("azure-ml", ML)]
-)
+@pytest.mark.parametrize(("target", "options"), [("azure", APPS), ("azure-ml", ML)])
 def test_a_deployment_goes_its_whole_way(cli: Cli, target: str, options: tuple[str, ...]) -> None:
     assert "4 to create" in cli.deploy(target, *options, "--plan").out
     assert cli.azure.resources() == [], "a plan has changed something"

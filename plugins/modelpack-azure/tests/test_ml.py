@@ -145,6 +145,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(azure: FakeAzure) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(4 * 3600)  # thousands of calls: hours are no sign that it hangs
 @pytest.mark.parametrize("kind", ["refused", "lost"])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     azure: FakeAzure, kind: str
