@@ -21,6 +21,7 @@ WAYS: dict[str, dict[str, str]] = {
     "deployment and hpa": {"monitoring": "monitoring", "ingress": "nginx"},
     "knative": {},
     "kserve": {},
+    "seldon": {},
 }
 
 

@@ -33,6 +33,7 @@ _REASONS: Mapping[str, str] = {
     "security_groups": _NETWORK + "; 'network.allow' becomes a NetworkPolicy",
     "host": "a service has the address that its cluster gives it",
     "port": "a service has port 80 in its cluster",
+    "grpc_port": "its port answers gRPC as well; the variable MODELPACK_GRPC_PORT opens one more",
 }
 
 

@@ -27,8 +27,8 @@ No cluster stands behind it, and nobody ran it beside a real one.  What it keeps
 7.  What is deleted takes along what it owns (background, foreground), or not (orphan); one with
     finalizers is marked, and goes with the last of them.  ``preconditions`` are kept.
 8.  ``status`` is written by its own path alone; ``scale`` reads and writes ``spec.replicas``.
-9.  Deployments, services of KServe and Knative come to life, or fail, as ``pods`` says by their
-    variables; a Deployment rolls within ``maxSurge`` and ``maxUnavailable``.
+9.  Deployments, services of KServe and Knative, and SeldonDeployments come to life, or fail, as
+    ``pods`` says by their variables; a Deployment rolls within ``maxSurge`` and ``maxUnavailable``.
 10. Logs of a container that has not started are 400.  The proxy asks a pod that is ready, else 503;
     the pod sees the Host that the client named, which is the API server's own unless it says so.
 11. Without the right token everything is 401; what ``forbidden`` names is 403.
