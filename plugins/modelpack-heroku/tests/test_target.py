@@ -387,17 +387,20 @@ def test_a_moment_without_an_answer_is_tried_again(heroku: FakeHeroku) -> None:
     assert next(faults, None) is None, "the faults were not met"
 
 
+@pytest.mark.parametrize("kind", ["refused", "lost"])
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
-@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.long)])
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
-    heroku: FakeHeroku, every: int, is_update: bool
+    heroku: FakeHeroku, every: int, is_update: bool, kind: str
 ) -> None:
     def the_trial_sleeps() -> None:
         assert heroku.apps[TRIAL].web["quantity"] == 0
         assert "MODELPACK_TRIAL" not in heroku.apps[TRIAL].config
 
     case = replace(case_of(heroku), changed=spec("b", EXTRA="1", min_replicas=2))
-    hit = fault_at_every(case, heroku, every=every, is_update=is_update, look=the_trial_sleeps)
+    hit = fault_at_every(
+        case, heroku, kinds=(kind,), every=every, is_update=is_update, look=the_trial_sleeps
+    )
 
     if every == 1:
         assert {"push", f"PATCH /apps/{MAIN}/formation", f"GET /apps/{TRIAL}/dynos"} <= hit
