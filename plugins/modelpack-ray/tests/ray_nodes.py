@@ -25,6 +25,7 @@ from pathlib import Path
 
 _PACKAGES = Path(__file__).with_name("ray_packages.txt")
 _WITHIN_S = 240.0
+_TRIES = 3
 _HOME = os.environ.get("HOME", "")
 
 
@@ -78,6 +79,7 @@ class Nodes:
         self._port, self.dashboard_port, self.http_port, client = free_ports(4)
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._words: dict[str, tuple[str, ...]] = {}
         self._head_words = [
             "--head",
             f"--port={self._port}",
@@ -97,6 +99,7 @@ class Nodes:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_NUM_REDIS_GET_RETRIES": "120",  # seconds that a node waits for the head
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             # A node that is gone is missed after a second, not after half a minute.
             "RAY_health_check_initial_delay_ms": "1000",
@@ -162,6 +165,7 @@ class Nodes:
         process.wait(_WITHIN_S)
 
     def _start(self, name: str, *words: str) -> None:
+        self._words[name] = words
         ports = free_ports(7)
         log = (self._folder / f"{name}.log").open("wb")
         kinds = (
@@ -194,10 +198,18 @@ class Nodes:
             )
 
     def _wait_for(self, name: str) -> None:
-        """Wait until the node says that it is up."""
+        """Wait until the node says that it is up.
+
+        One that gave up is started again: Ray waits 30 s for itself (``_private/node.py``), which may be
+        too short on a machine that has much else to do.
+        """
         log, deadline = self._folder / f"{name}.log", time.monotonic() + _WITHIN_S
+        tries = _TRIES
         while b"Ray runtime started" not in log.read_bytes():
-            assert self._running[name].poll() is None, log.read_text()[-2000:]
+            if self._running[name].poll() is not None:
+                tries -= 1
+                assert tries, log.read_text()[-2000:]
+                self._start(name, *self._words[name])
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.1)
 
