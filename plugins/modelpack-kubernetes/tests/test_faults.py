@@ -12,7 +12,7 @@ from stand_in import Asked, StandIn
 from modelpack.deploy import State, rollout
 from modelpack.errors import ModelpackError
 
-MOST_CALLS = 200
+MOST_CALLS = 300
 """More than a deploy makes."""
 
 
@@ -58,17 +58,20 @@ def faults(every: int) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("is_update", [False, True], ids=["first", "update"])
 @pytest.mark.parametrize("every", [66, pytest.param(1, marks=pytest.mark.long)])
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_fault_at_any_call_leaves_what_the_next_deploy_brings_to_its_end(
     cluster: StandIn, every: int, is_update: bool
 ) -> None:
     seen = set()
+    over = set()
     for number, kind in faults(every):
+        if kind in over:
+            continue
         hit = one_fault(cluster, number, kind, is_update=is_update)
         seen.add(hit)
         cluster.reset()
-        if hit is None and every == 1 and kind == "lost":
-            break
+        if hit is None:
+            over.add(kind)
     if every == 1:
         assert {"patch deployments", "create controllerrevisions", "watch deployments"} <= seen
         assert {"patch deployments (dry)", "get services/proxy", "delete leases"} <= seen
