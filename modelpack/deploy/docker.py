@@ -48,7 +48,7 @@ from modelpack.deploy.rendered import Rendered
 from modelpack.deploy.rolling import Rolling
 from modelpack.deploy.spec import DeploymentSpec, Fact
 from modelpack.deploy.state import Live, Revision, State, Status
-from modelpack.errors import DeployError, DeploymentNotFoundError
+from modelpack.errors import DeployError, DeploymentNotFoundError, EngineError
 from modelpack.image.ports import LABEL as PORT_LABEL
 from modelpack.progress import Progress
 from modelpack.tag import check_name
@@ -149,8 +149,14 @@ class DockerTarget(Target):
             self._rolling.revert(name)
 
     def status(self, name: str) -> Status:
-        """Return how the deployment is; raises TagError."""
-        fleet = self._fleet(check_name(name))
+        """Return how the deployment is; raises TagError, EngineError."""
+        try:
+            return self._status(check_name(name))
+        except EngineError:
+            return self._status(name)  # what keeps the port ended between the look and the word
+
+    def _status(self, name: str) -> Status:
+        fleet = self._fleet(name)
         if fleet.is_absent:
             return Status(name=name, target=self.name, state=State.ABSENT)
         group = fleet.standing

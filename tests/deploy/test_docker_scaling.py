@@ -233,6 +233,23 @@ def test_a_keeper_that_cannot_scale_is_made_anew_and_that_is_said_before(
     assert docker.plan(spec(), docker.read_live(spec())).is_empty
 
 
+def test_a_keeper_that_ends_while_it_is_asked_keeps_no_port(docker, engine, spec) -> None:
+    settled(docker, spec())
+    run = engine.run
+
+    def stop_and_run(name: str, argv) -> tuple[int, str]:
+        if engine.short(name) == "port":
+            engine.put(name, "exited")
+            raise EngineError(f"the engine cannot run: container {name} is not running")
+        return run(name, argv)
+
+    engine.run = stop_and_run
+
+    found = docker.status("digits")
+
+    assert (found.state, found.detail) == (State.STOPPED, "nothing keeps its port")
+
+
 def test_settings_of_scaling_without_scaling_are_told(docker, spec) -> None:
     wish = spec(max_replicas=None, in_flight=3, window_s=20.0)
     plan = docker.plan(wish, docker.read_live(wish))
