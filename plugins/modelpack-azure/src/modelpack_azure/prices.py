@@ -3,9 +3,9 @@
     Size x replicas    ──of_replicas──► Cost    Container Apps, profile "Consumption"
     machine x number   ──of_machines──► Cost    managed online endpoints: the price of the machine
 
-Sources: azure.microsoft.com/pricing/details/container-apps (a second of a processor and of a GiB, active
-usage) and .../pricing/details/machine-learning, which is that of the virtual machine: pay as you go,
-Linux, East US, list prices of 2025 and of 2024, without the free grant of each month.  Most other
+Sources: Azure's own price pages were not read.  A second of a processor and of a GiB (Container Apps, active
+usage) is that of a public cost estimate of 2025, a machine that of a public catalogue of virtual machines of
+2024, which is what Azure ML charges: pay as you go, Linux, East US, without the free grant of each month.  Most other
 regions cost more, in the United States alone up to a third.  Workload profiles are not here: their
 machines belong to the environment, and those with GPUs have a price a second that we have not seen.
 
