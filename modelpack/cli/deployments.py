@@ -266,7 +266,16 @@ def scale(
     applying.show_and_apply(place, plan, yes=yes, form=form, what="scaling")
 
 
-def destroy(name: NameArgument, target: TargetOption = None, yes: YesOption = False) -> None:
+def destroy(
+    name: NameArgument,
+    target: TargetOption = None,
+    *,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="its target is gone for good: drop what is kept of it here"),
+    ] = False,
+    yes: YesOption = False,
+) -> None:
     """
     $ modelpack deployments destroy digits
 
@@ -276,16 +285,51 @@ def destroy(name: NameArgument, target: TargetOption = None, yes: YesOption = Fa
     the image stay.
     """
     from modelpack.deploy import survey
+    from modelpack.errors import (
+        CredentialsError,
+        EngineError,
+        TargetNotFoundError,
+        ToolMissingError,
+        UnreachableError,
+    )
 
-    place = survey.find(name, at=target)
+    if forget:
+        _forget(name, yes=yes)
+        return
+    try:
+        place = survey.find(name, at=target)
+    except (
+        CredentialsError,
+        EngineError,
+        TargetNotFoundError,
+        ToolMissingError,
+        UnreachableError,
+    ) as error:
+        more = "if it is gone for good, '--forget' drops what is kept of it here"
+        error.hint = f"{error.hint}; {more}" if error.hint else more
+        raise
     console.note(f"deployment '{name}' at target '{place.name}' goes, with:")
     for resource in place.inventory(name):
         console.note(f"  - {console.harmless(resource)}")
+    _ask_consent(name, yes=yes)
+    with console.Steps().step(f"destroy the deployment {name}"):
+        survey.destroy(name, at=place.name)
+
+
+def _forget(name: str, *, yes: bool) -> None:
+    from modelpack.deploy import survey
+
+    console.note(f"what is kept of '{name}' here goes; where it ran, nothing is removed")
+    _ask_consent(name, yes=yes)
+    record = survey.forget(name)
+    console.note(f"forgotten: '{name}' at target '{record.target}'")
+
+
+def _ask_consent(name: str, *, yes: bool) -> None:
+    """Ask for the name to be typed; ends the command with 1 when it is not."""
     if not yes and not console.ask_for(name, "type its name to go on:", what="destroying"):
         console.note("nothing was changed")
         raise typer.Exit(1)
-    with console.Steps().step(f"destroy the deployment {name}"):
-        survey.destroy(name, at=place.name)
 
 
 COMMANDS = {

@@ -112,6 +112,39 @@ def destroy(name: str, *, at: str | None = None, catalog: Catalog | None = None)
             _forget(name)
 
 
+def forget(name: str, *, catalog: Catalog | None = None) -> records.Record:
+    """Drop what is remembered here of a deployment whose target is gone for good; return it.
+
+    Nothing is removed anywhere else.  Raises TagError, DeploymentNotFoundError when nothing is
+    remembered, ConflictError when the target answers and it stands there.
+    """
+    check_name(name)
+    with records.lock(name):
+        records.sweep(name)
+        record = records.read(name)
+        if record is None:
+            raise DeploymentNotFoundError(
+                f"nothing is remembered of a deployment '{name}'",
+                hint="run 'modelpack deployments list' to see what stands",
+            )
+        if _stands(record, catalog or installed()):
+            raise ConflictError(
+                f"'{name}' stands at target '{record.target}', which answers",
+                hint="leave '--forget' out, and it is removed there",
+            )
+        _forget(name)
+    return record
+
+
+def _stands(record: records.Record, catalog: Catalog) -> bool:
+    """Return whether the target of a record answers that the deployment stands there."""
+    try:
+        target = catalog.load(record.target).from_options(record.options)
+        return target.status(record.name).state is not State.ABSENT
+    except ModelpackError:
+        return False
+
+
 def refuse_other_target(name: str, target: Target) -> None:
     """Raise ConflictError when a deployment of that name stands at another target."""
     record = records.read(name)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from modelpack.deploy import records
 from modelpack.store import Entry
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "modelpack"
@@ -146,3 +147,18 @@ def test_deployment_is_made_looked_at_and_destroyed(cli: Cli, project: Path) -> 
         gone = cli("deployments", "destroy", "greeter", "--yes")
     assert gone.status == 0
     cli("deployments", "status", "greeter").failed_well(3, "deployment-not-found")
+
+
+def test_what_is_kept_of_a_target_that_is_gone_for_good_can_be_forgotten(cli: Cli) -> None:
+    records.write(records.Record(name="greeter", target="docker"))
+
+    asked = cli("deployments", "destroy", "greeter", "--yes")
+    asked.failed_well(6, "tool-missing")
+    assert "'--forget' drops what is kept of it here" in asked.err
+
+    gone = cli("deployments", "destroy", "greeter", "--forget", "--yes")
+    assert (gone.status, gone.out) == (0, "")
+    assert "forgotten: 'greeter' at target 'docker'" in gone.err
+    cli("deployments", "destroy", "greeter", "--forget", "--yes").failed_well(
+        3, "deployment-not-found"
+    )

@@ -19,6 +19,7 @@ from modelpack.errors import (
     TagError,
     TargetNotFoundError,
     ToolMissingError,
+    UnreachableError,
     UsageError,
 )
 
@@ -203,12 +204,32 @@ def test_destroy_at_one_target_leaves_the_record_of_another() -> None:
     assert records.read("cod").target == "sea"
 
 
+def test_what_is_kept_of_a_target_that_is_gone_can_be_forgotten() -> None:
+    records.write(Record(name="cod", target="sea"))
+
+    forgotten = survey.forget("cod", catalog=catalog(sea=UnreachableError("the sea is dry")))
+
+    assert forgotten.target == "sea"
+    assert records.read("cod") is None
+    with pytest.raises(DeploymentNotFoundError, match="nothing is remembered"):
+        survey.forget("cod", catalog=catalog(sea=[]))
+
+
+def test_what_stands_at_a_target_that_answers_is_not_forgotten() -> None:
+    records.write(Record(name="cod", target="sea"))
+
+    with pytest.raises(ConflictError, match="stands at target 'sea', which answers"):
+        survey.forget("cod", catalog=catalog(sea=["cod"]))
+
+    assert records.read("cod") is not None
+
+
 def test_destroy_waits_for_nobody() -> None:
     with records.lock("cod"), pytest.raises(ConflictError):
         survey.destroy("cod", catalog=catalog(sea=["cod"]))
 
 
-@pytest.mark.parametrize("act", [survey.find, survey.destroy])
+@pytest.mark.parametrize("act", [survey.find, survey.destroy, survey.forget])
 def test_names_are_checked(act) -> None:
     with pytest.raises(TagError):
         act("../cod", catalog=catalog(sea=[]))
