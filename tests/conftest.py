@@ -4,9 +4,6 @@
     --require MARK     (continuous integration) the run fails when no test with that mark ran,
                        or when one of them was skipped
 
-The tests of one file run in one process, one after the other, and those that need the engine all in
-one, because they share its names; several processes share the rest (``pytest -n 2``).
-
 ``MODELPACK_HOME`` is a fresh folder for each test; ``MODELPACK_CACHE``, which holds environments
 that take long to make, is one for the whole run.  No other ``MODELPACK_…`` variable of the
 developer's reaches a test, nor does their own settings file.
@@ -41,9 +38,6 @@ if "CI" not in os.environ:
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
 
-ON_DEMAND = ("peers", "frameworks", "soak", "long")
-"""Marks of tests that may take long; any other that takes minutes hangs, and is ended."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -74,16 +68,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def is_worker(config: pytest.Config) -> bool:
     """Say whether this process runs tests for another one, which reports them."""
     return hasattr(config, "workerinput")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    # Marked as it is found: processes are given their tests before any later hook of ours.
-    # A browser gives up what it loads when the engine adds a network: never both at once.
-    is_shy = any(item.get_closest_marker(mark) for mark in ("engine", "browser"))
-    group = "engine" if is_shy else item.nodeid.partition("::")[0]
-    item.add_marker(pytest.mark.xdist_group(group))
-    if any(item.get_closest_marker(mark) for mark in ON_DEMAND):
-        item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_collection_finish() -> None:

@@ -112,9 +112,9 @@ def metrics(
     """
     $ modelpack deployments metrics --output /var/lib/node_exporter/modelpack.prom
 
-    Print how all deployments are for Prometheus; nobody who sleeps is woken.
+    Print how all deployments are, for Prometheus.
 
-    A file is replaced as a whole, as the textfile collector of a node exporter wants it.
+    Nobody who sleeps is woken. A file is replaced as a whole, as the textfile collector of a node exporter wants it.
     """
     from modelpack.deploy import exposition, survey
     from modelpack.errors import UsageError

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -158,13 +160,24 @@ def test_a_server_that_is_not_there_is_tried_again(asks: Asks) -> None:
     assert not caught.value.may_have_run
 
 
-def test_a_port_that_speaks_http_is_said_to_speak_something_else(
-    asks: Asks, places: tuple[str, str]
-) -> None:
-    url = places[0].replace("http://", "grpc://")
+@pytest.fixture
+def http_alone() -> Iterator[int]:
+    """The port of somebody who speaks HTTP/1.1 and nothing else."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
 
+
+def test_a_port_that_speaks_http_is_said_to_speak_something_else(
+    asks: Asks, http_alone: int
+) -> None:
     with pytest.raises(CallLostError, match="does not speak gRPC") as caught:
-        asks(url, retry=modelpack.Retry(attempts=1)).call("predict", {})
+        asks(f"grpc://127.0.0.1:{http_alone}", retry=modelpack.Retry(attempts=1)).call(
+            "predict", {}
+        )
 
     assert caught.value.hint == "is the server running, and is that its port for gRPC?"
 

@@ -228,6 +228,7 @@ def test_f29_nothing_waits_by_the_wall_clock() -> None:
         "faces/catalog.py",
         "faces/events.py",
         "faces/statistics.py",
+        "fetch/__main__.py",
         "http/front.py",
         "lambda_/function.py",
         "lambda_/handler.py",

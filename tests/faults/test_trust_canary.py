@@ -100,6 +100,7 @@ COMMANDS: dict[str, list[tuple[str, int]]] = {
     "servers scale": [("canary --replicas 2", 3)],
     "deployments list": [("", 0)],
     "deployments status": [("canary", 3)],
+    "deployments metrics": [("", 0)],
     "deployments logs": [("canary", 3)],
     "deployments history": [("canary", 3)],
     "deployments rollback": [("canary", 3)],
