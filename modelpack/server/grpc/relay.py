@@ -32,9 +32,13 @@ _STEP_S = 0.01
 class Relay:
     """The connections of one process that began at its port for HTTP and speak HTTP/2."""
 
-    def __init__(self, most: int) -> None:
-        """``most`` connections at a time; one more is closed, and its client tries again."""
+    def __init__(self, most: int, left: Callable[[], None]) -> None:
+        """``most`` connections at a time; one more is closed, and its client tries again.
+
+        ``left`` is called when one has ended.
+        """
         self._most = most
+        self._left = left
         self._folder = tempfile.mkdtemp(prefix="modelpack-grpc-")  # for this user alone
         self._handle = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._path = str(Path(self._folder) / "server")
@@ -43,6 +47,10 @@ class Relay:
         self._begun: set[asyncio.Task[None]] = set()
         self._clients: set[_Side] = set()
 
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+        return len(self._clients)
+
     @property
     def address(self) -> str:
         """Where the server of gRPC listens for it, as gRPC writes that."""
@@ -50,7 +58,7 @@ class Relay:
 
     def take(self, transport: asyncio.Transport, first: bytes) -> None:
         """Go on with a connection of which ``first`` has been read."""
-        client = _Side(transport, ended=self._clients.discard)
+        client = _Side(transport, ended=self._forget)
         transport.set_protocol(client)
         if len(self._clients) >= self._most:
             transport.abort()
@@ -60,6 +68,10 @@ class Relay:
         task = asyncio.ensure_future(self._join(client, first))
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+
+    def _forget(self, client: _Side) -> None:
+        self._clients.discard(client)
+        self._left()
 
     async def close(self, limit_s: float) -> None:
         """Return when what was written has been sent; within ``limit_s`` what is left is cut off."""

@@ -37,7 +37,7 @@ from modelpack.server.grpc.relay import Relay
 from modelpack.server.grpc.repository import Repository
 from modelpack.server.grpc.serving import STEP_S, Serving
 from modelpack.server.grpc.streams import Streams
-from modelpack.server.http.descriptors import room_for_connections
+from modelpack.server.http.descriptors import FOR_RELAYED, room_for_connections
 from modelpack.server.http.heads import RequestIds
 from modelpack.server.observe.payloads.notes import kept
 
@@ -50,8 +50,8 @@ _EARLY_S = 0.005
 LINGER_S = 0.5
 """How long a stream that nothing is under way on may bring one more request."""
 
-_DESCRIPTORS = 4
-"""How many of those that connections may take go with one that is relayed, and one to spare."""
+_SHARE = FOR_RELAYED + 1
+"""The room of connections over how many may be relayed: the rest is left to HTTP."""
 
 _SPARE_CALLS = 64
 """Streams, watches and probes beside the calls that full queues refuse, saying when to come again."""
@@ -74,6 +74,13 @@ class GrpcServer:
         self._server: Any = None
         self._starting: asyncio.Future[None] | None = None
         self._relay: Relay | None = None
+        self.left: Callable[[], None] = lambda: None
+        """Called when a connection that was taken has ended; set before it is opened."""
+
+    @property
+    def relayed(self) -> int:
+        """How many connections of the port for HTTP it answers on."""
+        return 0 if self._relay is None else len(self._relay)
 
     def take(self, transport: asyncio.Transport, first: bytes) -> None:
         """Answer on a connection of the port for HTTP, too, of which ``first`` has been read."""
@@ -92,7 +99,8 @@ class GrpcServer:
             maximum_concurrent_rpcs=2 * settings.max_queue_rows + _SPARE_CALLS,
         )
         server.add_generic_rpc_handlers((_Methods(self._handlers()),))
-        relay = Relay((settings.max_connections or room_for_connections()) // _DESCRIPTORS)
+        most = (settings.max_connections or room_for_connections()) // _SHARE
+        relay = Relay(max(most, 1), self.left)
         target = target_of(settings.host, settings.grpc_port or 0)
         try:
             credentials = _credentials(settings)

@@ -2,17 +2,22 @@
 
 raise_limit ──► soft limit = hard limit (a million at most)
 room_for_connections ──► limit - those open now - a reserve for models, logs and the service
+Taken ──► those that connections take: one each, and more for one that goes on to gRPC
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from pathlib import Path
 
 _HIGHEST = 1 << 20
 _RESERVE = 128
 _LEAST = 4
+
+FOR_RELAYED = 3
+"""What a connection takes that goes on to gRPC: itself, and both ends of the one it goes on by."""
 
 
 def raise_limit() -> None:
@@ -27,6 +32,19 @@ def raise_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Taken:
+    """As many as the descriptors that the connections of a process take."""
+
+    def __init__(self, own: Sized, relayed: Callable[[], int]) -> None:
+        """``own`` are connections of HTTP; ``relayed`` returns how many went on to gRPC."""
+        self._own = own
+        self._relayed = relayed
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self._own) + FOR_RELAYED * self._relayed()
 
 
 def room_for_connections() -> int:

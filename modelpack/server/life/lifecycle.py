@@ -31,6 +31,7 @@ from modelpack.sdk.service import ServiceSpec
 from modelpack.server.endpoint import Endpoint
 from modelpack.server.faces.registry import spoken
 from modelpack.server.http.accepting import Acceptor
+from modelpack.server.http.descriptors import Taken
 from modelpack.server.http.drain import drain
 from modelpack.server.http.front import Front
 from modelpack.server.http.listening import addresses, url_of
@@ -221,6 +222,7 @@ class Server:
             self._acceptor.start()
             self._join()
             if self._grpc is not None:
+                self._grpc.left = self._left
                 self._grpc.open()
                 self.front.http2 = self._grpc.take
 
@@ -326,7 +328,9 @@ class Server:
             loop,
             self._tls,
             self._settings.max_connections,
-            connections=self._state.connections,
+            connections=Taken(
+                self._state.connections, lambda: self._grpc.relayed if self._grpc else 0
+            ),
             handshake_timeout_s=self._settings.head_timeout_s,
             share=share,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,8 +82,6 @@ def test_a_refusal_comes_back_as_it_is(channel: Any, make: Any, why: Any) -> Non
 
 
 def test_http_is_answered_beside_it(served: Any, channel: Any, make: Any) -> None:
-    import urllib.request
-
     infer(channel, make)
     with urllib.request.urlopen(f"{served.url}/readyz", timeout=30) as answer:
         assert answer.status == 200
@@ -112,6 +112,34 @@ def test_many_connections_that_end_leave_nothing_open(served: Any, make: Any) ->
     while descriptors() > before + 2 and time.monotonic() < until:
         time.sleep(0.05)
     assert descriptors() <= before + 2
+
+
+def test_its_connections_are_counted_by_what_they_take(
+    serve_grpc: Callable[..., Any], make: Any
+) -> None:
+    server = serve_grpc()
+
+    def open_now() -> float:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        return float(re.search(r"^modelpack_connections (\S+)", text, re.M)[1])
+
+    wait_for(lambda: open_now() == 1)
+    with grpc.insecure_channel(address_of(server)) as one:
+        infer(one, make)
+        wait_for(lambda: open_now() == 1 + 3)
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(address_of(server), options=own) as two:
+            infer(two, make)
+            wait_for(lambda: open_now() == 1 + 6)
+    wait_for(lambda: open_now() == 1)
+
+
+def wait_for(comes: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not comes():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
 
 
 def test_behind_tls_it_is_for_who_wants_nothing_else(
